@@ -1,0 +1,149 @@
+"""Every error that wardround raises on purpose.
+
+    WardroundError                 exit  public code
+    ├── StudyError                 10    bad_study        study.yaml is wrong
+    ├── SiteFileError              11    bad_site_file    site.yaml is wrong
+    ├── DataError                  20    bad_data         a hospital's folder cannot be read as its site.yaml says
+    │   ├── CohortError            21    bad_cohort       the cases cannot serve this study
+    │   └── DeidentificationError  22    not_deidentified something personal would have passed the gate
+    ├── PrivacyError               30    privacy          a privacy plan cannot be met
+    │   └── BudgetError            31    budget           the ledger refuses: the budget would be exceeded
+    ├── SecureSumError             40    secure_sum       a secure sum was refused or cannot be opened
+    │   ├── ProtocolOrderError     41    out_of_order     a message that this state does not take
+    │   ├── TooFewSitesError       42    too_few_sites    fewer sites than the threshold
+    │   └── RangeError             43    out_of_range     a value that the fixed point cannot hold
+    ├── RunError                   50    run              a run cannot start or go on
+    │   ├── CheckpointError        51    bad_checkpoint   a checkpoint is damaged or of another study
+    │   └── SiteFailedError        52    site_failed      a site answered with an error code
+    └── InstallationError          60    installation     the installed packages do not fit each other
+
+The **public code** is a closed vocabulary: it is all that may leave a site. The **text** is for the person at this
+site or this coordinator; it names files, keys and counts and the way out, and never a value of a patient's data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WardroundError(Exception):
+    """Root of the tree. `str(error)` is the private text: what is wrong and what to do."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+
+class StudyError(WardroundError):
+    """The study file breaks the schema or contradicts itself."""
+
+    code = "bad_study"
+    exit_code = 10
+
+
+class SiteFileError(WardroundError):
+    """The site file breaks the schema or points to what is not there."""
+
+    code = "bad_site_file"
+    exit_code = 11
+
+
+class DataError(WardroundError):
+    """A file of the hospital cannot be read as its site file says."""
+
+    code = "bad_data"
+    exit_code = 20
+
+
+class CohortError(DataError):
+    """The joined cases cannot serve this study."""
+
+    code = "bad_cohort"
+    exit_code = 21
+
+
+class DeidentificationError(DataError):
+    """Something personal would have passed the gate; the message says which kind, never the value."""
+
+    code = "not_deidentified"
+    exit_code = 22
+
+
+class PrivacyError(WardroundError):
+    """A privacy plan cannot be met as written."""
+
+    code = "privacy"
+    exit_code = 30
+
+
+class BudgetError(PrivacyError):
+    """The ledger refuses, because the site's budget would be exceeded."""
+
+    code = "budget"
+    exit_code = 31
+
+
+class SecureSumError(WardroundError):
+    """A secure sum was refused, or cannot be opened."""
+
+    code = "secure_sum"
+    exit_code = 40
+
+
+class ProtocolOrderError(SecureSumError):
+    """A message that the protocol's present state does not take: early, late, repeated or foreign."""
+
+    code = "out_of_order"
+    exit_code = 41
+
+
+class TooFewSitesError(SecureSumError):
+    """Fewer sites than the threshold are left: nothing may be opened."""
+
+    code = "too_few_sites"
+    exit_code = 42
+
+
+class RangeError(SecureSumError):
+    """A value that the fixed point cannot hold: our own fault at the site, so nothing is sent."""
+
+    code = "out_of_range"
+    exit_code = 43
+
+
+class RunError(WardroundError):
+    """A run cannot start or go on."""
+
+    code = "run"
+    exit_code = 50
+
+
+class CheckpointError(RunError):
+    """A checkpoint is damaged, or belongs to another study."""
+
+    code = "bad_checkpoint"
+    exit_code = 51
+
+
+class SiteFailedError(RunError):
+    """A site answered with an error code; the text stayed in the site's own log."""
+
+    code = "site_failed"
+    exit_code = 52
+
+
+class InstallationError(WardroundError):
+    """The installed packages do not fit each other."""
+
+    code = "installation"
+    exit_code = 60
+
+
+def tree() -> list[type[WardroundError]]:
+    """All error classes, root first."""
+    found: list[type[WardroundError]] = [WardroundError]
+    for kind in found:
+        found.extend(kind.__subclasses__())
+    return found
+
+
+PUBLIC_CODES: frozenset[str] = frozenset(kind.code for kind in tree())

@@ -1,0 +1,107 @@
+"""The border of YAML files: text in, frozen dataclasses out, every mistake at once, and no value quoted.
+
+A class marked `@schema` is a plain frozen dataclass inside the program. At the border pydantic reads it: unknown keys
+are refused, types are checked, and `__post_init__` may raise `ValueError` for what fields say together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from common.errors import WardroundError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
+def schema(cls: type[T]) -> type[T]:
+    """Make a frozen, keyword-only dataclass whose file form refuses unknown keys and never echoes its input."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid", hide_input_in_errors=True)  # type: ignore[attr-defined]
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def read(path: Path, kind: type[T], error: Callable[[str], WardroundError]) -> T:
+    """Read a YAML file as `kind`, or raise `error` with all that is wrong, each with its path in the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}). Check the path and its permissions.") from None
+    except UnicodeDecodeError:
+        raise error(f"{path}: is not UTF-8 text. Save the file as UTF-8.") from None
+    return parse(text, kind, error, str(path))
+
+
+def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name: str) -> T:
+    """As `read`, from text; `name` stands for the file in error messages."""
+    try:
+        value = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader that also refuses repeated keys)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown line"
+        raise error(f"{name}: is not valid YAML at {where}: {problem.problem}.") from None
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as problem:
+        raise error(_explain(name, problem)) from None
+
+
+def _explain(name: str, problem: ValidationError) -> str:
+    lines = []
+    for entry in problem.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in entry["loc"]) or "(top)"
+        what = {
+            "unexpected_keyword_argument": "unknown key; remove it or correct its spelling",
+            "extra_forbidden": "unknown key; remove it or correct its spelling",
+            "missing": "missing; add this key",
+            "missing_argument": "missing; add this key",
+        }.get(entry["type"], entry["msg"].removeprefix("Value error, "))
+        lines.append(f"  {where}: {what}")
+    plural = "mistake" if len(lines) == 1 else "mistakes"
+    return f"{name}: {len(lines)} {plural}:\n" + "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """A schema object as plain dicts and lists, as YAML and JSON know them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def digest(value: Any) -> str:
+    """SHA-256, in hex, of the canonical JSON of a schema object: defaults written out, order of named parts kept."""
+    text = json.dumps(plain(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dump(value: Any) -> str:
+    """A schema object as YAML text."""
+    return yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True, width=110)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a later key silently replace an earlier one; in a privacy setting that must not pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

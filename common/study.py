@@ -1,0 +1,334 @@
+"""Study: what all sites agree on. The schema of study.yaml, and its digest."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from common import schema as border
+from common.errors import StudyError
+from common.schema import schema
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+# ---------------------------------------------------------------------------------------------------------- the task
+
+
+@schema
+class Task:
+    """What is predicted. `classes` is the closed list of labels, for `binary` [negative, positive]."""
+
+    kind: Literal["binary", "multiclass"]
+    classes: list[str]
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must differ from each other")
+        if self.kind == "binary" and len(self.classes) != 2:
+            raise ValueError("a binary task has exactly two classes: [negative, positive]")
+        if self.kind == "multiclass" and len(self.classes) < 3:
+            raise ValueError("a multiclass task has three classes or more; for two, use kind: binary")
+
+
+# ---------------------------------------------------------------------------------------------------- the modalities
+
+
+@schema
+class ImageEncoder:
+    """`backbone`: `small_cnn`, or any torchvision classification model by name, its BatchNorm made GroupNorm."""
+
+    backbone: str = "resnet18"
+    channels: Count = 16  # of small_cnn's first layer
+    weights: str | None = None  # a local file of the backbone's state_dict, in the models folder of each site
+
+
+@schema
+class ImageModality:
+    """DICOM images, as (slices, size, size) pixels in [0, 1], air dark (MONOCHROME1 is inverted)."""
+
+    kind: Literal["image"]
+    size: Annotated[int, Field(ge=8, le=1024)] = 224
+    slices: Count = 1  # taken evenly along the patient's stack; a channel each
+    intensity: Literal["percentile", "window", "range"] = "percentile"
+    window: tuple[float, float] | None = None  # centre, width, in modality units (HU in CT)
+    encoder: ImageEncoder = field(default_factory=ImageEncoder)
+
+    def __post_init__(self) -> None:
+        if (self.intensity == "window") != (self.window is not None):
+            raise ValueError("window: [centre, width] goes with intensity: window, and only with it")
+
+
+@schema
+class Numeric:
+    """A number of a record. With `mean` and `sd` the study normalises; `low` and `high` clip, and bound statistics."""
+
+    low: float
+    high: float
+    mean: float | None = None
+    sd: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        if (self.mean is None) != (self.sd is None):
+            raise ValueError("give mean and sd together, or neither")
+
+
+@schema
+class RecordEncoder:
+    """A multilayer perceptron; `hidden: []` is a linear map (with fusion `mean`: logistic regression)."""
+
+    hidden: list[Count] = field(default_factory=lambda: [32])
+
+
+@schema
+class RecordModality:
+    """A row of the hospital's table. Category lists come from here, never from data."""
+
+    kind: Literal["record"]
+    numeric: dict[Name, Numeric] = field(default_factory=dict)
+    categorical: dict[Name, list[str]] = field(default_factory=dict)
+    missing_indicators: bool = True  # tell the encoder which values are absent
+    drop_first: bool = False  # one-hot without the first category, as in classical regression
+    normalise: Literal["study", "secure_sum"] = "study"
+    encoder: RecordEncoder = field(default_factory=RecordEncoder)
+
+    def __post_init__(self) -> None:
+        if not self.numeric and not self.categorical:
+            raise ValueError("a record has at least one numeric or categorical column")
+        if set(self.numeric) & set(self.categorical):
+            raise ValueError("a column is numeric or categorical, not both")
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.numeric, *self.categorical]
+
+
+@schema
+class NoteEncoder:
+    """`config`: a small BERT made here; `folder`: a pretrained model from the site's models folder, by its name."""
+
+    source: Literal["config", "folder"] = "config"
+    folder: str | None = None
+    tokenizer: Literal["byte", "hash"] = "hash"
+    vocabulary: Annotated[int, Field(ge=16)] = 2048  # buckets of the hash tokenizer
+    width: Count = 32
+    layers: Annotated[int, Field(ge=0)] = 1  # 0: token embeddings and their mean
+    heads: Count = 2
+    train: Literal["all", "none"] = "all"  # none: frozen, only the projection learns
+
+    def __post_init__(self) -> None:
+        if (self.source == "folder") != (self.folder is not None):
+            raise ValueError("folder: NAME goes with source: folder, and only with it")
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+
+
+@schema
+class NoteModality:
+    """Free text, de-identified, as at most `max_tokens` tokens."""
+
+    kind: Literal["note"]
+    max_tokens: Annotated[int, Field(ge=4, le=512)] = 64
+    encoder: NoteEncoder = field(default_factory=NoteEncoder)
+
+
+@schema
+class SequenceEncoder:
+    """A multilayer perceptron from `genes` values to `tokens` tokens."""
+
+    hidden: list[Count] = field(default_factory=lambda: [32])
+    tokens: Count = 1
+
+
+@schema
+class SequenceModality:
+    """A vector of gene measurements in the order given here."""
+
+    kind: Literal["sequence"]
+    genes: list[str]
+    low: float = -10.0
+    high: float = 10.0
+    mean: float | list[float] = 0.0
+    sd: Positive | list[Positive] = 1.0
+    normalise: Literal["study", "secure_sum"] = "study"
+    encoder: SequenceEncoder = field(default_factory=SequenceEncoder)
+
+    def __post_init__(self) -> None:
+        if not self.genes or len(set(self.genes)) != len(self.genes):
+            raise ValueError("genes must be a list of different names, at least one")
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        for name, value in (("mean", self.mean), ("sd", self.sd)):
+            if isinstance(value, list) and len(value) != len(self.genes):
+                raise ValueError(f"{name} has one number, or one for each gene")
+
+
+Modality = Annotated[ImageModality | RecordModality | NoteModality | SequenceModality, Field(discriminator="kind")]
+
+
+# -------------------------------------------------------------------------------------------- fusion, training, server
+
+
+@schema
+class Fusion:
+    """How tokens of the present modalities become one vector of `width`."""
+
+    kind: Literal["mean", "weighted", "product", "concat", "attention"] = "attention"
+    width: Count = 32
+    heads: Count = 2
+    layers: Count = 1
+    hidden: Annotated[int, Field(ge=0)] = 0  # of the head, after fusion; 0: linear
+    modality_dropout: Fraction = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind == "attention" and self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+
+
+@schema
+class Training:
+    """What each site does in a round. With privacy, batches are Poisson samples and `batch_size` is not used."""
+
+    local_steps: Count = 10
+    batch_size: Count = 16
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+    proximal: NonNegative = 0.0  # FedProx's mu (Li et al. 2020); 0: none
+
+
+@schema
+class Server:
+    """`strategy` names a class of flwr.serverapp.strategy that lives on a weighted mean; `options` are its own."""
+
+    strategy: str = "FedAvg"
+    options: dict[str, float] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------- privacy and the sum
+
+
+@schema
+class Privacy:
+    """`local`: DP-SGD at each site with full noise (Abadi et al. 2016). Terms are Opacus's.
+
+    `expected_batch_size` is the public denominator of a step. It is a constant of the study and not a site's count:
+    small sites move the model less, which is the weight that their number of patients deserves.
+    """
+
+    mode: Literal["none", "local"] = "none"
+    unit: Literal["patient"] = "patient"
+    epsilon: Positive = 8.0
+    delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
+    max_grad_norm: Positive = 1.0
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    expected_batch_size: Positive = 16.0
+    spare_rounds: Annotated[int, Field(ge=0)] = 1  # rounds that may be repeated after a crash, within epsilon
+    statistics_noise_multiplier: Positive = 8.0
+    accountant: Literal["prv", "rdp"] = "rdp"
+
+
+@schema
+class SecureSum:
+    """`threshold`: t of DESIGN's table; None: the smallest that the number of sites allows."""
+
+    enabled: bool = True
+    threshold: Annotated[int, Field(ge=2)] | None = None
+    colluding: Annotated[int, Field(ge=1)] = 1
+    bits: Literal[16, 20, 24, 32] = 32
+    update_bound: Positive = 4.0  # largest change of one parameter in one round; larger ones are clipped
+    max_cases: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of one site; bounds weights and counts
+
+
+@schema
+class Split:
+    """By keyed hash of the patient, or by a column that the study names."""
+
+    key: str = "wardround"
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    column: Name | None = None
+    validation_values: list[str] = field(default_factory=list)
+    test_values: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.column is None and (self.validation_values or self.test_values):
+            raise ValueError("validation_values and test_values go with column")
+        if self.column is not None and set(self.validation_values) & set(self.test_values):
+            raise ValueError("a value cannot mean both validation and test")
+        if self.column is None and self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nobody to train on")
+
+
+@schema
+class Evaluation:
+    """Scores are summed as histograms of `bins` bins; every `every` rounds, and before the first and after the last."""
+
+    every: Count = 1
+    bins: Annotated[int, Field(ge=2, le=1000)] = 100
+
+
+# ---------------------------------------------------------------------------------------------------------- the study
+
+
+@schema
+class Study:
+    """All that the sites agree on before a run. Two studies with one digest are the same study."""
+
+    study: Name
+    task: Task
+    modalities: dict[Name, Modality]
+    rounds: Annotated[int, Field(ge=1, le=100_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    fusion: Fusion = field(default_factory=Fusion)
+    training: Training = field(default_factory=Training)
+    server: Server = field(default_factory=Server)
+    privacy: Privacy = field(default_factory=Privacy)
+    secure_sum: SecureSum = field(default_factory=SecureSum)
+    split: Split = field(default_factory=Split)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self) -> None:
+        if not self.modalities:
+            raise ValueError("modalities: a study has at least one")
+        if "shared" in self.modalities:
+            raise ValueError("modalities.shared: the name is taken by the parameters that all sites share")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex over everything in the study, defaults written out."""
+        return border.digest(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities' names, in the study's order: the order of the presence mask."""
+        return tuple(self.modalities)
+
+    @property
+    def private(self) -> bool:
+        return self.privacy.mode != "none"
+
+
+def read_study(path: Path) -> Study:
+    """Read study.yaml, or raise StudyError naming every mistake and its place."""
+    return border.read(path, Study, StudyError)
+
+
+def parse_study(text: str, name: str = "study.yaml") -> Study:
+    """As `read_study`, from text."""
+    return border.parse(text, Study, StudyError, name)
+
+
+def study_text(study: Study) -> str:
+    """The study as YAML, every default written out."""
+    return border.dump(study)
