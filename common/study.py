@@ -269,6 +269,11 @@ class Split:
         if self.column is None and self.validation + self.test >= 1:
             raise ValueError("validation and test leave nobody to train on")
 
+    @property
+    def validates(self) -> bool:
+        """Whether any patient is kept for validation."""
+        return bool(self.validation_values) if self.column is not None else self.validation > 0
+
 
 @schema
 class Evaluation:

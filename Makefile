@@ -1,0 +1,46 @@
+# `make demo` and `make test` work on a fresh machine: they make the environment if it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ONLY ?=
+
+# One thread a worker: two threads on two shared cores can be ten times slower. No telemetry, no update check.
+export OMP_NUM_THREADS = 1
+export PYTHONSAFEPATH = 1
+export FLWR_TELEMETRY_ENABLED = 0
+export FLWR_DISABLE_UPDATE_CHECK = 1
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test soak check bench format environment clean
+
+environment: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m common.installation
+	touch $@
+
+demo: environment
+	$(BIN)/wardround demo
+
+test: environment
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+soak: environment
+	$(BIN)/python -m pytest -q -m soak
+
+check: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: environment
+	PYTHONPATH=. $(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+
+format: environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

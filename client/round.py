@@ -1,0 +1,212 @@
+"""One round at this site, top to bottom: check, charge, work, and hand over what may be summed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.data.cohort import Cohort
+from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
+from client.ledger import Entry, Ledger
+from client.site import SiteFolder
+from client.training.evaluate import evaluate, noised
+from client.training.local import train_locally
+from client.training.update import update_of
+from common.errors import RunError
+from common.models.network import MultimodalNetwork, build_network, set_normaliser
+from common.parameters import Parameters, load
+from common.plan import RoundPlan, layout_of
+from common.privacy.accounting import Release
+from common.privacy.mechanism import noisy
+from common.privacy.plan import PrivacyPlan, plan_privacy
+from common.statistics import patient_sensitivity
+from common.study import Study
+from common.summand import Layout
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Site:
+    """What a site holds between messages: its cases, its network, its ledger. Warm, so that a round starts at once."""
+
+    folder: SiteFolder
+    study: Study
+    state: Path  # ledger and numbers of this run
+    progress: Progress = field(default=_silent, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.folder.file.site
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        return prepare(self.folder, self.study, progress=self.progress)
+
+    @cached_property
+    def network(self) -> MultimodalNetwork:
+        return build_network(self.study, models=self.folder.path(self.folder.file.models))
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        return Parameters.of(self.network)
+
+    @cached_property
+    def privacy(self) -> PrivacyPlan | None:
+        return plan_privacy(self.study)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.state / "ledger.jsonl")
+
+    @cached_property
+    def device(self) -> torch.device:
+        wish = self.folder.file.device
+        if wish == "cuda" and not torch.cuda.is_available():
+            raise RunError(
+                "device: cuda, but no CUDA device answers. Set device: auto in site.yaml, or mend the driver."
+            )
+        return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A round's work at one site: what goes into the sum, in the plan's layout, and what may be said beside it."""
+
+    vector: NDArray[np.float64] = field(repr=False)
+    layout: Layout
+    steps: int
+    epsilon: float
+    held_out_epsilon: float
+
+
+def work(plan: RoundPlan, site: Site) -> Worked:
+    """Do what the plan asks with this site's cases and return what goes into the sum.
+
+    Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
+    must never make a round free.
+    """
+    layout = layout_of(plan, site.study, site.parameters, site.privacy)
+    _require(plan, site)
+    _charge(plan, site)
+    load(site.network, plan.weights)
+    set_normaliser(site.network, dict(plan.normaliser))
+    values: dict[str, NDArray[np.float64]] = {}
+    steps = 0
+    if plan.statistics:
+        values |= _statistics(site)
+    if plan.evaluate:
+        values |= _scores(plan, site)
+    if plan.train:
+        updates, steps = _train(plan, site)
+        values |= updates
+    spent = _certified(site)
+    return Worked(layout.join(values), layout, steps, *spent)
+
+
+def rounding(plan: RoundPlan, site: Site) -> np.random.Generator:
+    """Rounding bits reproduce: from the study's seed, the site and the round; apart from noise and masks."""
+    name = int.from_bytes(hashlib.sha256(site.name.encode()).digest()[:8], "big")
+    return np.random.default_rng(np.random.SeedSequence([site.study.seed, name, plan.round, 0x526F756E64]))
+
+
+def _require(plan: RoundPlan, site: Site) -> None:
+    if plan.study != site.study.digest:
+        raise RunError("The plan is of another study than the one approved here.")
+    if plan.weights.size != site.parameters.length:
+        raise RunError("The plan's weights do not fit the study's network.")
+    if not np.isfinite(plan.weights).all():
+        raise RunError("The plan's weights are not finite numbers.")
+    if not set(plan.groups) <= set(site.parameters.groups):
+        raise RunError("The plan trains a group of parameters that the study's network does not have.")
+    _ = site.cohort  # read the data before anything is charged: a wrong file must cost nothing
+
+
+def _charge(plan: RoundPlan, site: Site) -> None:
+    """Write the plan's releases into the ledger. Training and held-out patients differ: two accounts."""
+    privacy = site.privacy
+    if privacy is None:
+        return
+    training, held_out = list[Release](), list[Release]()
+    if plan.statistics:
+        release = Release("statistics", privacy.statistics_noise_multiplier, 1.0, 1)
+        training.append(release)
+        held_out.append(release)
+    if plan.evaluate:
+        held_out.append(Release("evaluation", privacy.evaluation_noise_multiplier, 1.0, 1))
+    if plan.train:
+        steps = privacy.steps_per_round
+        training.append(Release("training", privacy.noise_multiplier, privacy.sample_rate, steps))
+    for account, releases in (("training", training), ("held_out", held_out)):
+        if releases:
+            entry = Entry(plan.study, plan.run, plan.round, plan.attempt, account, tuple(releases))
+            site.ledger.spend(entry, limit=privacy.epsilon, delta=privacy.delta)
+
+
+def _certified(site: Site) -> tuple[float, float]:
+    if site.privacy is None:
+        return -1.0, -1.0
+    delta = site.privacy.delta
+    return site.ledger.spent(delta, "training"), site.ledger.spent(delta, "held_out")
+
+
+def _statistics(site: Site) -> dict[str, NDArray[np.float64]]:
+    sums = statistic_sums(site.study, site.cohort)
+    if site.privacy is None:
+        return sums
+    sd = site.privacy.statistics_noise_multiplier * patient_sensitivity(site.study)
+    return {name: noisy(value, sd) for name, value in sums.items()}
+
+
+def _scores(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
+    part = site.cohort.validation if plan.evaluate == "validation" else site.cohort.test
+    sums = evaluate(site.network, part, site.study, site.device)
+    return noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums
+
+
+def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, NDArray[np.float64]], int]:
+    """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
+    trained = train_locally(
+        site.network,
+        site.cohort.train,
+        site.study,
+        plan.round,
+        site.privacy,
+        site=site.name,
+        device=site.device,
+        clipping=site.folder.file.clipping,
+        progress=lambda done, total: site.progress("training", done, total),
+    )
+    weights = _group_weights(site)
+    owned = tuple(group for group in plan.groups if weights[group] > 0)
+    bound = site.study.secure_sum.update_bound
+    updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
+    values: dict[str, NDArray[np.float64]] = {}
+    for group in plan.groups:
+        values[f"weight/{group}"] = np.array([weights[group]])
+        values[f"update/{group}"] = updates[group].astype(np.float64) * weights[group]
+    return values, trained.steps_done
+
+
+def _group_weights(site: Site) -> dict[str, float]:
+    """Cases that can teach a group. With privacy 1 for an owner: a private count must not be a weight."""
+    train, private = site.cohort.train, site.privacy is not None
+    weights = {"shared": 1.0 if private else float(len(train))}
+    for column, name in enumerate(site.study.names):
+        owner = name in site.cohort.owned
+        cases = float(train.present[:, column].sum()) if len(train) else 0.0
+        weights[name] = (1.0 if private else cases) if owner else 0.0
+    limit = float(site.study.secure_sum.max_cases)
+    return {name: min(weight, limit) for name, weight in weights.items()}

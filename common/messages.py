@@ -1,0 +1,255 @@
+"""Every request and reply that crosses the wire, and its form as Flower records: the only place with record keys.
+
+A request goes to every site of a leg; its reply is of the type that `REPLIES` names, or a `Refusal` with a public code.
+Whatever arrives is checked for its kind, its protocol version, its exact keys and their types before anyone uses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from common.errors import PUBLIC_CODES, RunError
+from common.plan import RoundPlan
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True)
+class JoinRequest:
+    """Are you ready for this run of this study?"""
+
+    run: str
+    study: str  # digest
+
+
+@dataclass(frozen=True)
+class JoinReply:
+    """Ready: who I am, the modalities I have, and my share key `ek` for the next sum."""
+
+    site: str
+    modalities: tuple[str, ...]
+    share_key: bytes
+
+
+@dataclass(frozen=True)
+class OfferRequest:
+    """The context of a secure sum: number, threshold, holders of shares with their keys."""
+
+    context: bytes
+
+
+@dataclass(frozen=True)
+class OfferReply:
+    """This site's offer: its round key, and sealed shares of its two secrets."""
+
+    offer: bytes
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """Do the plan's work and mask the result, given the offers of U1. Without a secure sum `offers` is empty."""
+
+    number: int
+    plan: RoundPlan
+    offers: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class RoundReply:
+    """The masked vector, and what is not a sum: steps done, and the epsilon that this site certifies."""
+
+    masked: NDArray[np.uint8] = field(repr=False)
+    steps: int
+    epsilon: float  # of training patients; negative: not private
+    held_out_epsilon: float
+
+
+@dataclass(frozen=True)
+class ConfirmRequest:
+    """U2: the sites whose vectors arrived."""
+
+    number: int
+    survivors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConfirmReply:
+    """This site has seen this U2, and no other, for this number."""
+
+    confirmation: bytes
+
+
+@dataclass(frozen=True)
+class RevealRequest:
+    """The confirmations of U2; with enough of them the site gives its shares."""
+
+    number: int
+    confirmations: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class RevealReply:
+    """Shares of self-mask seeds for U2, of round keys for the vanished; and the share key for the next sum."""
+
+    reveal: bytes
+    share_key: bytes
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """No, with a code from a closed vocabulary. The sentence stays in the site's log."""
+
+    code: str
+
+
+Request = JoinRequest | OfferRequest | RoundRequest | ConfirmRequest | RevealRequest
+Reply = JoinReply | OfferReply | RoundReply | ConfirmReply | RevealReply | Refusal
+
+MESSAGE_TYPES: dict[type[Request], str] = {
+    JoinRequest: "query.join",
+    OfferRequest: "query.offer",
+    RoundRequest: "train.round",
+    ConfirmRequest: "query.confirm",
+    RevealRequest: "query.reveal",
+}
+REPLIES: dict[type[Request], type[Reply]] = {
+    JoinRequest: JoinReply,
+    OfferRequest: OfferReply,
+    RoundRequest: RoundReply,
+    ConfirmRequest: ConfirmReply,
+    RevealRequest: RevealReply,
+}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*REPLIES, *REPLIES.values(), Refusal)}
+
+# Each kind's plain fields and their types. What is not here (a plan, a masked vector) travels as arrays.
+_FIELDS: dict[type[Any], dict[str, type]] = {
+    JoinRequest: {"run": str, "study": str},
+    JoinReply: {"site": str, "modalities": list, "share_key": bytes},
+    OfferRequest: {"context": bytes},
+    OfferReply: {"offer": bytes},
+    RoundRequest: {"number": int, "offers": list},
+    RoundReply: {"steps": int, "epsilon": float, "held_out_epsilon": float},
+    ConfirmRequest: {"number": int, "survivors": list},
+    ConfirmReply: {"confirmation": bytes},
+    RevealRequest: {"number": int, "confirmations": list},
+    RevealReply: {"reveal": bytes, "share_key": bytes},
+    Refusal: {"code": str},
+}
+_PLAN_FIELDS: dict[str, type] = {
+    "study": str,
+    "run": str,
+    "round": int,
+    "attempt": int,
+    "statistics": bool,
+    "train": bool,
+    "evaluate": str,
+    "sites": list,
+}
+
+
+def to_records(message: Request | Reply) -> RecordDict:
+    """A message as Flower records."""
+    kind = type(message)
+    config: dict[str, Any] = {"kind": kind.__name__, "protocol": PROTOCOL}
+    config |= {name: _plain(getattr(message, name)) for name in _FIELDS[kind]}
+    records = RecordDict({"config": ConfigRecord(config)})
+    if isinstance(message, RoundRequest):
+        plan = message.plan
+        records["plan"] = ConfigRecord({name: _plain(getattr(plan, name)) for name in _PLAN_FIELDS})
+        records["owners"] = ConfigRecord({group: list(sites) for group, sites in plan.owners.items()})
+        records["weights"] = ArrayRecord({"weights": Array(plan.weights)})
+        records["normaliser"] = ArrayRecord(
+            {f"{name}/{part}": Array(pair[i]) for name, pair in plan.normaliser.items() for i, part in enumerate(_PAIR)}
+        )
+    elif isinstance(message, RoundReply):
+        records["masked"] = ArrayRecord({"masked": Array(message.masked)})
+    return records
+
+
+_PAIR = ("mean", "sd")
+
+
+def from_records(records: RecordDict) -> Request | Reply:
+    """The message in these records, or RunError saying which part is not as this protocol has it."""
+    config = _section(records, "config")
+    if config.get("protocol") != PROTOCOL:
+        raise RunError(f"The other side does not speak protocol {PROTOCOL}: install the same wardround on both sides.")
+    kind = _KINDS.get(str(config.get("kind")))
+    if kind is None:
+        raise RunError("A message of a kind that this protocol does not have.")
+    values = _checked(kind.__name__, config, _FIELDS[kind], {"kind", "protocol"})
+    if kind is RoundRequest:
+        values["plan"] = _plan(records)
+    elif kind is RoundReply:
+        values["masked"] = _array(records, "masked", "masked", np.uint8)
+    elif kind is Refusal and values["code"] not in PUBLIC_CODES:
+        values["code"] = "error"
+    return cast("Request | Reply", kind(**values))
+
+
+def _plan(records: RecordDict) -> RoundPlan:
+    values = _checked("plan", _section(records, "plan"), _PLAN_FIELDS, set())
+    if values["evaluate"] not in ("", "validation", "test"):
+        raise RunError("plan.evaluate: not a part of the cohort.")
+    stored = records.get("normaliser")
+    names = sorted({key.rpartition("/")[0] for key in stored}) if isinstance(stored, ArrayRecord) else []
+    normaliser = {
+        name: (
+            _array(records, "normaliser", f"{name}/mean", np.float64),
+            _array(records, "normaliser", f"{name}/sd", np.float64),
+        )
+        for name in names
+    }
+    evaluate = cast(Literal["", "validation", "test"], values.pop("evaluate"))
+    weights = _array(records, "weights", "weights", np.float32)
+    return RoundPlan(**values, owners=_owners(records), evaluate=evaluate, weights=weights, normaliser=normaliser)
+
+
+def _owners(records: RecordDict) -> dict[str, tuple[str, ...]]:
+    owners = {}
+    for group, sites in _section(records, "owners").items():
+        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+            raise RunError("plan.owners: not lists of sites.")
+        owners[group] = tuple(str(site) for site in sites)
+    return owners
+
+
+def _section(records: RecordDict, name: str) -> ConfigRecord:
+    section = records.get(name)
+    if not isinstance(section, ConfigRecord):
+        raise RunError(f"A message without its section {name!r}.")
+    return section
+
+
+def _checked(where: str, config: ConfigRecord, fields: dict[str, type], also: set[str]) -> dict[str, Any]:
+    if set(config) != set(fields) | also:
+        raise RunError(f"{where}: not exactly the fields of protocol {PROTOCOL}.")
+    values: dict[str, Any] = {}
+    for name, kind in fields.items():
+        value = config[name]
+        if type(value) is not kind:
+            raise RunError(f"{where}.{name}: not of its type.")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def _array(records: RecordDict, section: str, key: str, dtype: type[np.generic]) -> NDArray[Any]:
+    arrays = records.get(section)
+    if not isinstance(arrays, ArrayRecord) or key not in arrays:
+        raise RunError(f"{section}: the array is missing.")
+    try:
+        value = arrays[key].numpy()
+    except Exception:
+        raise RunError(f"{section}: the array cannot be read.") from None
+    if value.dtype != dtype or value.ndim != 1:
+        raise RunError(f"{section}: the array is not a vector of {np.dtype(dtype).name}.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,115 @@
+"""RoundPlan: what the coordinator asks of every site in one round, and what each will then add to the sum.
+
+The plan goes into the transcript of the secure sum by its digest, weights included: a site that was given another
+plan, or other weights, ends up with other masks, and its update stays hidden.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import StudyError
+from common.parameters import Parameters
+from common.privacy.plan import PrivacyPlan
+from common.statistics import patient_sensitivity, statistic_segments
+from common.study import Study
+from common.summand import Layout, Segment
+from common.tasks import score_segments, score_sensitivity
+
+Normaliser = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+# Ten standard deviations: passed by chance in one of 10^23 draws, and then the site sends nothing at all.
+NOISE_TAIL = 10.0
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One round. `round` counts from 1; 0 is the round before training, with the statistics and the first score.
+
+    weights: float32 (n,), the global model in the order of `Parameters`
+    sites: R, the sites that hold shares, in the order of their names
+    owners: the parameter groups of this round, and for each the sites that declared its modality
+    normaliser: modality -> (mean, sd), for those that are normalised by secure-summed statistics
+    """
+
+    study: str
+    run: str
+    round: int
+    attempt: int
+    statistics: bool
+    train: bool
+    evaluate: Literal["", "validation", "test"]
+    sites: tuple[str, ...]
+    owners: Mapping[str, tuple[str, ...]]
+    weights: NDArray[np.float32] = field(repr=False)
+    normaliser: Normaliser = field(default_factory=dict, repr=False)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that are trained and summed in this round."""
+        return tuple(self.owners)
+
+    def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
+        """Groups with an owner, but fewer than c + 2, among the sites present: their sum would show one site."""
+        count = {group: len(set(owners) & set(present)) for group, owners in self.owners.items()}
+        return tuple(group for group, owners in count.items() if 0 < owners < colluding + 2)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over every field, weights and normaliser included."""
+        head: dict[str, Any] = {
+            "study": self.study,
+            "run": self.run,
+            "round": self.round,
+            "attempt": self.attempt,
+            "statistics": self.statistics,
+            "train": self.train,
+            "evaluate": self.evaluate,
+            "sites": list(self.sites),
+            "owners": [[group, list(sites)] for group, sites in self.owners.items()],
+            "normaliser": {name: [list(mean), list(sd)] for name, (mean, sd) in self.normaliser.items()},
+        }
+        text = json.dumps(head, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode() + b"\0" + self.weights.astype("<f4").tobytes()).digest()
+
+
+def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:
+    """The segments that every site adds for this plan, each bounded by public constants of the study."""
+    segments: list[Segment] = []
+    if plan.statistics:
+        tail = privacy.statistics_noise_multiplier * patient_sensitivity(study) * NOISE_TAIL if privacy else 0.0
+        segments += [Segment(part.name, part.length, part.bound + tail) for part in statistic_segments(study)]
+    if plan.train:
+        weight = 1.0 if privacy else float(study.secure_sum.max_cases)
+        for group in plan.groups:
+            where = parameters.slice(group)
+            segments.append(Segment(f"weight/{group}", 1, weight))
+            segments.append(
+                Segment(f"update/{group}", where.stop - where.start, weight * study.secure_sum.update_bound)
+            )
+    if plan.evaluate:
+        tail = privacy.evaluation_noise_multiplier * score_sensitivity(study) * NOISE_TAIL if privacy else 0.0
+        segments += [Segment(part.name, part.length, part.bound + tail) for part in score_segments(study)]
+    return Layout(tuple(segments))
+
+
+def threshold_of(study: Study, sites: int) -> int:
+    """t for `sites` holders of shares: the study's, or the smallest with 2t > |R| + c and t >= c + 2."""
+    c = study.secure_sum.colluding
+    smallest = max((sites + c) // 2 + 1, c + 2)
+    chosen = study.secure_sum.threshold or smallest
+    if chosen > sites:
+        raise StudyError(
+            f"secure_sum: {sites} sites, but a sum needs {chosen} (with {c} that may collude). "
+            "Invite more sites; a secure sum starts at three."
+        )
+    if chosen < smallest:
+        raise StudyError(f"secure_sum.threshold: {chosen} is unsafe with {sites} sites; use {smallest} or more.")
+    return chosen

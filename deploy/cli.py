@@ -1,0 +1,252 @@
+"""The command line: `wardround …`. Each subcommand imports its side only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+# Before anything else is imported: nothing that wardround starts may phone home, download, or import from the folder
+# that it happens to be started in; and a worker has one thread, because several on shared cores are slower, not faster.
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONSAFEPATH": "1",
+    "OMP_NUM_THREADS": "1",
+}
+os.environ.update({**QUIET, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+
+import click  # noqa: E402
+
+from common.errors import WardroundError  # noqa: E402
+
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; every failure ends in a sentence and an exit code that tells its kind."""
+    try:
+        commands(standalone_mode=False)
+    except WardroundError as error:
+        click.secho(f"wardround: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.secho("wardround: stopped. What was saved stays; a run goes on with --resume.", fg="yellow", err=True)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        # The text of a foreign exception may quote a patient's data: its kind and place are all that is shown.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        click.secho(
+            f"wardround: internal error, {type(error).__name__} at {where}. This is a fault of the program: please "
+            "report this line. Its text is withheld because it could quote patients' data.",
+            fg="red",
+            err=True,
+        )
+        sys.exit(INTERNAL)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wardround")
+def commands() -> None:
+    """Federated learning across hospital sites: multimodal models, differential privacy, secure sums."""
+
+
+# ------------------------------------------------------------------------------------------------------ a first look
+
+
+@commands.command()
+@click.option("--run", "name", default="demo", show_default=True, help="Name of the run: runs/NAME.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the synthetic hospitals.")
+def demo(name: str, seed: int) -> None:
+    """Make four synthetic hospitals, run the whole study over them, and write the report."""
+    import shutil
+
+    from deploy.hospitals.generate import generate
+
+    folder = Path("runs") / name
+    if folder.exists():
+        # Only what this command made itself is ever removed.
+        if not (folder / "made-by-demo").exists():
+            raise click.UsageError(f"{folder} exists and is not the demo's. Choose another name with --run.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / "made-by-demo").touch()
+    click.echo("Making four synthetic hospitals …")
+    generate(folder / "hospitals", sites=4, seed=seed)
+    _simulate(folder / "hospitals" / "study.yaml", folder / "hospitals", folder)
+
+
+@commands.command()
+@click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--hospitals", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+              help="Folder that holds the site folders.")  # fmt: skip
+@click.option("--run", "name", default=None, help="Name of the run, runs/NAME; the study's name if not given.")
+@click.option("--resume", is_flag=True, help="Continue this run after it was stopped.")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes; one a core if not given.")
+@click.option("--lose", multiple=True, metavar="SITE:SUM:LEG", help="Let a site vanish in a leg of a sum; repeatable.")
+@click.option("--no-compare", is_flag=True, help="Do not train pooled and single-site models to compare with.")
+def simulate(
+    study: Path,
+    hospitals: Path,
+    name: str | None,
+    resume: bool,
+    workers: int | None,
+    lose: tuple[str, ...],
+    no_compare: bool,
+) -> None:
+    """Run STUDY over hospital folders on this machine and write runs/NAME/report.html."""
+    from common.study import read_study
+
+    folder = Path("runs") / (name or read_study(study).study)
+    _simulate(study, hospitals, folder, resume=resume, workers=workers, lose=lose, compare=not no_compare)
+
+
+def _simulate(
+    study: Path,
+    hospitals: Path,
+    folder: Path,
+    *,
+    resume: bool = False,
+    workers: int | None = None,
+    lose: tuple[str, ...] = (),
+    compare: bool = True,
+) -> None:
+    from common.study import read_study
+    from deploy.simulation.display import Display
+    from deploy.simulation.faults import Loss
+    from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+    from server.report.page import write
+
+    plan = Simulation(
+        read_study(study),
+        hospitals_in(hospitals),
+        folder,
+        losses=tuple(Loss.parse(text) for text in lose),
+        resume=resume,
+        compare=compare,
+        **({"workers": workers} if workers else {}),
+    )
+    with Display(plan.study, len(plan.hospitals)) as display:
+        _, evidence = simulate(plan, display, display.watch)
+    page = write(evidence, folder)
+    display.verdict(evidence, page)
+
+
+@commands.group()
+def hospitals() -> None:
+    """Synthetic hospitals, to try a study before asking a real one."""
+
+
+@hospitals.command("new")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--sites", type=click.IntRange(3, 50), default=4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def hospitals_new(directory: Path, sites: int, seed: int) -> None:
+    """Make DIRECTORY with one folder a hospital (DICOM images, records, notes, genes) and a study.yaml."""
+    from deploy.hospitals.generate import generate
+
+    made = generate(directory, sites=sites, seed=seed)
+    click.echo(f"{len(made)} hospitals in {directory}. Run a study over them:")
+    click.echo(f"  wardround simulate {directory / 'study.yaml'} --hospitals {directory}")
+
+
+@commands.group()
+def study() -> None:
+    """Study files."""
+
+
+@study.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--hospitals", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
+              help="Also read the data of the site folders in here.")  # fmt: skip
+def study_check(path: Path, hospitals: Path | None) -> None:
+    """Check a study.yaml, and show its digest and what its privacy plan comes to."""
+    from common.privacy.plan import plan_privacy
+    from common.study import read_study
+
+    found = read_study(path)
+    click.echo(f"{path}: in order. Digest {found.digest}")
+    plan = plan_privacy(found)
+    if plan is None:
+        click.secho("  privacy: NONE. The model may remember single patients.", fg="yellow")
+    else:
+        click.echo(
+            f"  privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} a patient at each site over the whole run;"
+        )
+        click.echo(f"           noise multiplier {plan.noise_multiplier:.3f}, sample rate {plan.sample_rate:g}")
+    if not found.secure_sum.enabled:
+        click.secho("  secure sum: OFF. The coordinator sees every site's update.", fg="yellow")
+    if hospitals is not None:
+        _check_hospitals(found, hospitals)
+
+
+def _check_hospitals(found: object, hospitals: Path) -> None:
+    from client.data.prepare import prepare
+    from client.site import read_site
+    from common.study import Study
+    from deploy.simulation.simulate import hospitals_in
+
+    assert isinstance(found, Study)
+    for folder in hospitals_in(hospitals):
+        cohort = prepare(read_site(folder), found)
+        parts = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test"
+        click.echo(f"  {cohort.site}: {parts}; has {', '.join(cohort.owned)}")
+
+
+@commands.group()
+def example() -> None:
+    """Public medical data as hospital folders with a study."""
+
+
+_from = click.option("--from", "source", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+                     help="Folder with the downloaded data.")  # fmt: skip
+_out = click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+
+
+@example.command("heart")
+@_from
+@_out
+def example_heart(source: Path, out: Path) -> None:
+    """UCI heart disease: four hospitals, tabular, as FLamby's Fed-Heart-Disease."""
+    from deploy.examples.heart import heart
+
+    heart(source, out)
+    _say_example(out)
+
+
+@example.command("lgg")
+@_from
+@_out
+@click.option("--fold", type=click.IntRange(0, 4), default=0, show_default=True, help="Which fifth is the test part.")
+def example_lgg(source: Path, out: Path, fold: int) -> None:
+    """TCGA lower-grade glioma: death within 36 months from MRI, clinic, mutations, chromosome arms and RNA."""
+    from deploy.examples.lgg import lgg
+
+    lgg(source, out, fold=fold)
+    _say_example(out)
+
+
+def _say_example(out: Path) -> None:
+    click.echo(f"Made {out}. Run it:\n  wardround simulate {out / 'study.yaml'} --hospitals {out}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def report(run: Path) -> None:
+    """Write the page of RUN (a folder runs/NAME) again from its report.json."""
+    from server.report.evidence import read_evidence
+    from server.report.page import write
+
+    click.echo(f"{write(read(run / 'report.json'), run)}")
+
+
+if __name__ == "__main__":
+    main()

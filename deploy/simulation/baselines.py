@@ -1,0 +1,188 @@
+"""What the federation is held against, in simulation: training on pooled data, and each site alone.
+
+All train with the code that sites train with, without noise, for as many rounds as the federation, with the same step
+size, and keep their best model by their own validation patients. All are judged on the test patients of all sites.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.models.batch import Batch
+from common.plan import Normaliser
+from common.study import Privacy, Study
+from deploy.simulation.grid import PRELOADED
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's score on the test patients of all sites. `interval`: 95 %, by bootstrap over patients."""
+
+    label: str
+    kind: str
+    metrics: dict[str, float]
+    interval: tuple[float, float] | None
+    best_round: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What to train: `sites` are indices into the hospitals; `modalities` None means all."""
+
+    label: str
+    kind: str
+    sites: tuple[int, ...]
+    modalities: tuple[str, ...] | None = None
+
+
+def contenders(names: Sequence[str]) -> list[Contender]:
+    """Pooled, then each site alone: what every report shows."""
+    pooled = Contender("pooled", "pooled", tuple(range(len(names))))
+    return [pooled, *(Contender(name, "alone", (index,)) for index, name in enumerate(names))]
+
+
+def judge_all(
+    study: Study, hospitals: Sequence[Path], wanted: Sequence[Contender], *, workers: int
+) -> Iterator[Judged]:
+    """Train and judge each contender, several at once, in the order in which they are done."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with ProcessPoolExecutor(max(1, min(workers, len(wanted))), mp_context=context) as pool:
+        tasks = [pool.submit(train_and_judge, study, tuple(hospitals), contender) for contender in wanted]
+        for task in as_completed(tasks):
+            yield task.result()
+
+
+def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
+    """Train one contender and judge it. Runs in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    from client.data.statistics import statistic_sums
+    from common.models.network import build_network, set_normaliser
+    from common.statistics import normaliser_from_sums
+
+    plain = _plain(study, len(contender.sites))
+    cohorts = [_cohort(folder, study) for folder in hospitals]
+    chosen = [cohorts[index] for index in contender.sites]
+    owned = {name for cohort in chosen for name in cohort.owned}
+    shown = tuple(name for name in study.names if name in (contender.modalities or study.names) and name in owned)
+    parts = [
+        _only(study, Batch.join([getattr(item, part) for item in chosen]), shown) for part in ("train", "validation")
+    ]
+    test = _only(study, Batch.join([item.test for item in cohorts]), shown)
+    network = build_network(plain)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for cohort in chosen:
+        for name, value in statistic_sums(plain, cohort).items():
+            sums[name] = sums.get(name, 0.0) + value
+    set_normaliser(network, dict(normaliser_from_sums(plain, sums)))
+    best_round = _train(network, plain, contender.label, *parts)
+    return _judged(contender.label, contender.kind, network, test, plain, best_round)
+
+
+def judge_model(
+    study: Study,
+    hospitals: Sequence[Path],
+    weights: NDArray[np.float32],
+    normaliser: Normaliser,
+    label: str,
+    kind: str,
+    best: int,
+) -> Judged:
+    """Judge a federated model on the same test patients."""
+    from common.models.network import build_network, set_normaliser
+    from common.parameters import load
+
+    network = build_network(study)
+    load(network, weights)
+    set_normaliser(network, dict(normaliser))
+    test = Batch.join([_cohort(folder, study).test for folder in hospitals])
+    return _judged(label, kind, network, test, study, best)
+
+
+def _plain(study: Study, sites: int) -> Study:
+    """The study without privacy and proximal term; a contender sees as many cases a round as its sites together."""
+    training = replace(study.training, local_steps=study.training.local_steps * sites, proximal=0.0)
+    return replace(study, privacy=Privacy(mode="none"), training=training)
+
+
+def _cohort(folder: Path, study: Study):  # type: ignore[no-untyped-def]
+    from client.data.prepare import prepare
+    from client.site import read_site
+
+    return prepare(read_site(folder), study)
+
+
+def _only(study: Study, batch: Batch, shown: Sequence[str]) -> Batch:
+    """The batch as somebody sees it who has only the modalities `shown`."""
+    inputs, present = dict(batch.inputs), batch.present.clone()
+    for column, name in enumerate(study.names):
+        if name not in shown:
+            inputs[name] = inputs[name] * 0
+            present[:, column] = False
+    return Batch(inputs, present, batch.target)
+
+
+def _train(network, study: Study, label: str, train: Batch, validation: Batch) -> int:  # type: ignore[no-untyped-def]
+    """Train in place, and leave the weights of the best round by validation AUC."""
+    from client.training.evaluate import evaluate
+    from client.training.local import train_locally
+    from common.parameters import flatten, load
+    from common.tasks import metrics
+
+    best, best_score, best_round = flatten(network), -np.inf, 0
+    for number in range(1, study.rounds + 1):
+        train_locally(network, train, study, number, None, site=label, device="cpu", clipping="loop")
+        if not len(validation):
+            best, best_round = flatten(network), number
+        elif (number % study.evaluation.every == 0 or number == study.rounds) and (
+            score := metrics(study, evaluate(network, validation, study, "cpu")).auc
+        ) > best_score:
+            best, best_score, best_round = flatten(network), score, number
+    load(network, best)
+    return best_round
+
+
+def _judged(label: str, kind: str, network, test: Batch, study: Study, best_round: int) -> Judged:  # type: ignore[no-untyped-def]
+    from dataclasses import asdict
+
+    from client.training.evaluate import evaluate
+    from common.tasks import metrics
+
+    found = asdict(metrics(study, evaluate(network, test, study, "cpu")))
+    return Judged(label, kind, found, _interval(network, test, study), best_round)
+
+
+def _interval(network, test: Batch, study: Study) -> tuple[float, float] | None:  # type: ignore[no-untyped-def]
+    """95 % of the AUC over 500 resamples of the test patients; None where the task is not binary."""
+    import torch
+
+    if study.task.kind != "binary" or len(test) < 2:
+        return None
+    network.eval()
+    with torch.no_grad():
+        scores = network(test.inputs, test.present).reshape(-1).numpy()
+    target = test.target.numpy()
+    rng = np.random.default_rng(np.random.SeedSequence([study.seed, 0x424F4F54]))
+    draws = [rng.integers(0, len(target), len(target)) for _ in range(500)]
+    found = [area(scores[draw], target[draw]) for draw in draws if 0 < target[draw].sum() < len(draw)]
+    low, high = np.quantile(found, [0.025, 0.975]) if found else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def area(scores: NDArray[np.floating], target: NDArray[np.integer]) -> float:
+    """AUC by ranks, ties as half (Mann and Whitney 1947)."""
+    values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    positive = target == 1
+    n = int(positive.sum())
+    m = len(target) - n
+    return float((ranks[place][positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")

@@ -1,0 +1,91 @@
+"""What a person sees while a simulation runs: a live line on a terminal, a line a round elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from common.study import Study
+from deploy.simulation.worker import Watched
+from server.report.evidence import Evidence, RoundEvidence
+from server.report.verdict import verdict
+
+
+class Display:
+    """An observer of the run and of its sites; use as a context manager."""
+
+    def __init__(self, study: Study, sites: int, console: Console | None = None) -> None:
+        self._study, self._sites = study, sites
+        self._console = console or Console(highlight=False)
+        self._began = time.monotonic()
+        self._now = "starting"
+        self._site: dict[str, str] = {}
+        self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
+        private = f"epsilon {study.privacy.epsilon:g}" if study.private else "NO differential privacy"
+        secure = "secure sum" if study.secure_sum.enabled else "NO secure sum"
+        self._console.print(
+            f"[bold]{study.study}[/bold]: {sites} sites, {study.rounds} rounds, {len(study.names)} modalities, "
+            f"{private}, {secure}"
+        )
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def __rich__(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for site, what in sorted(self._site.items()):
+            table.add_row(Text(site, style="cyan"), what)
+        return Group(Text(f"{self._elapsed()}  {self._now} …", style="bold"), table)
+
+    def doing(self, what: str) -> None:
+        self._now = what
+        self._site.clear()
+        if not self._console.is_terminal and not what.startswith("round"):
+            self._console.print(f"{self._elapsed()}  {what}")
+
+    def watch(self, site: str, event: Watched) -> None:
+        """A site's own word on what it does; counts only."""
+        self._site[site] = f"{event.what} {event.done}/{event.total}"
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        self._console.print(f"{self._elapsed()}  {line(evidence, rounds)}")
+
+    def verdict(self, evidence: Evidence, page: Path) -> None:
+        """The last word: was it worth it, and where is the report."""
+        found = verdict(evidence)
+        self._console.print(f"\n[bold]{found.word}[/bold] {found.sentence}")
+        self._console.print(f"{self._elapsed()}  report: {page}", soft_wrap=True)
+
+    def _elapsed(self) -> str:
+        seconds = int(time.monotonic() - self._began)
+        return f"{seconds // 60:02d}:{seconds % 60:02d}"
+
+
+def line(evidence: RoundEvidence, rounds: int) -> str:
+    """One round in one line. A score belongs to the model that the round began with."""
+    number = evidence.round
+    if number == 0:
+        parts = ["statistics summed"]
+    elif number <= rounds:
+        parts = [f"round {number:>3}/{rounds}"]
+    else:
+        parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
+    parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
+    auc = (evidence.metrics or {}).get("auc", math.nan)
+    if not math.isnan(auc):
+        parts.append(f"AUC {auc:.3f}" + (f" after round {number - 1}" if number <= rounds else ""))
+    if evidence.epsilon is not None:
+        parts.append(f"epsilon {evidence.epsilon:.2f}")
+    parts.append(f"{evidence.bytes_up / 1e6:.1f} MB up, {evidence.seconds:.1f} s")
+    return "  ".join(parts)

@@ -1,0 +1,179 @@
+"""A whole study on one machine: the sites' handlers behind the in-process grid, the coordinator's run, the report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from client.site import read_site
+from common.errors import CheckpointError, CohortError, RunError
+from common.study import Study, read_study, study_text
+from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model
+from deploy.simulation.faults import Loss, Losses
+from deploy.simulation.grid import InProcessGrid
+from deploy.simulation.worker import SitePlace, Watched
+from server.report.evidence import Comparison, Coverage, Evidence
+from server.run import Observer, Outcome, Run, Unwatched
+
+SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What to simulate, and where. `folder` is the run's own: checkpoint, ledgers, log, report."""
+
+    study: Study
+    hospitals: tuple[Path, ...]
+    folder: Path
+    workers: int = field(default_factory=lambda: max(1, len(os.sched_getaffinity(0))))
+    losses: tuple[Loss, ...] = ()
+    resume: bool = False
+    compare: bool = True
+
+
+def hospitals_in(directory: Path) -> tuple[Path, ...]:
+    """The site folders directly below `directory`, by the names of the sites."""
+    found = [read_site(path) for path in sorted(directory.glob("*/site.yaml"))]
+    if not found:
+        raise RunError(f"{directory}: holds no hospital, that is no folder with a site.yaml in it.")
+    names = [site.file.site for site in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(f"{directory}: two folders are the site {', '.join(twice)}; give each site.yaml its own name.")
+    return tuple(site.root for site in sorted(found, key=lambda site: site.file.site))
+
+
+def simulate(
+    plan: Simulation, observer: Observer | None = None, watch: Callable[[str, Watched], None] | None = None
+) -> tuple[Outcome, Evidence]:
+    """Run the study, and the comparisons if asked. The run's folder then holds model, checkpoint and ledgers."""
+    observer = observer or Unwatched()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    _open(plan)
+    names = [read_site(folder).file.site for folder in plan.hospitals]
+    _require_modalities(plan)
+    places = [
+        SitePlace(folder, plan.folder / "sites" / name) for folder, name in zip(plan.hospitals, names, strict=True)
+    ]
+    fate = Losses(plan.losses, {name: node for node, name in enumerate(names, start=1)}) if plan.losses else None
+    tell = (lambda event: watch(names[event.node - 1], event)) if watch else None
+    log = plan.folder / "sites.log"
+    observer.doing("starting the sites")
+    with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
+        run = Run(plan.study, grid, plan.folder, sites=len(places), observer=observer, resume=plan.resume)
+        outcome = run.play()
+    _save_model(plan, outcome)
+    judged = _compare(plan, names, outcome, observer) if plan.compare else []
+    return outcome, _evidence(plan, run.state.run, started, outcome, judged)
+
+
+def _open(plan: Simulation) -> None:
+    """Make the run's folder, or check that it holds this study. Nothing is written before the study has passed."""
+    kept = plan.folder / "study.yaml"
+    if plan.resume:
+        if not kept.exists():
+            raise CheckpointError(f"{plan.folder}: there is no run to resume. Start it without --resume.")
+        if read_study(kept).digest != plan.study.digest:
+            raise CheckpointError(f"{plan.folder}: belongs to another study. Resume with {kept}, or name another run.")
+        return
+    if (plan.folder / "checkpoint.npz").exists():
+        raise RunError(f"{plan.folder}: holds a run already. Continue it with --resume, or choose another --run name.")
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(study_text(plan.study), encoding="utf-8")
+
+
+def _require_modalities(plan: Simulation) -> None:
+    """A modality that no site has cannot be learned: say it before any work is done."""
+    there = set[str]().union(*(read_site(folder).file.modalities for folder in plan.hospitals))
+    nobody = [name for name in plan.study.names if name not in there]
+    if nobody:
+        raise CohortError(
+            f"modalities.{', modalities.'.join(nobody)}: no site has this modality. "
+            "Name it in a site.yaml, or take it out of the study."
+        )
+
+
+def _save_model(plan: Simulation, outcome: Outcome) -> None:
+    from safetensors.torch import save_file
+
+    from common.models.network import build_network, set_normaliser
+    from common.parameters import load
+
+    network = build_network(plan.study)
+    load(network, outcome.weights)
+    set_normaliser(network, dict(outcome.normaliser))
+    draft = plan.folder / "model.safetensors.draft"
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, str(draft), {"study": plan.study.digest, "round": str(outcome.selected_round)})
+    draft.replace(plan.folder / "model.safetensors")
+
+
+def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer: Observer) -> list[Judged]:
+    ours = judge_model(
+        plan.study,
+        plan.hospitals,
+        outcome.weights,
+        outcome.normaliser,
+        "federated",
+        "federated",
+        outcome.selected_round,
+    )
+    wanted: list[Contender] = contenders(names)
+    judged = [ours]
+    observer.doing(f"training {len(wanted)} models to compare with")
+    for found in judge_all(plan.study, plan.hospitals, wanted, workers=plan.workers):
+        judged.append(found)
+        observer.doing(f"compared with {found.label}: {len(judged) - 1} of {len(wanted)}")
+    order = {contender.label: place for place, contender in enumerate(wanted)}
+    return sorted(judged, key=lambda item: order.get(item.label, -1))
+
+
+def _evidence(plan: Simulation, run: str, started: str, outcome: Outcome, judged: Sequence[Judged]) -> Evidence:
+    versions = {name: importlib.metadata.version(name) for name in SHOWN_PACKAGES}
+    from common.schema import plain
+
+    return Evidence(
+        study=plain(plan.study),
+        study_digest=plan.study.digest,
+        run=run,
+        started=started,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        simulated=True,
+        sites=outcome.sites,
+        selected_round=outcome.selected_round,
+        rounds=outcome.history,
+        coverage=_coverage(plan, outcome),
+        comparisons=tuple(
+            Comparison(item.label, item.kind, item.metrics, item.interval, f"best round {item.best_round}")
+            for item in judged
+        ),
+        warnings=(),
+        software=versions,
+        threshold=outcome.threshold,
+    )
+
+
+def _coverage(plan: Simulation, outcome: Outcome) -> tuple[Coverage, ...]:
+    """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
+    from client.data.prepare import prepare
+    from client.data.statistics import statistic_sums
+
+    rows = [_row(plan.study, None, outcome.statistics)]
+    for folder in plan.hospitals:
+        site = read_site(folder)
+        rows.append(_row(plan.study, site.file.site, statistic_sums(plan.study, prepare(site, plan.study))))
+    return tuple(rows)
+
+
+def _row(study: Study, site: str | None, sums) -> Coverage:  # type: ignore[no-untyped-def]
+    cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
+    return Coverage(
+        site,
+        dict(zip(("train", "validation", "test"), cases, strict=True)),
+        dict(zip(study.names, present, strict=True)),
+        dict(zip(study.task.classes, classes, strict=True)),
+    )

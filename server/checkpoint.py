@@ -1,0 +1,76 @@
+"""Save and resume a run: one file, written beside and renamed, so that a kill at any moment leaves a whole one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import CheckpointError
+
+FORMAT = 1
+
+
+@dataclass
+class RunState:
+    """All that a run is, between two rounds. Sums only: nothing of a single site is in here.
+
+    arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics
+    """
+
+    study: str
+    run: str
+    round: int = -1  # last round that is complete; 0 is the statistics round
+    attempt: int = 0
+    number: int = 0  # of the last secure sum that was begun
+    best_round: int = 0
+    best_score: float = float("-inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+
+def save(state: RunState, path: Path) -> None:
+    """Write the state to `path`, whole or not at all."""
+    head = {name: value for name, value in vars(state).items() if name != "arrays"} | {"format": FORMAT}
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    np.savez(buffer, head=text, **{f"array/{name}": value for name, value in state.arrays.items()})  # type: ignore[arg-type]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("wb") as file:
+        file.write(buffer.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path, study: str) -> RunState:
+    """The state in `path`, or CheckpointError: not there, damaged, or of another study."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            head = json.loads(stored["head"].tobytes())
+            arrays = {name.removeprefix("array/"): stored[name] for name in stored.files if name != "head"}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no checkpoint to resume. Start the run without --resume.") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise CheckpointError(f"{path}: is damaged. Start the run again under another --run name.") from None
+    if head.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: was written by another version of wardround.")
+    if head["study"] != study:
+        raise CheckpointError(
+            f"{path}: belongs to another study (digest {head['study'][:12]}…, now {study[:12]}…). "
+            "Resume with the study file of that run, or start a new run under another --run name."
+        )
+    return RunState(**head, arrays=arrays)

@@ -1,0 +1,82 @@
+"""One leg: a request to each of some sites, and what came back before the deadline. Own push and pull loop.
+
+Flower's `send_and_receive` sleeps three seconds between looks; a secure sum has several legs a round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from common.errors import RunError
+from common.messages import MESSAGE_TYPES, REPLIES, Refusal, Reply, Request, from_records, to_records
+
+FIRST_LOOK_SECONDS = 0.002
+SLOWEST_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Answers:
+    """replies: node -> the reply that its request asks for. missing: node -> why there is none, from a closed list."""
+
+    replies: dict[int, Reply]
+    missing: dict[int, str]
+    bytes_down: int
+    bytes_up: int
+
+
+def exchange(grid: Grid, requests: Mapping[int, Request], *, group: str, seconds: float) -> Answers:
+    """Send each node its request; wait until all have answered or `seconds` are over."""
+    messages = [
+        grid.create_message(to_records(request), MESSAGE_TYPES[type(request)], node, group)
+        for node, request in requests.items()
+    ]
+    node_of = dict(zip(grid.push_messages(messages), requests, strict=True))
+    came: dict[int, Message] = {}
+    look, ends = FIRST_LOOK_SECONDS, time.monotonic() + seconds
+    while len(came) < len(requests) and time.monotonic() < ends:
+        for message in grid.pull_messages([item for item, node in node_of.items() if node not in came]):
+            came[node_of[message.metadata.reply_to_message_id]] = message
+            look = FIRST_LOOK_SECONDS
+        if len(came) < len(requests):
+            time.sleep(look)
+            look = min(look * 1.5, SLOWEST_LOOK_SECONDS)
+    replies, missing = _sorted_out(requests, came)
+    return Answers(replies, missing, sum(map(size, messages)), sum(map(size, came.values())))
+
+
+def size(message: Message) -> int:
+    """Bytes of a message's content as it crosses the wire, without the transport's own."""
+    if message.has_error():
+        return 0
+    total = 0
+    for record in message.content.values():
+        total += int(record.count_bytes())
+    return total
+
+
+def _sorted_out(
+    requests: Mapping[int, Request], came: Mapping[int, Message]
+) -> tuple[dict[int, Reply], dict[int, str]]:
+    replies: dict[int, Reply] = {}
+    missing = {node: "no answer in time" for node in requests if node not in came}
+    for node, message in came.items():
+        if message.has_error():
+            missing[node] = "connection lost"
+            continue
+        try:
+            reply = from_records(message.content)
+        except RunError:
+            missing[node] = "unreadable answer"
+            continue
+        if isinstance(reply, Refusal):
+            missing[node] = f"refused: {reply.code}"
+        elif isinstance(reply, REPLIES[type(requests[node])]):
+            replies[node] = reply
+        else:
+            missing[node] = "unreadable answer"
+    return replies, missing

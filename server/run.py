@@ -1,0 +1,272 @@
+"""The federated run: plan, sum, step, save; round after round. What a coordinator does, said once."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.models.network import build_network
+from common.parameters import Parameters, flatten
+from common.plan import Normaliser, RoundPlan, layout_of, threshold_of
+from common.privacy.plan import plan_privacy
+from common.statistics import normaliser_from_sums
+from common.study import Study
+from common.tasks import Metrics, metrics
+from server.checkpoint import RunState, read, save
+from server.invitation import Participant, nodes_of
+from server.report.evidence import RoundEvidence
+from server.secure_sum import Summation, Total
+from server.step import ServerStep
+
+ATTEMPTS = 3
+
+
+class Observer(Protocol):
+    """Who watches a run."""
+
+    def doing(self, what: str) -> None:
+        """The run has begun to do something that takes time."""
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        """A round is complete and saved."""
+
+
+class Unwatched:
+    """An observer that looks away."""
+
+    def doing(self, what: str) -> None: ...
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves: the model, the sums that describe the cohort, the history, the test score as a sum."""
+
+    weights: NDArray[np.float32] = field(repr=False)
+    selected_round: int
+    history: tuple[RoundEvidence, ...]
+    statistics: dict[str, NDArray[np.float64]]
+    normaliser: Normaliser = field(repr=False)
+    test: dict[str, float] | None
+    threshold: int | None
+    sites: int
+
+
+class Run:
+    """One run of a study over a grid. `folder` keeps its checkpoint."""
+
+    def __init__(
+        self,
+        study: Study,
+        grid: Grid,
+        folder: Path,
+        *,
+        sites: int,
+        models: Path | None = None,
+        observer: Observer | None = None,
+        resume: bool = False,
+        seconds: float = 3600.0,
+    ) -> None:
+        self.study, self.grid, self.observer = study, grid, observer or Unwatched()
+        self.path = folder / "checkpoint.npz"
+        network = build_network(study, models=models)
+        self.parameters = Parameters.of(network)
+        self.privacy = plan_privacy(study)
+        self.step = ServerStep(study.server)
+        self.state = read(self.path, study.digest) if resume else self._fresh(flatten(network))
+        self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
+        self.state.attempt += 1
+        self.nodes = nodes_of(grid, sites, seconds)
+        self.summation = Summation(
+            grid,
+            study,
+            self.state.run,
+            self.nodes,
+            lambda plan: layout_of(plan, study, self.parameters, self.privacy),
+            seconds,
+            number=self.state.number,
+            before_number=self._keep_number,
+        )
+
+    def _fresh(self, weights: NDArray[np.float32]) -> RunState:
+        if self.path.exists():
+            raise RunError(f"{self.path.parent}: holds a run already. Continue it with --resume, or name another run.")
+        return RunState(self.study.digest, secrets.token_hex(8), arrays={"weights": weights, "best": weights.copy()})
+
+    # ------------------------------------------------------------------------------------------------- the four steps
+
+    def play(self) -> Outcome:
+        """All rounds that are left: 0 statistics, 1..N training, N+1 the last score, N+2 the test."""
+        while self.state.round < self.study.rounds + 2:
+            self._play_round(self.state.round + 1)
+        return self._outcome()
+
+    def _play_round(self, number: int) -> None:
+        began = time.monotonic()
+        train = 1 <= number <= self.study.rounds
+        total = self._sum(number, train=train, statistics=number == 0, evaluate=self._part(number))
+        if number == 0:
+            self.state.arrays |= {f"sum/{name}": value for name, value in total.values.items()}
+        scored = metrics(self.study, total.values) if self._part(number) else None
+        if 1 <= number <= self.study.rounds + 1:
+            self._select(number - 1, scored)
+        if train:
+            self._step(number, total)
+        self._save(number, total, scored, time.monotonic() - began)
+
+    def _sum(self, number: int, *, train: bool, statistics: bool, evaluate: Literal["", "validation", "test"]) -> Total:
+        """The round's secure sum; again, with the sites that are left, when it could not be opened."""
+        what = "training" if train else "statistics" if statistics else f"scoring {evaluate or 'nothing'}"
+        for attempt in range(ATTEMPTS):
+            self.observer.doing(f"round {number}: {what}" + (f", attempt {attempt + 1}" if attempt else ""))
+            try:
+                return self.summation.total(
+                    lambda there: self._plan(there, number, train=train, statistics=statistics, evaluate=evaluate)
+                )
+            except TooFewSitesError as error:
+                last: SecureSumError = error
+            self.state.attempt += 1
+        raise RunError(
+            f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "
+            "The run is saved up to the round before: mend the sites and continue with --resume."
+        ) from None
+
+    def _plan(
+        self,
+        there: Sequence[Participant],
+        number: int,
+        *,
+        train: bool,
+        statistics: bool,
+        evaluate: Literal["", "validation", "test"],
+    ) -> RoundPlan:
+        return RoundPlan(
+            self.study.digest,
+            self.state.run,
+            number,
+            self.state.attempt,
+            statistics,
+            train,
+            evaluate,
+            tuple(item.site for item in there),
+            self._owners(there) if train else {},
+            self.state.arrays["best" if evaluate == "test" else "weights"],
+            self.normaliser,
+        )
+
+    def _owners(self, there: Sequence[Participant]) -> dict[str, tuple[str, ...]]:
+        """Groups with enough owners for a sum to hide each of them; without a secure sum, with any owner at all."""
+        least = self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
+        owners = {"shared": tuple(item.site for item in there)}
+        for name in self.study.names:
+            owners[name] = tuple(item.site for item in there if name in item.modalities)
+        sized = {group: self.parameters.slice(group) for group in owners}
+        return {
+            group: sites
+            for group, sites in owners.items()
+            if len(sites) >= least and sized[group].stop > sized[group].start
+        }
+
+    def _step(self, number: int, total: Total) -> None:
+        mean = np.zeros(self.parameters.length)
+        for group in self.parameters.groups:
+            weight = float(total.values.get(f"weight/{group}", np.zeros(1))[0])
+            if weight > 0:
+                mean[self.parameters.slice(group)] = total.values[f"update/{group}"] / weight
+        self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], mean, self.grid)
+
+    # ------------------------------------------------------------------------------------------- choosing and saving
+
+    def _part(self, number: int) -> Literal["", "validation", "test"]:
+        """Whose patients score, in this round, the model that it starts from. Test patients score once, at the end."""
+        if number == self.study.rounds + 2:
+            return "test"
+        due = number >= 1 and ((number - 1) % self.study.evaluation.every == 0 or number == self.study.rounds + 1)
+        return "validation" if due and self.study.split.validates else ""
+
+    def _select(self, scored_round: int, scored: Metrics | None) -> None:
+        """Keep the model of the best validation score. With privacy scores are noisy, without validation none: the last."""
+        if self.study.private or not self.study.split.validates:
+            better = True
+        else:
+            better = scored is not None and scored.auc > self.state.best_score
+        if better:
+            self.state.arrays["best"] = self.state.arrays["weights"]
+            self.state.best_round = scored_round
+            self.state.best_score = scored.auc if scored is not None else float("-inf")
+
+    def _save(self, number: int, total: Total, scored: Metrics | None, seconds: float) -> None:
+        reasons = list(total.dropped.values())
+        evidence = RoundEvidence(
+            round=number,
+            sites=len(total.sites),
+            dropped=len(reasons),
+            drop_reasons={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+            seconds=seconds,
+            bytes_up=total.bytes_up,
+            bytes_down=total.bytes_down,
+            steps=total.steps,
+            epsilon=total.epsilon,
+            held_out_epsilon=total.held_out_epsilon,
+            metrics=asdict(scored) if scored else None,
+        )
+        self.state.history.append(asdict(evidence))
+        self.state.round = number
+        self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
+        save(self.state, self.path)
+        self.observer.round_done(evidence, self.study.rounds)
+
+    def _keep_number(self, number: int) -> None:
+        """Before a sum is announced: a number must never be used twice, not even by a coordinator that was killed."""
+        self.state.number = number
+        save(self.state, self.path)
+
+    def _outcome(self) -> Outcome:
+        history = [RoundEvidence(**entry) for entry in self.state.history]
+        secure = self.study.secure_sum.enabled
+        return Outcome(
+            self.state.arrays["best"],
+            self.state.best_round,
+            by_round(history, self.study.rounds),
+            {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")},
+            self.normaliser,
+            history[-1].metrics,
+            threshold_of(self.study, history[-1].sites + history[-1].dropped) if secure else None,
+            history[-1].sites,
+        )
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """From the summed statistics, the same for all sites; empty before they are known."""
+        sums = {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")}
+        return normaliser_from_sums(self.study, sums) if sums else {}
+
+
+def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:
+    """Rounds 0..N, each with the score of the model that it made. A run scores a model in the round after."""
+    shown = [
+        replace(entry, metrics=after.metrics) for entry, after in zip(history[: rounds + 1], history[1:], strict=False)
+    ]
+    tail = history[rounds + 1 :]
+    if tail:
+        last = shown[-1]
+        shown[-1] = replace(
+            last,
+            seconds=last.seconds + sum(entry.seconds for entry in tail),
+            bytes_up=last.bytes_up + sum(entry.bytes_up for entry in tail),
+            bytes_down=last.bytes_down + sum(entry.bytes_down for entry in tail),
+            epsilon=tail[-1].epsilon,
+            held_out_epsilon=tail[-1].held_out_epsilon,
+        )
+    return tuple(shown)

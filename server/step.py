@@ -1,0 +1,104 @@
+"""Summed update -> new global model, through Flower's own Strategy classes.
+
+Flower's strategies average the replies of many clients. Here they are given exactly one reply, which holds the
+securely summed mean: whatever a strategy does with a weighted mean, it does the same. Strategies that need to see
+single updates (medians, Krum, trimmed means) cannot work behind a secure sum, and are refused with that reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid, strategy
+from numpy.typing import NDArray
+
+from common.errors import RunError, StudyError
+from common.study import Server
+
+KEY = "model"
+_SINGLE_UPDATES = {"FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg"}
+_STATE = ("m_t", "v_t", "momentum_vector", "current_arrays")
+
+
+class ServerStep:
+    """One Flower strategy, fed with means. The model is one flat float32 vector (n,)."""
+
+    def __init__(self, server: Server) -> None:
+        logging.getLogger("flwr").setLevel(logging.WARNING)  # it logs a banner for each single-reply average
+        self._strategy = make_strategy(server)
+
+    def apply(
+        self, round_number: int, model: NDArray[np.float32], mean: NDArray[np.float64], grid: Grid
+    ) -> NDArray[np.float32]:
+        """The new global model after the mean update `mean` (n,) of round `round_number`, counted from 1."""
+        now = ArrayRecord({KEY: Array(model)})
+        # Without a fraction to sample, this only shows the strategy the present model: no message is made.
+        list(self._strategy.configure_train(round_number, now, ConfigRecord(), grid))
+        proposed = (model.astype(np.float64) + mean).astype(np.float32)
+        reply = _reply(ArrayRecord({KEY: Array(proposed)}))
+        arrays, _ = self._strategy.aggregate_train(round_number, [reply])
+        if arrays is None:
+            raise RunError("Flower's strategy gave no model back; see its log above.")
+        new = np.asarray(arrays[KEY].numpy(), dtype=np.float32)
+        if not np.isfinite(new).all():
+            raise RunError("The new global model is not finite: lower the learning rate of the sites or the server.")
+        return new
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The strategy's memory (momenta), as arrays for the checkpoint."""
+        found: dict[str, NDArray[Any]] = {}
+        for name in _STATE:
+            value = getattr(self._strategy, name, None)
+            if isinstance(value, ArrayRecord):
+                found[name] = value[KEY].numpy()
+            elif isinstance(value, dict):
+                found[name] = value[KEY]
+            elif isinstance(value, list):
+                found[name] = value[0]
+        return found
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Put back what `state` gave."""
+        for name, value in state.items():
+            if name == "momentum_vector":
+                setattr(self._strategy, name, [value])
+            elif name == "current_arrays" and isinstance(self._strategy, strategy.FedAvgM):
+                setattr(self._strategy, name, ArrayRecord({KEY: Array(value)}))
+            else:
+                setattr(self._strategy, name, {KEY: value})
+
+
+def make_strategy(server: Server) -> strategy.FedAvg:
+    """The strategy that the study names, with its options, or StudyError saying what is possible."""
+    kinds = {name: kind for name, kind in vars(strategy).items() if inspect.isclass(kind)}
+    able = sorted(
+        name for name, kind in kinds.items() if issubclass(kind, strategy.FedAvg) and name not in _SINGLE_UPDATES
+    )
+    able = [name for name in able if not name.startswith("FedXgb")]
+    if server.strategy in _SINGLE_UPDATES:
+        raise StudyError(
+            f"server.strategy: {server.strategy} has to see single sites' updates, which a secure sum never shows. "
+            f"Choose one of {', '.join(able)}."
+        )
+    if server.strategy not in able:
+        raise StudyError(f"server.strategy: {server.strategy} is not one of {', '.join(able)}.")
+    try:
+        made = kinds[server.strategy](fraction_train=0.0, fraction_evaluate=0.0, **server.options)
+    except TypeError:
+        names = [name for name in inspect.signature(kinds[server.strategy]).parameters if name not in _OURS]
+        raise StudyError(f"server.options: {server.strategy} takes {', '.join(names)}.") from None
+    assert isinstance(made, strategy.FedAvg)
+    return made
+
+
+_OURS = {"self", "fraction_train", "fraction_evaluate"}
+
+
+def _reply(arrays: ArrayRecord) -> Message:
+    content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})})
+    asked = Message(RecordDict({}), 1, "train")
+    return Message(content, reply_to=asked)
