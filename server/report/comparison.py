@@ -1,0 +1,109 @@
+"""The comparison of models on the same test patients: one table whose rows carry their own bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.report import text
+from server.report.charts import Scale, Tick, steps, ticks
+from server.report.evidence import Comparison
+from server.report.verdict import CHANCE, best
+
+WIDTH, MARGIN = 260.0, 12.0
+_ORDER = ("federated", "federated_non_private", "pooled", "alone", "single_modality")
+_KINDS = {
+    "federated": "trained together: this run’s model",
+    "federated_non_private": "trained together, without privacy",
+    "pooled": "everyone’s data in one place",
+    "alone": "one site by itself",
+    "single_modality": "one modality only",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model: its bar from `x` for `width` (None without a value), the ends of its interval, its numbers."""
+
+    label: str
+    kind: str
+    what: str
+    note: str
+    x: float
+    width: float | None
+    interval: tuple[float, float] | None
+    value: str
+    interval_text: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """`reference`: where the federated model's bar ends, drawn through all rows; `names`: of the further columns."""
+
+    measure: str
+    ticks: tuple[Tick, ...]
+    zero: float
+    zero_text: str
+    reference: float | None
+    rows: tuple[Row, ...]
+    names: tuple[str, ...]
+    width: float = WIDTH
+
+
+def comparison_table(comparisons: Sequence[Comparison], key: str) -> ComparisonTable | None:
+    """None where nothing was compared."""
+    if not comparisons:
+        return None
+    ordered = sorted(comparisons, key=lambda entry: (_ORDER.index(entry.kind), -_rank(entry, key)))
+    base = CHANCE if key == "auc" else 0.0
+    x = _scale(comparisons, key, base)
+    others = tuple(name for name in text.MEASURES if name != key and any(name in e.metrics for e in comparisons))
+    others += ("cases",) if any("cases" in entry.metrics for entry in comparisons) else ()
+    federated = best(comparisons, "federated", key)
+    return ComparisonTable(
+        text.measure_name(key),
+        ticks([value for value in steps(x.low, x.high, 5) if x.low <= value <= x.high], x),
+        x(base),
+        "chance" if key == "auc" else "",
+        x(federated.metrics[key]) if federated else None,
+        tuple(_row(entry, key, x, base, others) for entry in ordered),
+        tuple("Cases" if name == "cases" else text.measure_name(name, short=True) for name in others),
+    )
+
+
+def _rank(entry: Comparison, key: str) -> float:
+    value = entry.metrics.get(key, math.nan)
+    return value if math.isfinite(value) else -math.inf
+
+
+def _scale(comparisons: Sequence[Comparison], key: str, base: float) -> Scale:
+    values = [base, base + 0.1]
+    for entry in comparisons:
+        values += [entry.metrics.get(key, math.nan), *(entry.interval or ())]
+    finite = [value for value in values if math.isfinite(value)]
+    ends = steps(min(finite), max(finite), 5)
+    return Scale(ends[0], ends[-1], MARGIN, WIDTH - MARGIN)
+
+
+def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[str]) -> Row:
+    value = entry.metrics.get(key, math.nan)
+    finite = math.isfinite(value)
+    ends = entry.interval if entry.interval and all(map(math.isfinite, entry.interval)) else None
+    return Row(
+        entry.label,
+        entry.kind,
+        _KINDS[entry.kind],
+        entry.note,
+        min(x(base), x(value)) if finite else x(base),
+        round(abs(x(value) - x(base)), 2) if finite else None,
+        (x(ends[0]), x(ends[1])) if ends else None,
+        text.number(value),
+        f"{text.number(ends[0])} to {text.number(ends[1])}" if ends else "",
+        tuple(_number(entry, name) for name in others),
+    )
+
+
+def _number(entry: Comparison, name: str) -> str:
+    return text.count(entry.metrics.get(name)) if name == "cases" else text.number(entry.metrics.get(name))

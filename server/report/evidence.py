@@ -1,0 +1,208 @@
+"""Evidence: what a run leaves behind to be judged by. Plain frozen values, and report.json.
+
+A simulated run may show its sites. A deployed one holds sums only: this module refuses anything else, so that no
+page and no file can be made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from common import schema as border
+from common.errors import PrivacyError, RunError
+from common.study import Study
+
+Kind = Literal["federated", "federated_non_private", "pooled", "alone", "single_modality"]
+Cell = float | Literal["<5", "withheld"]  # a count of patients, or why it is not shown: see `server.report.release`
+
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class RoundEvidence:
+    """One round.
+
+    sites: whose updates are in the sum; dropped: invited, and not in it; drop_reasons: public error code -> sites.
+    seconds: wall clock; bytes_up and bytes_down: of all sites together, as they crossed the wire; steps: of all sites.
+    epsilon: spent from the run's start to this round's end on training patients, the largest of any site; None
+    without privacy. held_out_epsilon: the same for validation and test patients; None where their sums carry no noise.
+    metrics: validation measures recorded in this round (`auc`, `accuracy`, `log_loss`, `brier`, `calibration_error`,
+    `cases`; nan where not defined), or None in a round without evaluation.
+    """
+
+    round: int
+    sites: int
+    dropped: int
+    drop_reasons: Mapping[str, int]
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+    steps: int
+    epsilon: float | None
+    held_out_epsilon: float | None
+    metrics: Mapping[str, float] | None
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model, measured on the test patients of all sites. `interval`: 95 %, of the first of auc and accuracy."""
+
+    label: str
+    kind: Kind
+    metrics: Mapping[str, float]
+    interval: tuple[float, float] | None
+    note: str
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Counts of cases: by split, by modality that is present, by class. `site` None: the sum over all sites."""
+
+    site: str | None
+    cases: Mapping[str, Cell]
+    present: Mapping[str, Cell]
+    classes: Mapping[str, Cell]
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report says. `study` is `common.schema.plain(study)`; times are ISO 8601.
+
+    Raises PrivacyError where a deployed run (`simulated` false) is given anything of a single site.
+    """
+
+    study: Mapping[str, Any]
+    study_digest: str
+    run: str
+    started: str
+    finished: str | None
+    simulated: bool
+    sites: int
+    selected_round: int | None
+    rounds: tuple[RoundEvidence, ...]
+    coverage: tuple[Coverage, ...]
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    software: Mapping[str, str]
+    threshold: int | None
+
+    __pydantic_config__ = _STRICT
+
+    def __post_init__(self) -> None:
+        if self.simulated:
+            return
+        if any(coverage.site is not None for coverage in self.coverage):
+            raise PrivacyError("A deployed run reports sums only: give its coverage with site None, as one sum.")
+        if any(comparison.kind == "alone" for comparison in self.comparisons):
+            raise PrivacyError("A deployed run reports sums only: leave out comparisons of the kind `alone`.")
+
+
+# ------------------------------------------------------------------------------------------------------- report.json
+
+
+def to_json(evidence: Evidence) -> str:
+    """Strict JSON: numbers that JSON lacks are the strings "nan", "inf" and "-inf"."""
+    return json.dumps(_finite(border.plain(dict(_fields(evidence)))), indent=1, allow_nan=False) + "\n"
+
+
+def from_json(text: str, name: str = "report.json") -> Evidence:
+    """The reverse of `to_json`, or RunError naming each key that is wrong."""
+    try:
+        return TypeAdapter(Evidence).validate_python(json.loads(text))
+    except json.JSONDecodeError as problem:
+        raise RunError(f"{name}: is not JSON at line {problem.lineno}. Take the file of a finished run.") from None
+    except ValidationError as problem:
+        errors = problem.errors(include_url=False, include_input=False, include_context=False)
+        where = ", ".join(".".join(str(part) for part in entry["loc"]) or "(top)" for entry in errors)
+        raise RunError(f"{name}: is not a report of this version; see {where}.") from None
+
+
+def read_evidence(path: Path) -> Evidence:
+    """The evidence of a finished run."""
+    try:
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        raise RunError(f"{path}: cannot be read as text. Give the report.json of a run.") from None
+
+
+def _fields(evidence: Evidence) -> Mapping[str, Any]:
+    return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- what was switched off
+
+WEAK_EPSILON = 10.0  # above it the formal guarantee says little by itself: Ponomareva et al. 2023, "How to DP-fy ML"
+WEAK_DELTA = 1e-4
+
+
+def switched_off(study: Study | Mapping[str, Any], threshold: int | None = None) -> list[str]:
+    """Plain sentences for each protection that this study leaves out or weakens; `threshold` is the run's own t.
+
+    A study that does not say is taken as one that leaves it out.
+    """
+    plain: Mapping[str, Any] = border.plain(study) if isinstance(study, Study) else study
+    privacy, secure_sum = _part(plain, "privacy"), _part(plain, "secure_sum")
+    return [*_privacy(privacy), *_secure_sum(secure_sum, threshold)]
+
+
+def _part(study: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = study.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _privacy(privacy: Mapping[str, Any]) -> list[str]:
+    if privacy.get("mode", "none") == "none":
+        return [
+            "This model was trained WITHOUT differential privacy: nothing limits what it remembers of a single "
+            "patient. Whoever holds the model may find out who was in the data, and parts of it. Treat the model "
+            "itself as patient data."
+        ]
+    found = []
+    epsilon, delta = privacy.get("epsilon"), privacy.get("delta")
+    if isinstance(epsilon, int | float) and epsilon > WEAK_EPSILON:
+        found.append(
+            f"The privacy budget is large: epsilon {epsilon:g}. Above {WEAK_EPSILON:g} the guarantee says little by "
+            "itself about what the model may reveal of one patient."
+        )
+    if isinstance(delta, int | float) and delta > WEAK_DELTA:
+        found.append(f"Delta is large: {delta:g}, the chance that the guarantee of epsilon fails outright.")
+    return found
+
+
+def _secure_sum(secure_sum: Mapping[str, Any], threshold: int | None) -> list[str]:
+    if not secure_sum.get("enabled", False):
+        return [
+            "The secure sum was OFF: the coordinator received each site’s update, counts and measures by "
+            "themselves, and was trusted to look only at their sums."
+        ]
+    t = threshold if threshold is not None else secure_sum.get("threshold")
+    c = secure_sum.get("colluding", 1)
+    if isinstance(t, int) and isinstance(c, int) and t - c <= 2:
+        return [
+            f"The secure sum may open with {t} sites. With {c} of those colluding with the coordinator, the update of "
+            f"another is hidden among {max(t - c, 0)} only, its own included."
+        ]
+    return []

@@ -1,0 +1,62 @@
+"""What of the evidence may be shown outside a simulation: no cell that counts fewer than five patients.
+
+One withheld cell of a list whose total is known can be had by subtraction, so the next smallest goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
+
+SMALL_CELL = 5
+
+
+def released(evidence: Evidence) -> Evidence:
+    """The evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
+    if evidence.simulated:
+        return evidence
+    return replace(
+        evidence,
+        coverage=tuple(_coverage(coverage) for coverage in evidence.coverage),
+        rounds=tuple(_round(entry) for entry in evidence.rounds),
+        comparisons=tuple(entry for entry in evidence.comparisons if not _few(entry.metrics)),
+        warnings=(*evidence.warnings, *_withheld(evidence.comparisons)),
+    )
+
+
+def _coverage(coverage: Coverage) -> Coverage:
+    return replace(
+        coverage,
+        cases=_parts(coverage.cases),
+        present={name: _cell(count) for name, count in coverage.present.items()},
+        classes=_parts(coverage.classes),
+    )
+
+
+def _cell(count: Cell) -> Cell:
+    return "<5" if isinstance(count, int | float) and not count >= SMALL_CELL else count
+
+
+def _parts(counts: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Counts that add up to a total which other figures give away."""
+    shown = {name: _cell(count) for name, count in counts.items()}
+    numbers = {name: count for name, count in shown.items() if not isinstance(count, str)}
+    if len(numbers) == len(shown) - 1 and numbers:
+        shown[min(numbers, key=lambda name: numbers[name])] = "withheld"
+    return shown
+
+
+def _round(entry: RoundEvidence) -> RoundEvidence:
+    return replace(entry, metrics=None) if entry.metrics is not None and _few(entry.metrics) else entry
+
+
+def _few(metrics: Mapping[str, float]) -> bool:
+    """Measures of a handful of patients say how each of them was scored."""
+    return "cases" in metrics and not metrics["cases"] >= SMALL_CELL
+
+
+def _withheld(comparisons: tuple[Comparison, ...]) -> tuple[str, ...]:
+    labels = [entry.label for entry in comparisons if _few(entry.metrics)]
+    return tuple(f"{label}: not shown, it was measured on fewer than {SMALL_CELL} patients." for label in labels)

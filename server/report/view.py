@@ -1,0 +1,163 @@
+"""Evidence -> what stands on the page, in the page's order: words, table rows and charts, nothing about HTML."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from common import schema as border
+from server.report import charts, text
+from server.report.caveats import alarming, caveats
+from server.report.comparison import ComparisonTable, comparison_table
+from server.report.coverage import CoverageTable, coverage_table
+from server.report.evidence import Evidence, RoundEvidence
+from server.report.rounds import metric_charts, privacy_chart, round_rows, traffic_charts
+from server.report.verdict import Verdict, best, leading, verdict
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class View:
+    """All that `page.html` shows."""
+
+    title: str
+    evidence: Evidence
+    task: str
+    when: str
+    verdict: Verdict
+    figures: tuple[KeyFigure, ...]
+    caveats: tuple[str, ...]
+    alarm: bool  # something that protects patients was switched off, or overspent
+    measure: str
+    metric_chart: charts.Chart | None
+    small_charts: tuple[charts.Chart, ...]
+    comparisons: ComparisonTable | None
+    privacy_chart: charts.Chart | None
+    coverage: CoverageTable | None
+    traffic: tuple[charts.Chart, ...]
+    rounds: tuple[tuple[str, ...], ...]
+    round_names: tuple[str, ...]
+    rounds_left_out: int
+    drop_reasons: tuple[tuple[str, str], ...]
+    totals: str
+    study_text: str
+    software: tuple[tuple[str, str], ...]
+
+
+def view(evidence: Evidence) -> View:
+    """The page of this evidence, which must be `released` already."""
+    key = leading(evidence)
+    rounds = tuple(sorted(evidence.rounds, key=lambda entry: entry.round))
+    names, rows = round_rows(rounds)
+    metric_chart, small_charts = metric_charts(rounds, key, evidence.selected_round)
+    return View(
+        title=str(evidence.study.get("study") or evidence.run),
+        evidence=evidence,
+        task=_task(evidence.study),
+        when=_when(evidence),
+        verdict=verdict(evidence),
+        figures=tuple(_figures(evidence, rounds, key)),
+        caveats=tuple(caveats(evidence)),
+        alarm=alarming(evidence),
+        measure=text.measure_name(key),
+        metric_chart=metric_chart,
+        small_charts=small_charts,
+        comparisons=comparison_table(evidence.comparisons, key),
+        privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
+        coverage=coverage_table(evidence.coverage),
+        traffic=traffic_charts(rounds),
+        rounds=rows,
+        round_names=names,
+        rounds_left_out=len(rounds) - len(rows),
+        drop_reasons=_reasons(rounds),
+        totals=_totals(rounds),
+        study_text=border.dump(evidence.study),
+        software=tuple(evidence.software.items()),
+    )
+
+
+def _task(study: Mapping[str, Any]) -> str:
+    task = study.get("task")
+    if not isinstance(task, Mapping) or not isinstance(task.get("classes"), list):
+        return ""
+    return " or ".join(str(name) for name in task["classes"])
+
+
+def _privacy(study: Mapping[str, Any]) -> Mapping[str, Any]:
+    part = study.get("privacy")
+    return part if isinstance(part, Mapping) else {}
+
+
+def _when(evidence: Evidence) -> str:
+    started, finished = _moment(evidence.started), _moment(evidence.finished)
+    if started is None:
+        return evidence.started
+    day = f"{started:%-d %B %Y, %H:%M}"
+    if finished is None:
+        return f"{day}, not finished"
+    try:
+        return f"{day}, took {text.duration((finished - started).total_seconds())}"
+    except TypeError:  # one of the two says its time zone and the other does not
+        return day
+
+
+def _moment(value: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value) if value else None
+    except ValueError:
+        return None
+
+
+def _figures(evidence: Evidence, rounds: Sequence[RoundEvidence], key: str) -> list[KeyFigure]:
+    name = text.measure_name(key)
+    found = []
+    for kind, what in (("federated", "together"), ("alone", "best site"), ("pooled", "data pooled")):
+        entry = best(evidence.comparisons, kind, key)
+        if entry is not None:
+            found.append(KeyFigure(f"{name}, {what}", text.number(entry.metrics[key]), _interval(entry.interval)))
+    found.append(_epsilon(rounds, _privacy(evidence.study)))
+    kept = "" if evidence.selected_round is None else f"kept: round {evidence.selected_round}"
+    found.append(KeyFigure("Rounds", text.count(len(rounds)), kept))
+    opened = "" if evidence.threshold is None else f"sums open with {evidence.threshold}"
+    found.append(KeyFigure("Sites", text.count(evidence.sites), opened))
+    return found
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    if interval is None or not all(map(math.isfinite, interval)):
+        return ""
+    return f"{text.number(interval[0])} to {text.number(interval[1])}"
+
+
+def _epsilon(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any]) -> KeyFigure:
+    if privacy.get("mode", "none") == "none":
+        return KeyFigure("Epsilon", "∞", "no privacy")
+    spent = [entry.epsilon for entry in rounds if entry.epsilon is not None]
+    budget = privacy.get("epsilon")
+    of = f"of {budget:g}" if isinstance(budget, int | float) else ""
+    return KeyFigure("Epsilon spent", text.number(max(spent), 2) if spent else text.NONE, of)
+
+
+def _reasons(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, str], ...]:
+    total: Counter[str] = Counter()
+    for entry in rounds:
+        total.update(entry.drop_reasons)
+    return tuple((reason, text.count(times)) for reason, times in total.most_common())
+
+
+def _totals(rounds: Sequence[RoundEvidence]) -> str:
+    up, down = sum(entry.bytes_up for entry in rounds), sum(entry.bytes_down for entry in rounds)
+    seconds, dropped = sum(entry.seconds for entry in rounds), sum(entry.dropped for entry in rounds)
+    times = "once" if dropped == 1 else f"{text.count(dropped)} times"
+    lost = f"A site dropped out {times}." if dropped else "No site dropped out."
+    return f"{text.size(up)} from the sites, {text.size(down)} to them, in {text.duration(seconds)}. {lost}"
