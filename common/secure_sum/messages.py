@@ -1,0 +1,245 @@
+"""What goes over the wire, as declarations. A message of wrong shape cannot be made, so none is checked twice.
+
+The bytes of a message are `encode(label(type), field, field, ...)`, a tuple being an `encode` of its items. Parsing is
+strict: exact number of fields, no trailing bytes, integers in 8 bytes, text in NFC; what parses encodes back to the
+same bytes. `context` in a message is the digest of the `SumContext`: study, run, number, t, c, width and all of R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from common.errors import ProtocolOrderError, SecureSumError
+from common.secure_sum.encoding import (
+    DIGEST_BYTES,
+    digest,
+    encode,
+    label,
+    normal_text,
+    number,
+    read_number,
+    read_text,
+    split,
+)
+from common.secure_sum.thresholds import require_threshold
+
+MIN_BITS, MAX_BITS = 16, 32
+SHARE_BYTES = 66  # an element of the field modulo 2^521 - 1
+SEALED_BYTES = 2 * SHARE_BYTES + 16  # AES-GCM's tag
+_FIELD_PRIME = 2**255 - 19  # of Curve25519
+
+
+class Message:
+    """Canonical bytes for a frozen dataclass whose fields are int, str, bytes, messages, or tuples of these."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _kinds(type(self)):
+            if kind is str:
+                object.__setattr__(self, name, normal_text(getattr(self, name)))
+        self.check()
+
+    def check(self) -> None:
+        """SecureSumError when the fields cannot be those of such a message."""
+
+    def to_bytes(self) -> bytes:
+        return encode(label(type(self).__name__), *(_write(getattr(self, name)) for name, _ in _kinds(type(self))))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The message that has these bytes, or SecureSumError."""
+        head, *parts = split(data) or [b""]
+        kinds = _kinds(cls)
+        if head != label(cls.__name__) or len(parts) != len(kinds):
+            raise SecureSumError(f"These bytes are not a {cls.__name__} of this protocol.")
+        return cls(**{name: _read(kind, part) for (name, kind), part in zip(kinds, parts, strict=True)})
+
+
+_KINDS: dict[str, tuple[tuple[str, Any], ...]] = {}  # filled as messages are first used: resolving hints is slow
+
+
+def _kinds(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Names and types of a message's fields, in order."""
+    if cls.__name__ not in _KINDS:
+        hints = get_type_hints(cls)
+        _KINDS[cls.__name__] = tuple((item.name, hints[item.name]) for item in fields(cls))
+    return _KINDS[cls.__name__]
+
+
+def _write(value: Any) -> bytes:
+    if isinstance(value, Message):
+        return value.to_bytes()
+    if isinstance(value, tuple):
+        return encode(*(_write(item) for item in value))
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    return number(value) if isinstance(value, int) else bytes(value)
+
+
+def _read(kind: Any, data: bytes) -> Any:
+    if kind is int:
+        return read_number(data)
+    if kind is str:
+        return read_text(data)
+    if kind is bytes:
+        return data
+    if get_origin(kind) is tuple:
+        return tuple(_read(get_args(kind)[0], item) for item in split(data))
+    return kind.from_bytes(data)
+
+
+def _require_digest(*values: bytes) -> None:
+    if any(len(value) != DIGEST_BYTES for value in values):
+        raise SecureSumError(f"A digest of the protocol has {DIGEST_BYTES} bytes.")
+
+
+def _require_public_key(key: bytes) -> None:
+    """One encoding for one key, so that different bytes are different keys."""
+    if len(key) != 32 or int.from_bytes(key, "little") >= _FIELD_PRIME:
+        raise SecureSumError("A public key is not a canonical X25519 key of 32 bytes.")
+
+
+def _require_ascending(names: tuple[str, ...]) -> None:
+    if any(first >= second for first, second in pairwise(names)):
+        raise SecureSumError("Sites are listed once each, in the order of their names.")
+
+
+@dataclass(frozen=True)
+class Member(Message):
+    """A site that holds shares, and its `ek` for this sum."""
+
+    name: str
+    share_key: bytes = field(repr=False)
+
+    def check(self) -> None:
+        _require_public_key(self.share_key)
+
+
+@dataclass(frozen=True)
+class SumContext(Message):
+    """What everybody must agree on before anything is offered. `members` is R, ordered by name.
+
+    study: digest of the study, 32 bytes. number: of this sum, increasing, never reused. bits: width k of the ring 2^k.
+    """
+
+    study: bytes = field(repr=False)
+    run: str
+    number: int
+    threshold: int
+    members: tuple[Member, ...] = field(repr=False)
+    colluding: int
+    bits: int
+
+    def check(self) -> None:
+        _require_digest(self.study)
+        _require_ascending(self.names)
+        number(self.number)
+        if len({member.share_key for member in self.members}) != len(self.members):
+            raise SecureSumError("Two sites have the same share key.")
+        if not MIN_BITS <= self.bits <= MAX_BITS:
+            raise SecureSumError(f"A word has {MIN_BITS} to {MAX_BITS} bits.")
+        require_threshold(len(self.members), self.threshold, self.colluding)
+
+    @cached_property
+    def digest(self) -> bytes:
+        return digest("context", self.to_bytes())
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members)
+
+    def place(self, name: str) -> int:
+        """The place of a site in R, from 1: the x of its shares. ProtocolOrderError for a site outside R."""
+        if name not in self.names:
+            raise ProtocolOrderError(f"Site {name!r} holds no shares in sum {self.number}.")
+        return self.names.index(name) + 1
+
+
+@dataclass(frozen=True)
+class Box(Message):
+    """A dealer's two shares for one holder, sealed, and the digest of each. The dealer's own box is empty."""
+
+    sealed: bytes = field(repr=False)
+    key_digest: bytes = field(repr=False)
+    seed_digest: bytes = field(repr=False)
+
+    def check(self) -> None:
+        _require_digest(self.key_digest, self.seed_digest)
+        if len(self.sealed) not in (0, SEALED_BYTES):
+            raise SecureSumError("A box of sealed shares has a wrong length.")
+
+
+@dataclass(frozen=True)
+class Offer(Message):
+    """Leg 0. `mask_key` is pk; `seed_digest` is H(b); `boxes` are in the order of R."""
+
+    context: bytes = field(repr=False)
+    name: str
+    mask_key: bytes = field(repr=False)
+    seed_digest: bytes = field(repr=False)
+    boxes: tuple[Box, ...] = field(repr=False)
+
+    def check(self) -> None:
+        _require_digest(self.context, self.seed_digest)
+        _require_public_key(self.mask_key)
+
+
+@dataclass(frozen=True)
+class MaskedVector(Message):
+    """Leg 1. `count` words of the context's width, packed; `transcript` is T as this site saw it."""
+
+    context: bytes = field(repr=False)
+    transcript: bytes = field(repr=False)
+    name: str
+    count: int
+    packed: bytes = field(repr=False)
+
+    def check(self) -> None:
+        _require_digest(self.context, self.transcript)
+
+
+@dataclass(frozen=True)
+class Confirmation(Message):
+    """Leg 2. `evidence` is the digest of (T, U2).
+
+    Whoever knows T and U2 can make it: it shows honest sites that they saw the same, and binds nobody. It is kept as
+    opaque bytes, so that a signature of the site over the digest can take its place.
+    """
+
+    context: bytes = field(repr=False)
+    name: str
+    evidence: bytes = field(repr=False)
+
+    def check(self) -> None:
+        _require_digest(self.context)
+
+
+@dataclass(frozen=True)
+class RevealedShare(Message):
+    """The share that the sender held of one of this dealer's secrets."""
+
+    dealer: str
+    share: bytes = field(repr=False)
+
+    def check(self) -> None:
+        if len(self.share) != SHARE_BYTES:
+            raise SecureSumError("A revealed share has a wrong length.")
+
+
+@dataclass(frozen=True)
+class Reveal(Message):
+    """Leg 3. Shares of the seeds `b` of U2, and of the mask keys `sk` of U1 without U2: never both of one dealer."""
+
+    context: bytes = field(repr=False)
+    name: str
+    seeds: tuple[RevealedShare, ...]
+    keys: tuple[RevealedShare, ...]
+
+    def check(self) -> None:
+        _require_digest(self.context)
+        _require_ascending(tuple(item.dealer for item in self.seeds))
+        _require_ascending(tuple(item.dealer for item in self.keys))
+        if {item.dealer for item in self.seeds} & {item.dealer for item in self.keys}:
+            raise SecureSumError("A reveal has shares of both secrets of one site.")
