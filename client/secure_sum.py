@@ -44,6 +44,10 @@ class SiteSums:
         self._next_key = ShareKey.generate()
         return self._present.offer(context)
 
+    def agree(self, number: int, plan_digest: bytes, offers: Sequence[Offer]) -> None:
+        """First half of leg 1: everything that could refuse, before any patient's data is touched."""
+        self._sum(number).agree(plan_digest, offers)
+
     def mask(self, number: int, plan_digest: bytes, offers: Sequence[Offer], words: NDArray[np.uint32]) -> MaskedVector:
         """Leg 1."""
         return self._sum(number).mask(plan_digest, offers, words)

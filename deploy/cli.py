@@ -245,7 +245,7 @@ def report(run: Path) -> None:
     from server.report.evidence import read_evidence
     from server.report.page import write
 
-    click.echo(f"{write(read(run / 'report.json'), run)}")
+    click.echo(f"{write(read_evidence(run / 'report.json'), run)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -58,7 +58,7 @@ class Outcome:
     history: tuple[RoundEvidence, ...]
     statistics: dict[str, NDArray[np.float64]]
     normaliser: Normaliser = field(repr=False)
-    test: dict[str, float] | None
+    test: Mapping[str, float] | None
     threshold: int | None
     sites: int
 

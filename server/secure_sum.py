@@ -100,23 +100,24 @@ class Summation:
         layout = self.layout_of(plan)
         half = CoordinatorSum(context, plan.digest, layout.length)
         offer = OfferRequest(context.to_bytes())
-        for reply in self._leg("offer", {item.node: offer for item in participants}, OfferReply).values():
-            half.add_offer(Offer.from_bytes(reply.offer))
+        asked = {item.node: offer for item in participants}
+        for offered in self._leg("offer", asked, OfferReply).values():
+            half.add_offer(Offer.from_bytes(offered.offer))
         offers = half.offers
         self._forget_keys(participants)
         work = RoundRequest(self.number, plan, tuple(item.to_bytes() for item in offers))
         worked = self._leg("round", self._to(work, [item.name for item in offers]), RoundReply)
-        for reply in worked.values():
-            half.add_masked(MaskedVector.from_bytes(reply.masked.tobytes()))
+        for done in worked.values():
+            half.add_masked(MaskedVector.from_bytes(done.masked.tobytes()))
         survivors = half.survivors
         ask = ConfirmRequest(self.number, survivors)
-        for reply in self._leg("confirm", self._to(ask, survivors), ConfirmReply).values():
-            half.add_confirmation(Confirmation.from_bytes(reply.confirmation))
+        for seen in self._leg("confirm", self._to(ask, survivors), ConfirmReply).values():
+            half.add_confirmation(Confirmation.from_bytes(seen.confirmation))
         give = RevealRequest(self.number, tuple(item.to_bytes() for item in half.confirmations))
         confirmed = [item.name for item in half.confirmations]
-        for node, reply in self._leg("reveal", self._to(give, confirmed), RevealReply).items():
-            half.add_reveal(Reveal.from_bytes(reply.reveal))
-            self._renew_key(node, reply.share_key)
+        for node, given in self._leg("reveal", self._to(give, confirmed), RevealReply).items():
+            half.add_reveal(Reveal.from_bytes(given.reveal))
+            self._renew_key(node, given.share_key)
         point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
         return self._sum_of(layout, point.decode(half.open()), survivors, worked)
 

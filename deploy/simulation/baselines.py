@@ -19,6 +19,7 @@ from common.models.batch import Batch
 from common.plan import Normaliser
 from common.study import Privacy, Study
 from deploy.simulation.grid import PRELOADED
+from server.report.evidence import Kind
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Judged:
     """A model's score on the test patients of all sites. `interval`: 95 %, by bootstrap over patients."""
 
     label: str
-    kind: str
+    kind: Kind
     metrics: dict[str, float]
     interval: tuple[float, float] | None
     best_round: int
@@ -37,7 +38,7 @@ class Contender:
     """What to train: `sites` are indices into the hospitals; `modalities` None means all."""
 
     label: str
-    kind: str
+    kind: Kind
     sites: tuple[int, ...]
     modalities: tuple[str, ...] | None = None
 
@@ -151,7 +152,7 @@ def _train(network, study: Study, label: str, train: Batch, validation: Batch) -
     return best_round
 
 
-def _judged(label: str, kind: str, network, test: Batch, study: Study, best_round: int) -> Judged:  # type: ignore[no-untyped-def]
+def _judged(label: str, kind: Kind, network, test: Batch, study: Study, best_round: int) -> Judged:  # type: ignore[no-untyped-def]
     from dataclasses import asdict
 
     from client.training.evaluate import evaluate

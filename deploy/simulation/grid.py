@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import DEFAULT_TTL, Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
@@ -75,7 +75,11 @@ class InProcessGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+        now = time.time()
+        return Message(
+            content,
+            metadata=Metadata(1, "", 0, dst_node_id, "", group_id, now, ttl or DEFAULT_TTL, message_type),
+        )
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._places)
