@@ -12,6 +12,7 @@ from itertools import pairwise
 
 Point = tuple[float, float]
 Label = Callable[[float], str]
+LARGEST = 1e15
 MOST_POINTS = 240  # of one line; more are thinned, the file has them all
 
 
@@ -85,9 +86,14 @@ class Chart:
     zero: float | None = None
 
 
+def drawable(*values: float) -> bool:
+    """Whether all values are numbers that a chart can hold."""
+    return all(abs(value) < LARGEST for value in values)
+
+
 @dataclass(frozen=True)
 class Series:
-    """A line to draw. Points that are not finite leave a gap in the data, not in the line."""
+    """A line to draw. Points that are not finite, or larger than any measure is, are left out."""
 
     name: str
     points: Sequence[Point]
@@ -95,7 +101,7 @@ class Series:
 
     @property
     def finite(self) -> list[Point]:
-        return [point for point in self.points if math.isfinite(point[0]) and math.isfinite(point[1])]
+        return [point for point in self.points if drawable(*point)]
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,9 @@ class Canvas:
 
 def steps(low: float, high: float, count: int) -> list[float]:
     """About `count` round values (1, 2 or 5 times a power of ten apart) from at or below low to at or above high."""
-    if not high > low:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
+        room = 0.5 * abs(low) if abs(low) > 1e-3 else 0.5
+        low, high = low - room, high + room
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     gap = next(gap * power for gap in (1, 2, 5, 10) if gap * power >= rough * 0.999)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.report import text
-from server.report.charts import Scale, Tick, steps, ticks
+from server.report.charts import Scale, Tick, drawable, steps, ticks
 from server.report.evidence import Comparison
 from server.report.verdict import CHANCE, best
 
@@ -67,7 +67,7 @@ def comparison_table(comparisons: Sequence[Comparison], key: str) -> ComparisonT
         ticks([value for value in steps(x.low, x.high, 5) if x.low <= value <= x.high], x),
         x(base),
         "chance" if key == "auc" else "",
-        x(federated.metrics[key]) if federated else None,
+        x(federated.metrics[key]) if federated and drawable(federated.metrics[key]) else None,
         tuple(_row(entry, key, x, base, others) for entry in ordered),
         tuple("Cases" if name == "cases" else text.measure_name(name, short=True) for name in others),
     )
@@ -82,15 +82,15 @@ def _scale(comparisons: Sequence[Comparison], key: str, base: float) -> Scale:
     values = [base, base + 0.1]
     for entry in comparisons:
         values += [entry.metrics.get(key, math.nan), *(entry.interval or ())]
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [value for value in values if drawable(value)]
     ends = steps(min(finite), max(finite), 5)
     return Scale(ends[0], ends[-1], MARGIN, WIDTH - MARGIN)
 
 
 def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[str]) -> Row:
     value = entry.metrics.get(key, math.nan)
-    finite = math.isfinite(value)
-    ends = entry.interval if entry.interval and all(map(math.isfinite, entry.interval)) else None
+    finite = drawable(value)
+    ends = entry.interval if entry.interval and drawable(*entry.interval) else None
     return Row(
         entry.label,
         entry.kind,

@@ -54,7 +54,7 @@ class RoundEvidence:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model, measured on the test patients of all sites. `interval`: 95 %, of the first of auc and accuracy."""
+    """One model on the test patients of all sites. `interval`: 95 %, of the leading measure (`verdict.leading`)."""
 
     label: str
     kind: Kind
@@ -67,7 +67,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of cases: by split, by modality that is present, by class. `site` None: the sum over all sites."""
+    """Cases by split, cases with each modality, training cases by class. `site` None: the sum over all sites."""
 
     site: str | None
     cases: Mapping[str, Cell]

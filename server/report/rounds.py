@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from server.report import text
-from server.report.charts import Canvas, Chart, Group, Point, Series, bar_chart, line_chart, thinned
+from server.report.charts import Canvas, Chart, Group, Point, Series, bar_chart, drawable, line_chart, thinned
 from server.report.evidence import RoundEvidence
 
 MOST_ROWS, MOST_BARS = 120, 60
@@ -55,7 +55,7 @@ def privacy_chart(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any]) -
         "held out", [(float(e.round), e.held_out_epsilon) for e in rounds if e.held_out_epsilon is not None], "second"
     )
     budget = privacy.get("epsilon")
-    levels = [(f"budget {budget:g}", float(budget))] if isinstance(budget, int | float) else []
+    levels = [(f"budget {budget:g}", float(budget))] if isinstance(budget, int | float) and drawable(budget) else []
     if not training.finite and not held_out.finite:
         return None
     last = (training.finite or held_out.finite)[-1][1]

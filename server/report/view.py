@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 from common import schema as border
 from server.report import charts, text
 from server.report.caveats import alarming, caveats
@@ -44,6 +46,7 @@ class View:
     comparisons: ComparisonTable | None
     privacy_chart: charts.Chart | None
     coverage: CoverageTable | None
+    private: bool
     traffic: tuple[charts.Chart, ...]
     rounds: tuple[tuple[str, ...], ...]
     round_names: tuple[str, ...]
@@ -75,15 +78,32 @@ def view(evidence: Evidence) -> View:
         comparisons=comparison_table(evidence.comparisons, key),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
         coverage=coverage_table(evidence.coverage),
+        private=_privacy(evidence.study).get("mode", "none") != "none",
         traffic=traffic_charts(rounds),
         rounds=rows,
         round_names=names,
         rounds_left_out=len(rounds) - len(rows),
         drop_reasons=_reasons(rounds),
         totals=_totals(rounds),
-        study_text=border.dump(evidence.study),
+        study_text=_yaml(evidence.study),
         software=tuple(evidence.software.items()),
     )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of plain values on one line: a study may name thousands of genes."""
+
+
+def _list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+    flat = not any(isinstance(item, list | dict) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flat)
+
+
+_Dumper.add_representer(list, _list)
+
+
+def _yaml(study: Mapping[str, Any]) -> str:
+    return yaml.dump(border.plain(dict(study)), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=72)
 
 
 def _task(study: Mapping[str, Any]) -> str:

@@ -1,0 +1,74 @@
+"""Small cells: what a deployed report must not show, neither directly nor by subtraction."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.report.evidence import Coverage, to_json
+from server.report.page import write
+from server.report.release import released
+from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
+
+counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(-3, 40).map(float), max_size=6)
+
+
+def sums(cases=None, present=None, classes=None) -> Coverage:
+    ample = {"a": 400.0, "b": 300.0}
+    (found,) = released(
+        deployed(coverage=(Coverage(None, cases or ample, present or ample, classes or ample),))
+    ).coverage
+    return found
+
+
+@pytest.mark.parametrize("count", [4.0, 4.99, 1.0, 0.0, -2.5, float("nan")])
+def test_fewer_than_five_is_never_shown(count):
+    shown = sums({"train": 90.0, "test": count}, {"scan": count}, {"no": 50.0, "rare": count, "yes": 44.0})
+    assert shown.cases["test"] == shown.present["scan"] == shown.classes["rare"] == "<5"
+
+
+def test_five_is_shown():
+    shown = sums({"train": 90.0, "test": 5.0}, {"scan": 5.0}, {"no": 85.0, "yes": 5.0})
+    assert (shown.cases["test"], shown.present["scan"], shown.classes["yes"]) == (5.0, 5.0, 5.0)
+
+
+def test_the_only_withheld_class_cannot_be_had_by_subtraction():
+    shown = sums(classes={"no": 90.0, "maybe": 30.0, "yes": 3.0})
+    assert shown.classes == {"no": 90.0, "maybe": "withheld", "yes": "<5"}
+
+
+@given(counts)
+def test_no_partition_ever_misses_exactly_one_cell(parts):
+    shown = sums(classes=parts or {"a": 9.0}).classes
+    hidden = [name for name, count in shown.items() if isinstance(count, str)]
+    assert len(hidden) != 1 or len(shown) == 1
+    assert all(isinstance(shown[name], str) for name, count in parts.items() if count < 5)
+
+
+@given(counts)
+def test_releasing_twice_hides_no_more(parts):
+    whole = deployed(coverage=(Coverage(None, parts, parts, parts),))
+    assert released(released(whole)) == released(whole)
+
+
+def test_measures_of_a_handful_of_patients_are_left_out_and_said():
+    few = replace(comparison("Federated", "federated", 0.9), metrics=metrics(0.9, cases=3))
+    shown = released(deployed(comparisons=(few,), rounds=(round_of(1, metrics=metrics(0.9, cases=4)),)))
+    assert shown.comparisons == () and shown.rounds[0].metrics is None
+    assert any("Federated" in warning and "fewer than 5" in warning for warning in shown.warnings)
+
+
+def test_a_simulation_shows_all():
+    small = evidence(coverage=(Coverage("ashford", {"train": 2.0}, {"scan": 1.0}, {"no": 1.0, "yes": 1.0}),))
+    assert released(small) == small
+
+
+def test_neither_file_holds_what_the_other_hides(tmp_path):
+    small = deployed(coverage=(Coverage(None, {"train": 8317.0}, {"scan": 3.0}, {"no": 8313.0, "yes": 4.0}),))
+    page = write(small, tmp_path).read_text(encoding="utf-8")
+    data = (tmp_path / "report.json").read_text(encoding="utf-8")
+    assert "8313" in to_json(small)
+    assert "8313" not in data and "8\u202f313" not in page  # by subtraction it would give away the 4
+    assert '"yes": "<5"' in data and '"scan": "<5"' in data
+    assert page.count("&lt;5") == 2 and page.count("withheld") == 1

@@ -1,0 +1,114 @@
+"""Was it worth it? The truth table, and that no missing number turns into a claim."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from server.report.evidence import Comparison
+from server.report.verdict import leading, verdict
+from tests.support.evidence import comparison, deployed, evidence
+
+NAN = math.nan
+
+
+def judged(federated=None, alone=(), pooled=None, half=None, **changes):
+    found = [] if federated is None else [comparison("Federated", "federated", federated, half)]
+    found += [comparison(f"site{place}", "alone", value, half) for place, value in enumerate(alone)]
+    found += [] if pooled is None else [comparison("Pooled", "pooled", pooled, half)]
+    return verdict(evidence(comparisons=tuple(found), **changes))
+
+
+@pytest.mark.parametrize(
+    ("federated", "alone", "pooled", "half", "answer"),
+    [
+        (0.86, [0.79, 0.70], 0.89, None, "yes"),
+        (0.86, [0.79, 0.70], None, None, "yes"),
+        (0.86, [0.79, 0.70], 0.89, 0.02, "yes"),
+        (0.86, [0.85, 0.70], 0.89, 0.02, "unclear"),
+        (0.86, [0.87, 0.70], 0.89, 0.02, "unclear"),
+        (0.86, [0.84, 0.70], 0.89, 0.02, "unclear"),  # on the edge of the interval
+        (0.80, [0.85, 0.70], 0.89, 0.02, "no"),
+        (0.80, [0.80, 0.70], 0.89, None, "no"),  # as good as a site alone is not worth it
+        (0.80, [0.85], 0.89, None, "no"),
+        (0.50, [0.40], 0.89, None, "no"),  # better than the sites, and still no better than chance
+        (0.45, [], None, None, "no"),
+        (0.86, [], 0.89, None, "open"),
+        (0.86, [], None, None, "open"),
+        (0.86, [NAN], 0.89, None, "open"),
+        (None, [0.79], 0.89, None, "open"),
+        (NAN, [0.79], 0.89, None, "open"),
+        (None, [], None, None, "open"),
+        (0.86, [NAN, 0.70], NAN, None, "yes"),
+    ],
+)
+def test_the_answer(federated, alone, pooled, half, answer):
+    found = judged(federated, alone, pooled, half)
+    assert found.answer == answer
+    assert "nan" not in " ".join([found.sentence, *found.details])
+
+
+def test_the_sentence_holds_the_numbers_it_rests_on():
+    found = judged(0.8612, [0.70, 0.7884], 0.8921)
+    assert found.word == "Yes."
+    for part in ("0.861", "0.788", "site1", "0.892", "AUC"):
+        assert part in found.sentence
+    assert "0.700" not in found.sentence
+
+
+def test_a_difference_within_chance_is_said_to_be_so():
+    found = judged(0.86, [0.85], 0.89, 0.02)
+    assert "0.840 to 0.880" in found.details[0] and "chance" in found.details[0]
+
+
+def test_pooled_privacy_and_fusion_are_told_beside_it():
+    details = " ".join(verdict(evidence()).details)
+    assert "96.5\u202f% of the AUC" in details
+    assert "privacy cost 0.023 AUC" in details
+    assert "0.117 AUC more than the best single modality, scan" in details
+
+
+def test_privacy_that_cost_nothing_is_no_negative_cost():
+    pair = (comparison("Federated", "federated", 0.88), comparison("Plain", "federated_non_private", 0.87))
+    assert "privacy cost no AUC" in " ".join(verdict(evidence(comparisons=pair)).details)
+
+
+def test_fusion_that_did_not_help_is_said():
+    pair = (comparison("Federated", "federated", 0.71), comparison("scan", "single_modality", 0.74))
+    assert "0.030 AUC less than the best single modality" in " ".join(verdict(evidence(comparisons=pair)).details)
+
+
+def test_deployed_makes_no_claim_about_sites():
+    found = verdict(deployed())
+    assert found.answer == "open" and "0.861" in found.sentence and "sums only" in found.sentence
+
+
+def test_accuracy_leads_where_there_is_no_auc():
+    def without_auc(entry: Comparison) -> Comparison:
+        return replace(entry, metrics={**entry.metrics, "auc": NAN}, interval=None)
+
+    whole = evidence(comparisons=tuple(map(without_auc, evidence().comparisons)))
+    assert leading(whole) == "accuracy"
+    found = verdict(whole)
+    assert found.answer == "yes" and "Accuracy 0.812" in found.sentence
+
+
+def test_accuracy_has_no_chance_of_one_half():
+    """With ten classes, .3 may be a fine model: only the AUC has a chance level that is always one half."""
+    scores = {"auc": NAN, "accuracy": 0.3}
+    pair = (
+        Comparison("Federated", "federated", scores, None, ""),
+        Comparison("site", "alone", {**scores, "accuracy": 0.2}, None, ""),
+    )
+    assert verdict(evidence(comparisons=pair)).answer == "yes"
+
+
+def test_no_evidence_at_all_is_still_a_verdict():
+    found = verdict(evidence(comparisons=(), rounds=()))
+    assert found.answer == "open" and "not measured" in found.sentence
+    assert leading(evidence(comparisons=(), rounds=())) == "auc"
+
+
+def test_metrics_without_the_leading_key_are_passed_over():
+    odd = Comparison("odd", "alone", {"cases": 3.0}, None, "")
+    assert verdict(evidence(comparisons=(comparison("F", "federated", 0.8), odd))).answer == "open"
