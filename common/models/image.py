@@ -1,0 +1,48 @@
+"""The encoder of images: a small convolutional network made here, or a torchvision backbone by name."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from common.models.norm import group_norm
+from common.study import ImageModality
+
+# Mean and sd of a pixel over ImageNet's three channels: what pretrained backbones expect, and as good as any else.
+CENTRE, SCALE = 0.449, 0.226
+
+
+class ImageTokens(nn.Module):
+    """(B, slices, size, size) pixels in [0, 1] -> (B, tokens, width). Slices are channels.
+
+    `small_cnn` gives four tokens, one for each quarter of the image; a torchvision backbone gives one.
+    """
+
+    def __init__(self, modality: ImageModality, width: int, models: Path | None = None) -> None:
+        super().__init__()
+        self.width = width
+        if modality.encoder.backbone == "small_cnn":
+            self.backbone, features = small_cnn(modality.slices, modality.encoder.channels)
+            self.tokens = 4
+        else:
+            from common.models.backbone import torchvision_backbone
+
+            self.backbone, features = torchvision_backbone(modality, models)
+            self.tokens = 1
+        self.project = nn.Linear(features, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone((images - CENTRE) / SCALE)
+        tokens: Tensor = self.project(features.flatten(2).transpose(1, 2))
+        return tokens
+
+
+def small_cnn(slices: int, channels: int) -> tuple[nn.Module, int]:
+    """Three stages that halve the image and widen it, then the mean of each quarter: (B, 4 * channels, 2, 2)."""
+    widths = [slices, channels, 2 * channels, 4 * channels]
+    stages: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        stages += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), group_norm(outputs), nn.ReLU()]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(2)), widths[-1]
