@@ -1,0 +1,132 @@
+"""The encoder of notes: token embeddings and their mean, a small BERT made here, or a pretrained one from a folder."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import SiteFileError, StudyError
+from common.models.tokens import PADDING, pretrained_folder, tokenizer_for
+from common.study import NoteEncoder, NoteModality
+
+
+class NoteTokens(nn.Module):
+    """(B, max_tokens) token ids -> (B, 1, width): the mean over all that is not padding, projected.
+
+    A note of padding alone has mean zero. With `train: none` the language model is frozen and only the projection
+    learns.
+    """
+
+    tokens = 1
+
+    def __init__(self, modality: NoteModality, width: int, models: Path | None = None) -> None:
+        super().__init__()
+        self.width = width
+        self.language: nn.Module = _language(modality, models)
+        self.project = nn.Linear(_width(self.language), width)
+        self.frozen = modality.encoder.train == "none"
+        if self.frozen:
+            self.language.requires_grad_(False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            states: Tensor = self.language(ids)
+        keep = (ids != PADDING).unsqueeze(2)
+        mean = torch.where(keep, states, 0.0).sum(dim=1) / keep.sum(dim=1).clamp(min=1)
+        token: Tensor = self.project(mean)
+        return token.unsqueeze(1)
+
+
+class Transformer(nn.Module):
+    """A transformers encoder as a plain function of ids: (B, L) -> (B, L, hidden).
+
+    Opacus needs batch-first, contiguous tensors at every layer: position and token type ids are given for each row,
+    where the library would broadcast one row of them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.hidden = int(model.config.hidden_size)  # type: ignore[union-attr,arg-type]  # transformers is untyped
+        self.asked = frozenset(inspect.signature(model.forward).parameters)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if len(ids) == 0:  # its reshapes cannot take no rows: take one of padding, and give none of it
+            return self.forward(ids.new_zeros(1, ids.shape[1]))[:0]
+        states: Tensor = self.model(**self._arguments(ids)).last_hidden_state
+        return states
+
+    def _arguments(self, ids: Tensor) -> dict[str, Tensor]:
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        # Attention over nothing is not defined everywhere: the first token is always looked at, and pooled if real.
+        keep = (ids != PADDING) | (positions == 0)
+        given = {"attention_mask": keep.to(ids.dtype)}
+        if "position_ids" in self.asked:
+            given["position_ids"] = positions.repeat(len(ids), 1)
+        if "token_type_ids" in self.asked:
+            given["token_type_ids"] = torch.zeros_like(ids)
+        return {"input_ids": ids, **given}
+
+
+def _language(modality: NoteModality, models: Path | None) -> nn.Module:
+    encoder = modality.encoder
+    if encoder.source == "folder":
+        return Transformer(_pretrained(pretrained_folder(encoder, models), modality.max_tokens))
+    vocabulary = tokenizer_for(encoder, models).size
+    if encoder.layers == 0:
+        return nn.Embedding(vocabulary, encoder.width)
+    return Transformer(_small_bert(encoder, vocabulary, modality.max_tokens))
+
+
+def _width(language: nn.Module) -> int:
+    return language.embedding_dim if isinstance(language, nn.Embedding) else int(language.hidden)  # type: ignore[arg-type]
+
+
+def _small_bert(encoder: NoteEncoder, vocabulary: int, max_tokens: int) -> nn.Module:
+    """BERT (Devlin et al. 2019) with random weights. No dropout: the network is a function of its inputs alone."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=encoder.width,
+        num_hidden_layers=encoder.layers,
+        num_attention_heads=encoder.heads,
+        intermediate_size=4 * encoder.width,
+        max_position_embeddings=max_tokens,
+        type_vocab_size=1,
+        pad_token_id=PADDING,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model: nn.Module = BertModel(config, add_pooling_layer=False)
+    return model
+
+
+def _pretrained(folder: Path, max_tokens: int) -> nn.Module:
+    """The model in `folder`, without dropout and pooler. Nothing is downloaded, and no code in the folder is run."""
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **options)
+        for name, value in vars(config).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(config, name, 0.0)
+        model: nn.Module = AutoModel.from_pretrained(str(folder), config=config, dtype=torch.float32, **options)
+    except Exception as problem:
+        raise SiteFileError(
+            f"{folder}: its model cannot be loaded ({type(problem).__name__}). "
+            "The folder needs config.json and the weights, as the model's publisher packs them."
+        ) from None
+    limit = int(getattr(config, "max_position_embeddings", max_tokens))
+    if max_tokens > limit:
+        raise StudyError(f"max_tokens: {max_tokens}, but {folder.name} takes at most {limit}. Set {limit} or less.")
+    if hasattr(model, "pooler"):
+        setattr(model, "pooler", None)  # noqa: B010 (mypy knows only tensors there); unused, and parameters without a gradient would break the clipping
+    return model
