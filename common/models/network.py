@@ -1,0 +1,141 @@
+"""One network from a study: an encoder for each modality, fusion, head."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.errors import RunError, StudyError
+from common.models.fusion import MeanFusion, build_fusion
+from common.models.image import ImageTokens
+from common.models.note import NoteTokens
+from common.models.perceptron import perceptron
+from common.models.record import RecordTokens
+from common.models.sequence import SequenceTokens
+from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
+
+Encoder = ImageTokens | RecordTokens | NoteTokens | SequenceTokens
+
+
+class MultimodalNetwork(nn.Module):
+    """inputs, by modality, and `present` (B, M) -> logits (B, 1) for a binary task, (B, K) for K classes.
+
+    Every encoder sees every row, and where a modality is absent its tokens are replaced by zeros: so each row's
+    logits depend on that row alone, and an absent modality's encoder gets a gradient of exactly zero. Nothing in it
+    is random. Parameters named `encoders.<modality>.` are that modality's group, all others are `shared`.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], fusion: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.names = tuple(encoders)
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.head = head
+
+    def forward(self, inputs: dict[str, Tensor], present: Tensor) -> Tensor:
+        tokens = []
+        for column, name in enumerate(self.names):
+            encoded = self.encoders[name](inputs[name])
+            # where and not a product: 0 times a value that is not finite would not be 0
+            tokens.append(torch.where(present[:, column, None, None], encoded, 0.0))
+        logits: Tensor = self.head(self.fusion(tokens, present))
+        return logits
+
+
+def build_network(study: Study, *, models: Path | None = None) -> MultimodalNetwork:
+    """The study's network. One study gives the same weights everywhere: they come from its seed alone.
+
+    A study of one record (or sequence) with `hidden: []`, fusion `mean` and no hidden head layer is a linear map of
+    its standardised columns, and no more: logistic regression, which starts from zero.
+
+    models: this site's folder of pretrained models, if the study names any.
+    Raises StudyError for what the study asks and cannot be, SiteFileError for what is not as it should be in `models`.
+    """
+    linear = _is_linear(study)
+    encoders = {name: _encoder(study, name, linear, models) for name in study.names}
+    with _seeded(study.seed, "fusion"):
+        fusion = MeanFusion() if linear else build_fusion(study.fusion, [part.tokens for part in encoders.values()])
+    with _seeded(study.seed, "head"):
+        head = _head(study, next(iter(encoders.values())).width, linear)
+    return MultimodalNetwork(encoders, fusion, head)
+
+
+def set_normaliser(
+    network: MultimodalNetwork, normaliser: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> None:
+    """Give the encoders secure-summed statistics: modality -> (mean, sd) of its numeric columns, or of its genes.
+
+    Raises RunError for a modality without numbers, for wrong lengths and for what is not finite.
+    """
+    for name, (mean, sd) in normaliser.items():
+        encoder = network.encoders[name] if name in network.names else None
+        if not isinstance(encoder, RecordTokens | SequenceTokens):
+            raise RunError(f"The normaliser names {name}, which is no record and no sequence of this study.")
+        encoder.standardise.set(mean, sd)
+
+
+def _is_linear(study: Study) -> bool:
+    first, *more = study.modalities.values()
+    if more or study.fusion.kind != "mean" or study.fusion.hidden:
+        return False
+    if isinstance(first, SequenceModality):
+        return not first.encoder.hidden and first.encoder.tokens == 1
+    return isinstance(first, RecordModality) and not first.encoder.hidden
+
+
+def _encoder(study: Study, name: str, linear: bool, models: Path | None) -> Encoder:
+    if hasattr(nn.ModuleDict(), name):
+        raise StudyError(f"modalities.{name}: torch needs this name for itself. Call the modality something else.")
+    try:
+        with _seeded(study.seed, f"encoders/{name}"):
+            return _encoder_of(study.modalities[name], study.fusion.width, linear, models)
+    except StudyError as problem:
+        raise StudyError(f"modalities.{name}: {problem}") from None
+
+
+def _encoder_of(modality: Modality, width: int, linear: bool, models: Path | None) -> Encoder:
+    match modality:
+        case ImageModality():
+            return ImageTokens(modality, width, models)
+        case NoteModality():
+            return NoteTokens(modality, width, models)
+        case RecordModality():
+            return RecordTokens(modality, None if linear else width)
+        case SequenceModality():
+            return SequenceTokens(modality, None if linear else width)
+
+
+def _head(study: Study, width: int, linear: bool) -> nn.Module:
+    outputs = 1 if study.task.kind == "binary" else len(study.task.classes)
+    hidden = [study.fusion.hidden] if study.fusion.hidden else []
+    head = perceptron([width, *hidden, outputs])
+    last = head[-1]
+    if isinstance(last, nn.Linear):
+        nn.init.zeros_(last.bias)  # no class is preferred at the start
+        if linear:
+            nn.init.zeros_(last.weight)
+    return head
+
+
+_building = threading.Lock()
+
+
+@contextmanager
+def _seeded(seed: int, part: str) -> Iterator[None]:
+    """Draw one part's weights from a stream of its own, so that another modality in the study does not change them.
+
+    torch's layers draw from its global CPU generator, which is put back afterwards. One thread at a time: simulated
+    sites build their networks side by side.
+    """
+    stream = hashlib.sha256(f"wardround weights/{seed}/{part}".encode()).digest()
+    with _building, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int.from_bytes(stream[:4], "big"))
+        yield
