@@ -25,6 +25,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         while self.open and self.open.pop() != tag:
             pass
+        if tag in ("td", "th", "li", "dt", "dd", "p"):
+            self.text += "\n"
 
     def handle_data(self, data: str) -> None:
         if "style" in self.open[-1:]:
