@@ -39,7 +39,10 @@ class AgreementKey:
         return cls(Secret.random(KEY_BYTES))
 
     def agree(self, peer: str, peer_public: bytes, purpose: str, *fields: Bytes) -> Secret:
-        """The key shared with a peer for one purpose. SecureSumError when the peer's key is of low order."""
+        """The key shared with a peer for one purpose. SecureSumError when the peer's key is of low order.
+
+        Messages cannot hold such a key; this is the check of RFC 7748, section 6.1, where the secret is made.
+        """
         private = X25519PrivateKey.from_private_bytes(self.secret.expose())
         try:
             shared = private.exchange(X25519PublicKey.from_public_bytes(peer_public))

@@ -31,6 +31,15 @@ SHARE_BYTES = 66  # an element of the field modulo 2^521 - 1
 SEALED_BYTES = 2 * SHARE_BYTES + 16  # AES-GCM's tag
 _FIELD_PRIME = 2**255 - 19  # of Curve25519
 
+# The u-coordinates of every point of small order, on the curve and on its twist: with them X25519 gives zero.
+_LOW_ORDER = {
+    0,
+    1,
+    _FIELD_PRIME - 1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+}
+
 
 class Message:
     """Canonical bytes for a frozen dataclass whose fields are int, str, bytes, messages, or tuples of these."""
@@ -96,9 +105,11 @@ def _require_digest(*values: bytes) -> None:
 
 
 def _require_public_key(key: bytes) -> None:
-    """One encoding for one key, so that different bytes are different keys."""
+    """One encoding for one key, so that different bytes are different keys; and no key that makes a secret public."""
     if len(key) != 32 or int.from_bytes(key, "little") >= _FIELD_PRIME:
         raise SecureSumError("A public key is not a canonical X25519 key of 32 bytes.")
+    if int.from_bytes(key, "little") in _LOW_ORDER:
+        raise SecureSumError("A public key is of low order.")
 
 
 def _require_ascending(names: tuple[str, ...]) -> None:
