@@ -1,0 +1,164 @@
+"""Fixed point: no sum wraps, rounding is unbiased and small, and what does not fit is refused without its value."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import RangeError
+from common.secure_sum.fixed_point import FixedPoint
+from common.summand import Layout, Segment
+
+WIDTHS = (16, 19, 20, 24, 32)
+
+
+def point(bound: float, length: int = 1, *, bits: int = 32, sites: int = 4) -> FixedPoint:
+    return FixedPoint(Layout((Segment("update", length, bound),)), bits=bits, sites=sites)
+
+
+@given(
+    bound=st.floats(1e-20, 1e20),
+    bits=st.integers(16, 32),
+    sites=st.integers(1, 50),
+)
+def test_scale_is_the_largest_power_of_two_that_cannot_wrap(bound: float, bits: int, sites: int) -> None:
+    fixed = point(bound, bits=bits, sites=sites)
+    scale = Fraction(fixed.scale(fixed.layout.segments[0]))
+    room = (1 << (bits - 1)) - 1
+    assert scale.numerator == 1 or scale.denominator == 1
+    assert math.log2(scale.numerator * scale.denominator).is_integer()
+    assert sites * math.ceil(Fraction(bound) * scale) <= room
+    assert sites * math.ceil(Fraction(bound) * scale * 2) > room
+
+
+@settings(deadline=None)
+@given(
+    st.integers(16, 32),
+    st.integers(2, 12),
+    st.lists(st.tuples(st.integers(1, 9), st.floats(1e-6, 1e6)), min_size=1, max_size=4),
+    st.integers(0, 2**32),
+)
+def test_sum_of_encodings_is_near_the_sum_of_values(
+    bits: int, sites: int, shapes: list[tuple[int, float]], seed: int
+) -> None:
+    layout = Layout(tuple(Segment(f"part {i}", length, bound) for i, (length, bound) in enumerate(shapes)))
+    fixed, rng = FixedPoint(layout, bits=bits, sites=sites), np.random.default_rng(seed)
+    bounds = np.concatenate([np.full(length, bound) for length, bound in shapes])
+    steps = np.concatenate([np.full(part.length, fixed.resolution()[part.name]) for part in layout.segments])
+    vectors = [
+        np.clip(rng.choice([-1.0, 1.0, 0.3, rng.uniform(-1, 1)]) * bounds, -bounds, bounds) for _ in range(sites)
+    ]
+    total = np.zeros(layout.length, dtype=np.uint32)
+    for vector in vectors:
+        words = fixed.encode(vector, rng)
+        assert words.dtype == np.uint32
+        assert int(words.max()) < 1 << bits
+        total = (total + words) & np.uint32((1 << bits) - 1)
+    assert np.all(np.abs(fixed.decode(total) - np.sum(vectors, axis=0)) <= sites * steps)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_every_site_at_its_bound_does_not_wrap(bits: int) -> None:
+    for bound in (1.0, 0.3, 4.0, 3276.5, 1000 / 7):
+        fixed = point(bound, 3, bits=bits, sites=10)
+        extreme = np.array([bound, -bound, bound])
+        total = sum(fixed.encode(extreme, np.random.default_rng(i)).astype(object) for i in range(10))
+        decoded = fixed.decode(np.asarray(total % (1 << bits), dtype=np.uint32))
+        assert np.allclose(decoded, 10 * extreme, atol=10 * fixed.resolution()["update"])
+
+
+def test_integers_are_exact_where_there_is_room() -> None:
+    fixed = point(10_000.0, 20_001, bits=32, sites=50)
+    counts = np.arange(-10_000, 10_001, dtype=np.float64)
+    for seed in range(3):
+        assert np.array_equal(fixed.decode(fixed.encode(counts, np.random.default_rng(seed))), counts)
+
+
+def test_known_words() -> None:
+    fixed = FixedPoint(Layout((Segment("a", 3, 4.0), Segment("b", 2, 1.0))), bits=16, sites=4)
+    words = fixed.encode(np.array([4.0, -4.0, 0.0, 0.5, -1.0]), np.random.default_rng(0))
+    assert fixed.resolution() == {"a": 1 / 1024, "b": 1 / 4096}
+    assert words.tolist() == [4096, 65536 - 4096, 0, 2048, 65536 - 4096]
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_rounding_is_unbiased(bits: int) -> None:
+    """The mean error over a million draws is within 5 standard errors of nothing, at tiny and large values alike."""
+    draws, rng = 1_000_000, np.random.default_rng(bits)
+    for where in (0.37, -0.37, 0.999, -1e-3, 0.5):
+        fixed = point(1.0, draws, bits=bits, sites=8)
+        step = fixed.resolution()["update"]
+        for value in (where * step, where / 2 + step / 3):  # within the first step, and far from zero
+            errors = (fixed.decode(fixed.encode(np.full(draws, value), rng)) - value) / step
+            up = Fraction(value) / Fraction(step) % 1
+            assert np.max(np.abs(errors)) < 1
+            assert abs(errors.mean()) < 5 * math.sqrt(float(up * (1 - up)) / draws) + 1e-9
+            assert len(np.unique(errors)) == 2
+
+
+def test_rounding_follows_the_generator_and_nothing_else() -> None:
+    fixed = point(1.0, 100_001, bits=16)
+    vector = np.random.default_rng(5).uniform(-1, 1, 100_001)
+    first = fixed.encode(vector, np.random.default_rng(1))
+    assert np.array_equal(first, fixed.encode(vector.copy(), np.random.default_rng(1)))
+    assert not np.array_equal(first, fixed.encode(vector, np.random.default_rng(2)))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.5000000000000002, -7.65432e3])
+def test_out_of_range_is_refused_without_a_value(wrong: float) -> None:
+    fixed = FixedPoint(Layout((Segment("scores", 2, 9e9), Segment("update", 100_000, 1.5))), bits=32, sites=3)
+    vector = np.full(fixed.layout.length, 0.7654321)
+    vector[77_777] = wrong
+    with pytest.raises(RangeError) as refusal:
+        fixed.encode(vector, np.random.default_rng(0))
+    text = str(refusal.value)
+    assert "update" in text and "1 of 100000" in text
+    for value in ("0.765", "7654", "nan", "inf", "1.5", "77777"):
+        assert value not in text.lower()
+    assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "vector", [np.zeros(3), np.zeros((2, 1)), np.zeros(2, dtype=np.float32), np.zeros(2, dtype=np.int64)]
+)
+def test_vectors_of_other_shape_or_type_are_refused(vector: np.ndarray) -> None:
+    with pytest.raises(RangeError):
+        point(1.0, 2).encode(vector, np.random.default_rng(0))
+    with pytest.raises(RangeError):
+        point(1.0, 2).decode(vector)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_sum_that_no_sites_can_have_made_is_refused(bits: int) -> None:
+    fixed = point(1.0, 2, bits=bits, sites=3)
+    most = 3 * int(1 / fixed.resolution()["update"])
+    for signed in (most, -most):
+        fixed.decode(np.array([0, signed % (1 << bits)], dtype=np.uint32))
+    for signed in (most + 1, -most - 1):
+        with pytest.raises(RangeError):
+            fixed.decode(np.array([0, signed % (1 << bits)], dtype=np.uint32))
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.nan, math.inf, 1e-300, 1e300])
+def test_bounds_that_give_no_scale_are_refused(bound: float) -> None:
+    with pytest.raises(RangeError):
+        point(bound)
+
+
+def test_width_and_number_of_sites_are_limited() -> None:
+    for bits in (15, 33):
+        with pytest.raises(RangeError):
+            point(1.0, bits=bits)
+    for sites in (0, 40_000):
+        with pytest.raises(RangeError):
+            point(1.0, bits=16, sites=sites)
+
+
+def test_an_empty_vector_passes() -> None:
+    fixed = FixedPoint(Layout(()), bits=32, sites=3)
+    assert fixed.decode(fixed.encode(np.zeros(0), np.random.default_rng(0))).size == 0
