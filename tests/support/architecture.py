@@ -1,0 +1,83 @@
+"""Which packages a source file imports, wherever in the file the import stands, read without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def imported(path: Path, root: Path) -> set[str]:
+    """Full dotted names of all that `path` imports; relative imports resolved against `root`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    package = path.relative_to(root).parent.parts
+    return {name for node in ast.walk(tree) for name in _names(node, package)}
+
+
+def _names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        start = list(package[: len(package) - node.level + 1]) if node.level else []
+        module = ".".join([*start, *([node.module] if node.module else [])])
+        yield from (f"{module}.{alias.name}".lstrip(".") for alias in node.names)
+    elif isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__", "run_module"):
+        yield from (word.value for word in node.args[:1] if _is_text(word))
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def within(name: str, package: str) -> bool:
+    """Whether the dotted name is the package or lies in it."""
+    return name == package or name.startswith(f"{package}.")
+
+
+def sources(root: Path, *packages: str) -> list[Path]:
+    """All Python files of these packages."""
+    return sorted(path for package in packages for path in (root / package).rglob("*.py"))
+
+
+FORBIDDEN = {  # package -> what it must not import
+    "common": ("client", "server", "deploy", "tests"),
+    "client": ("server", "deploy", "tests"),
+    "server": ("client", "deploy", "tests"),
+    "deploy": ("tests",),
+}
+MAY_IMPORT_FLOWER = ("common/messages.py", "server/**/*.py", "client/handlers.py", "client/app*.py",
+                     "deploy/simulation/**/*.py", "deploy/cli*.py")  # fmt: skip
+NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "misc"}
+
+
+def trespasses(root: Path) -> list[str]:
+    """Each import across a border that must stay closed, as "file imports name"."""
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for package, closed in FORBIDDEN.items()
+        for path in sources(root, package)
+        for name in sorted(imported(path, root))
+        if any(within(name, other) for other in closed)
+    ]
+
+
+def flower_outside(root: Path) -> list[str]:
+    """Each import of Flower in a file that must do without."""
+    allowed = {path for pattern in MAY_IMPORT_FLOWER for path in root.glob(pattern)}
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for path in sources(root, *FORBIDDEN)
+        if path not in allowed
+        for name in sorted(imported(path, root))
+        if within(name, "flwr") or within(name, "ray")
+    ]
+
+
+def vague_names(root: Path) -> list[str]:
+    """Files and folders whose name says nothing."""
+    paths = {parent for path in sources(root, *FORBIDDEN, "tests") for parent in (path, *path.parents)}
+    return sorted(str(path.relative_to(root)) for path in paths if path.is_relative_to(root) and path.stem in NO_NAMES)

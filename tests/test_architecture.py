@@ -1,0 +1,118 @@
+"""The borders of the design, held by reading every import of every file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.architecture import FORBIDDEN, flower_outside, imported, sources, trespasses, vague_names
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small tree of the same packages, to break."""
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_nobody_imports_across_the_borders():
+    assert trespasses(ROOT) == []
+
+
+def test_flower_is_imported_only_where_messages_travel():
+    assert flower_outside(ROOT) == []
+
+
+def test_no_file_is_named_after_nothing():
+    assert vague_names(ROOT) == []
+
+
+def test_all_packages_were_read():
+    for package in FORBIDDEN:
+        assert len(sources(ROOT, package)) >= 5, package
+    assert any("flwr" in name for path in sources(ROOT, "server") for name in imported(path, ROOT))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("common/a.py", "import client", "common/a.py imports client"),
+        ("common/a.py", "from server.run import Run", "common/a.py imports server.run.Run"),
+        ("common/models/a.py", "def f():\n    from deploy import cli", "common/models/a.py imports deploy.cli"),
+        ("client/a.py", "import server.run as run", "client/a.py imports server.run"),
+        ("client/a.py", "try:\n    import deploy\nexcept ImportError: ...", "client/a.py imports deploy"),
+        ("server/a.py", "from client import site", "server/a.py imports client.site"),
+        ("server/report/a.py", "from ...client import site", "server/report/a.py imports client.site"),
+        ("server/a.py", "import importlib\nimportlib.import_module('client.site')", "server/a.py imports client.site"),
+        ("server/a.py", "__import__('deploy')", "server/a.py imports deploy"),
+        ("client/data/a.py", "class A:\n    import tests.x", "client/data/a.py imports tests.x"),
+        ("deploy/a.py", "import tests.support", "deploy/a.py imports tests.support"),
+    ],
+)  # fmt: skip
+def test_a_trespass_is_found_wherever_it_hides(tree, name, text, found):
+    assert trespasses(tree(name, text)) == [found]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("common/a.py", "import clientele\nfrom common.errors import RunError\nimport deployment.x"),
+        ("client/a.py", "from common import study\nfrom .data import cohort\nfrom . import site"),
+        ("server/a.py", "'import client'  # import client\nfrom .report import page"),
+        ("deploy/a.py", "import client, server, common\nfrom flwr_datasets import x"),
+    ],
+)
+def test_what_only_looks_like_one_is_not(tree, name, text):
+    root = tree(name, text)
+    assert trespasses(root) == [] and flower_outside(root) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
+        ("server/step.py", True), ("server/report/page.py", True), ("client/handlers.py", True),
+        ("client/app.py", True), ("client/round.py", False), ("client/training/local.py", False),
+        ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
+        ("deploy/hospitals/generate.py", False),
+    ],
+)  # fmt: skip
+def test_where_flower_may_be_imported(tree, name, may):
+    root = tree(name, "def f():\n    from flwr.app import Message\n")
+    assert flower_outside(root) == ([] if may else [f"{name} imports flwr.app.Message"])
+
+
+@pytest.mark.parametrize(
+    "name", ["common/utils.py", "client/data/helpers.py", "server/manager/run.py", "deploy/base.py"]
+)
+def test_a_vague_name_is_found(tree, name):
+    assert len(vague_names(tree(name, ""))) == 1
+
+
+@pytest.mark.parametrize(
+    "module", ["client.training.local", "common.models.network", "common.secure_sum", "common.tasks"]
+)
+def test_what_trains_runs_without_flower(module):
+    """An image with torch and without flwr can train: a finder refuses flwr, as if it were not installed."""
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.partition('.')[0] in ('flwr', 'ray', 'grpc'):\n"
+        "            raise ModuleNotFoundError(f'{name} is refused here')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        f"import {module}\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
