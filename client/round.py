@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
+from client.ledger import Cohort as Account
 from client.ledger import Entry, Ledger
 from client.site import SiteFolder
 from client.training.evaluate import evaluate, noised
 from client.training.local import train_locally
 from client.training.update import update_of
-from common.errors import RunError
+from common.errors import ProtocolOrderError, RunError
 from common.models.network import MultimodalNetwork, build_network, set_normaliser
 from common.parameters import Parameters, load
 from common.plan import RoundPlan, layout_of
@@ -141,25 +142,26 @@ def _charge(plan: RoundPlan, site: Site) -> None:
         return
     training, held_out = list[Release](), list[Release]()
     if plan.statistics:
-        release = Release("statistics", privacy.statistics_noise_multiplier, 1.0, 1)
-        training.append(release)
-        held_out.append(release)
+        training.append(privacy.statistics())
+        held_out.append(privacy.statistics())
     if plan.evaluate:
-        held_out.append(Release("evaluation", privacy.evaluation_noise_multiplier, 1.0, 1))
+        held_out.append(privacy.evaluation())
     if plan.train:
-        steps = privacy.steps_per_round
-        training.append(Release("training", privacy.noise_multiplier, privacy.sample_rate, steps))
-    for account, releases in (("training", training), ("held_out", held_out)):
+        training.append(privacy.training())
+    accounts: tuple[tuple[Account, list[Release]], ...] = (("training", training), ("held_out", held_out))
+    for account, releases in accounts:
         if releases:
             entry = Entry(plan.study, plan.run, plan.round, plan.attempt, account, tuple(releases))
-            site.ledger.spend(entry, limit=privacy.epsilon, delta=privacy.delta)
+            if not site.ledger.spend(entry, privacy.epsilon, privacy.delta, privacy.accountant):
+                raise ProtocolOrderError("This attempt was paid for before, and its answer is no longer here.")
 
 
 def _certified(site: Site) -> tuple[float, float]:
     if site.privacy is None:
         return -1.0, -1.0
-    delta = site.privacy.delta
-    return site.ledger.spent(delta, "training"), site.ledger.spent(delta, "held_out")
+    delta, accountant, study = site.privacy.delta, site.privacy.accountant, site.study.digest
+    training = site.ledger.spent(delta, "training", accountant, study)
+    return training, site.ledger.spent(delta, "held_out", accountant, study)
 
 
 def _statistics(site: Site) -> dict[str, NDArray[np.float64]]:

@@ -6,11 +6,12 @@ Whatever arrives is checked for its kind, its protocol version, its exact keys a
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, RecordDict
 from numpy.typing import NDArray
 
 from common.errors import PUBLIC_CODES, RunError
@@ -172,6 +173,12 @@ def to_records(message: Request | Reply) -> RecordDict:
 
 
 _PAIR = ("mean", "sd")
+
+
+def new_message(content: RecordDict, kind: str, node: int, group: str = "", ttl: float = 3600.0) -> Message:
+    """A Flower message of this process to `node`. Flower's own constructor asks for the task that it runs in."""
+    metadata = Metadata(1, "", 0, node, "", group, time.time(), ttl, kind)
+    return cast(Message, Message(content, metadata=metadata))  # type: ignore[call-overload]  # not in its stated forms
 
 
 def from_records(records: RecordDict) -> Request | Reply:

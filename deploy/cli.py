@@ -190,6 +190,7 @@ def study_check(path: Path, hospitals: Path | None) -> None:
 
 def _check_hospitals(found: object, hospitals: Path) -> None:
     from client.data.prepare import prepare
+
     from client.site import read_site
     from common.study import Study
     from deploy.simulation.simulate import hospitals_in

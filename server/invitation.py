@@ -38,7 +38,7 @@ def invite(
 ) -> tuple[dict[int, Participant], Answers]:
     """Ask these nodes to join; the answers tell why some did not."""
     request = JoinRequest(run, study)
-    answers = exchange(grid, {node: request for node in nodes}, group=run, seconds=seconds)
+    answers = exchange(grid, dict.fromkeys(nodes, request), group=run, seconds=seconds)
     joined = {
         node: _participant(node, reply) for node, reply in answers.replies.items() if isinstance(reply, JoinReply)
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -196,7 +196,7 @@ class Run:
         return "validation" if due and self.study.split.validates else ""
 
     def _select(self, scored_round: int, scored: Metrics | None) -> None:
-        """Keep the model of the best validation score. With privacy scores are noisy, without validation none: the last."""
+        """Keep the model of the best validation score; with privacy (noisy scores) or no validation, the last."""
         if self.study.private or not self.study.split.validates:
             better = True
         else:
@@ -255,9 +255,7 @@ class Run:
 
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:
     """Rounds 0..N, each with the score of the model that it made. A run scores a model in the round after."""
-    shown = [
-        replace(entry, metrics=after.metrics) for entry, after in zip(history[: rounds + 1], history[1:], strict=False)
-    ]
+    shown = [replace(entry, metrics=after.metrics) for entry, after in pairwise(history[: rounds + 2])]
     tail = history[rounds + 1 :]
     if tail:
         last = shown[-1]

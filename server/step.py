@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, strategy
 from numpy.typing import NDArray
 
 from common.errors import RunError, StudyError
+from common.messages import new_message
 from common.study import Server
 
 KEY = "model"
@@ -100,4 +100,4 @@ _OURS = {"self", "fraction_train", "fraction_evaluate"}
 
 def _reply(arrays: ArrayRecord) -> Message:
     content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})})
-    return Message(content, metadata=Metadata(1, "mean", 1, 0, "", "", time.time(), 3600.0, "train"))
+    return new_message(content, "train", 0)

@@ -9,28 +9,44 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
 from numpy.typing import NDArray
 
+from client.data.cohort import Cohort
+from client.site import read_site
+from client.training.evaluate import evaluate
+from client.training.local import train_locally
 from common.models.batch import Batch
+from common.models.network import MultimodalNetwork, build_network, set_normaliser
+from common.parameters import flatten, load
 from common.plan import Normaliser
+from common.statistics import normaliser_from_sums
 from common.study import Privacy, Study
+from common.tasks import metrics
 from deploy.simulation.grid import PRELOADED
 from server.report.evidence import Kind
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's score on the test patients of all sites. `interval`: 95 %, by bootstrap over patients."""
+    """A model's score on the test patients of all sites. `interval`: 95 %, by bootstrap over patients.
+
+    validation: the AUC by which its round was chosen, on its own validation patients; nan where there are none
+    """
 
     label: str
     kind: Kind
     metrics: dict[str, float]
     interval: tuple[float, float] | None
     best_round: int
+    validation: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -63,12 +79,7 @@ def judge_all(
 
 def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
     """Train one contender and judge it. Runs in a process of its own."""
-    import torch
-
     torch.set_num_threads(1)
-    from client.data.statistics import statistic_sums
-    from common.models.network import build_network, set_normaliser
-    from common.statistics import normaliser_from_sums
 
     plain = _plain(study, len(contender.sites))
     cohorts = [_cohort(folder, study) for folder in hospitals]
@@ -85,8 +96,9 @@ def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contende
         for name, value in statistic_sums(plain, cohort).items():
             sums[name] = sums.get(name, 0.0) + value
     set_normaliser(network, dict(normaliser_from_sums(plain, sums)))
-    best_round = _train(network, plain, contender.label, *parts)
-    return _judged(contender.label, contender.kind, network, test, plain, best_round)
+    best_round, validation = _train(network, plain, contender.label, *parts)
+    judged = _judged(contender.label, contender.kind, network, test, plain, best_round)
+    return replace(judged, validation=validation)
 
 
 def judge_model(
@@ -95,13 +107,10 @@ def judge_model(
     weights: NDArray[np.float32],
     normaliser: Normaliser,
     label: str,
-    kind: str,
+    kind: Kind,
     best: int,
 ) -> Judged:
     """Judge a federated model on the same test patients."""
-    from common.models.network import build_network, set_normaliser
-    from common.parameters import load
-
     network = build_network(study)
     load(network, weights)
     set_normaliser(network, dict(normaliser))
@@ -115,10 +124,7 @@ def _plain(study: Study, sites: int) -> Study:
     return replace(study, privacy=Privacy(mode="none"), training=training)
 
 
-def _cohort(folder: Path, study: Study):  # type: ignore[no-untyped-def]
-    from client.data.prepare import prepare
-    from client.site import read_site
-
+def _cohort(folder: Path, study: Study) -> Cohort:
     return prepare(read_site(folder), study)
 
 
@@ -132,13 +138,8 @@ def _only(study: Study, batch: Batch, shown: Sequence[str]) -> Batch:
     return Batch(inputs, present, batch.target)
 
 
-def _train(network, study: Study, label: str, train: Batch, validation: Batch) -> int:  # type: ignore[no-untyped-def]
-    """Train in place, and leave the weights of the best round by validation AUC."""
-    from client.training.evaluate import evaluate
-    from client.training.local import train_locally
-    from common.parameters import flatten, load
-    from common.tasks import metrics
-
+def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, validation: Batch) -> tuple[int, float]:
+    """Train in place, and leave the weights of the best round by validation AUC. Returns that round and score."""
     best, best_score, best_round = flatten(network), -np.inf, 0
     for number in range(1, study.rounds + 1):
         train_locally(network, train, study, number, None, site=label, device="cpu", clipping="loop")
@@ -149,39 +150,32 @@ def _train(network, study: Study, label: str, train: Batch, validation: Batch) -
         ) > best_score:
             best, best_score, best_round = flatten(network), score, number
     load(network, best)
-    return best_round
+    return best_round, float(best_score) if len(validation) else float("nan")
 
 
-def _judged(label: str, kind: Kind, network, test: Batch, study: Study, best_round: int) -> Judged:  # type: ignore[no-untyped-def]
-    from dataclasses import asdict
-
-    from client.training.evaluate import evaluate
-    from common.tasks import metrics
-
+def _judged(label: str, kind: Kind, network: MultimodalNetwork, test: Batch, study: Study, best_round: int) -> Judged:
+    """Metrics from the sums that sites would add; the AUC of a binary task exact, from the scores themselves."""
     found = asdict(metrics(study, evaluate(network, test, study, "cpu")))
-    return Judged(label, kind, found, _interval(network, test, study), best_round)
-
-
-def _interval(network, test: Batch, study: Study) -> tuple[float, float] | None:  # type: ignore[no-untyped-def]
-    """95 % of the AUC over 500 resamples of the test patients; None where the task is not binary."""
-    import torch
-
-    if study.task.kind != "binary" or len(test) < 2:
-        return None
+    if study.task.kind != "binary" or not len(test):
+        return Judged(label, kind, found, None, best_round)
     network.eval()
     with torch.no_grad():
         scores = network(test.inputs, test.present).reshape(-1).numpy()
     target = test.target.numpy()
-    rng = np.random.default_rng(np.random.SeedSequence([study.seed, 0x424F4F54]))
+    return Judged(label, kind, found | {"auc": area(scores, target)}, interval(scores, target, study.seed), best_round)
+
+
+def interval(scores: NDArray[Any], target: NDArray[Any], seed: int) -> tuple[float, float] | None:
+    """95 % of the AUC over 500 resamples of the cases (percentile bootstrap); None without both classes."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0x424F4F54]))
     draws = [rng.integers(0, len(target), len(target)) for _ in range(500)]
     found = [area(scores[draw], target[draw]) for draw in draws if 0 < target[draw].sum() < len(draw)]
-    low, high = np.quantile(found, [0.025, 0.975]) if found else (np.nan, np.nan)
-    return float(low), float(high)
+    return (float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))) if found else None
 
 
-def area(scores: NDArray[np.floating], target: NDArray[np.integer]) -> float:
+def area(scores: NDArray[Any], target: NDArray[Any]) -> float:
     """AUC by ranks, ties as half (Mann and Whitney 1947)."""
-    values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     positive = target == 1
     n = int(positive.sum())

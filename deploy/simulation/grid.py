@@ -15,10 +15,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from flwr.app import DEFAULT_TTL, Error, Message, Metadata, RecordDict
+from flwr.app import DEFAULT_TTL, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
+from common.messages import new_message
 from common.study import Study
 from deploy.simulation.worker import SitePlace, Watched, serve
 
@@ -75,11 +76,7 @@ class InProcessGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        now = time.time()
-        return Message(
-            content,
-            metadata=Metadata(1, "", 0, dst_node_id, "", group_id, now, ttl or DEFAULT_TTL, message_type),
-        )
+        return new_message(content, message_type, dst_node_id, group_id, ttl or DEFAULT_TTL)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._places)

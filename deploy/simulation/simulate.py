@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
 from client.site import read_site
 from common.errors import CheckpointError, CohortError, RunError
+from common.models.network import build_network, set_normaliser
+from common.parameters import load
+from common.schema import plain
 from common.study import Study, read_study, study_text
 from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model
 from deploy.simulation.faults import Loss, Losses
@@ -98,10 +107,6 @@ def _require_modalities(plan: Simulation) -> None:
 
 
 def _save_model(plan: Simulation, outcome: Outcome) -> None:
-    from safetensors.torch import save_file
-
-    from common.models.network import build_network, set_normaliser
-    from common.parameters import load
 
     network = build_network(plan.study)
     load(network, outcome.weights)
@@ -134,7 +139,6 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
 
 def _evidence(plan: Simulation, run: str, started: str, outcome: Outcome, judged: Sequence[Judged]) -> Evidence:
     versions = {name: importlib.metadata.version(name) for name in SHOWN_PACKAGES}
-    from common.schema import plain
 
     return Evidence(
         study=plain(plan.study),
@@ -159,8 +163,6 @@ def _evidence(plan: Simulation, run: str, started: str, outcome: Outcome, judged
 
 def _coverage(plan: Simulation, outcome: Outcome) -> tuple[Coverage, ...]:
     """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
-    from client.data.prepare import prepare
-    from client.data.statistics import statistic_sums
 
     rows = [_row(plan.study, None, outcome.statistics)]
     for folder in plan.hospitals:
@@ -169,7 +171,7 @@ def _coverage(plan: Simulation, outcome: Outcome) -> tuple[Coverage, ...]:
     return tuple(rows)
 
 
-def _row(study: Study, site: str | None, sums) -> Coverage:  # type: ignore[no-untyped-def]
+def _row(study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]]) -> Coverage:
     cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
     return Coverage(
         site,
