@@ -1,0 +1,85 @@
+"""THE GATE: what is left of a case when it may be trained on. Nothing reaches the cache or a tensor around it.
+
+images     frames of numbers and the technical attributes of `Frame`; every other attribute of the header, private ones
+           included, stays behind (DICOM PS3.15 Annex E keeps less than a tenth of them; here it is a list of what
+           passes, not of what does not). An image that says BurnedInAnnotation YES is refused.
+records    the study's columns, as numbers and places in the study's lists: no text passes
+sequences  the study's genes, as numbers
+notes      scrubbed by the rules of `client.data.scrub`, then looked through once more by other means
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from client.data.case import DeidentifiedCase, Frame, Gaps, RawCase, RawImage, RecordValues
+from client.data.pseudonym import SiteSecret
+from client.data.scrub import residue, scrub
+from common.errors import DeidentificationError
+from common.study import RecordModality, SequenceModality, Study
+
+# A new number makes every site prepare its notes and images again.
+GATE_VERSION = 1
+BURNED_IN = "images refused for burned-in annotation"
+
+
+def deidentify(raw: RawCase, study: Study, secret: SiteSecret) -> DeidentifiedCase:
+    """Let the study's modalities of a case through. Raises DeidentificationError rather than pass what it knows."""
+    counts: Counter[str] = Counter()
+    images = {name: _frames(image, f"images.{name}", counts) for name, image in raw.images.items()}
+    return DeidentifiedCase(
+        pseudonym=secret.pseudonym(raw.patient),
+        images={name: frames for name, frames in images.items() if frames},
+        records={name: _record(values, study, name) for name, values in raw.records.items()},
+        notes={name: _note(text, raw, f"notes.{name}", counts) for name, text in raw.notes.items()},
+        sequences={name: _genes(values, study, name) for name, values in raw.sequences.items()},
+        counts=counts,
+    )
+
+
+def _frames(image: RawImage, key: str, counts: Counter[str]) -> tuple[Frame, ...]:
+    """The frames, or none if the files say that text is burned into their pixels (PS3.3 C.7.6.1.1.7)."""
+    if any(str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES" for header in image.headers):
+        counts[f"{key}: {BURNED_IN}"] += 1
+        return ()
+    return image.frames
+
+
+def _record(values: RecordValues, study: Study, name: str) -> RecordValues:
+    modality = study.modalities[name]
+    if not isinstance(modality, RecordModality):
+        raise _closed(name)
+    lists = [len(categories) for categories in modality.categorical.values()]
+    numeric, categorical = np.asarray(values.numeric, np.float64), np.asarray(values.categorical, np.int64)
+    if numeric.shape != (len(modality.numeric),) or categorical.shape != (len(lists),):
+        raise _closed(name)
+    if np.any(categorical < -1) or np.any(categorical >= np.array(lists, dtype=np.int64)):
+        raise _closed(name)
+    return RecordValues(numeric, categorical)
+
+
+def _genes(values: Gaps, study: Study, name: str) -> Gaps:
+    modality = study.modalities[name]
+    genes = np.asarray(values, np.float64)
+    if not isinstance(modality, SequenceModality) or genes.shape != (len(modality.genes),):
+        raise _closed(name)
+    return genes
+
+
+def _note(text: str, raw: RawCase, key: str, counts: Counter[str]) -> str:
+    clean, found = scrub(text, raw.identifiers)
+    left = residue(clean, raw.identifiers)
+    if left:
+        raise DeidentificationError(
+            f"{key}: after scrubbing, a note still holds an identifier of its own patient, of the kind "
+            f"{', '.join(sorted(left))}. Nothing was stored. Remove notes from site.yaml and report this fault."
+        )
+    for kind, number in found.items():
+        counts[f"{key}: [{kind}] replaced"] += number
+    return clean
+
+
+def _closed(name: str) -> DeidentificationError:
+    return DeidentificationError(f"{name}: holds something that the study has no column or category for.")
