@@ -1,0 +1,108 @@
+"""Cohort: a site's cases for one study, joined by patient, in three parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from client.data.cache import Entry
+from client.data.labels import Label
+from client.data.pseudonym import SiteSecret
+from client.data.split import PARTS, Part, rank
+from client.data.tensors import batch
+from common.errors import CohortError
+from common.models.batch import Batch
+from common.study import Study
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One row a patient. `version` changes with the prepared data, and tells nothing of it outside this site.
+
+    owned: the study's modalities that at least one case has
+    counts: what was left out and why, and what the gate replaced: for this site's eyes
+    """
+
+    site: str
+    owned: tuple[str, ...]
+    train: Batch = field(repr=False)
+    validation: Batch = field(repr=False)
+    test: Batch = field(repr=False)
+    version: str = field(repr=False)
+    counts: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
+        return f"Cohort({self.site}, {sizes}, owned={self.owned})"
+
+
+def cohort_of(
+    site: str,
+    study: Study,
+    labels: Mapping[str, Label],
+    entries: Mapping[str, Entry],
+    secret: SiteSecret,
+    counts: Counter[str],
+) -> Cohort:
+    """Join labels and prepared rows. A case has a usable target and at least one modality of the study.
+
+    Raises CohortError where that leaves nobody, nobody to train on, one class only, or more than the study allows.
+    """
+    pseudonyms = {patient: secret.pseudonym(patient) for patient in labels}
+    having = {pseudonym for entry in entries.values() for pseudonym in entry.pseudonyms}
+    patients = [patient for patient, pseudonym in pseudonyms.items() if pseudonym in having]
+    counts["patients without any modality of the study"] += len(labels) - len(patients)
+    members: dict[Part, list[str]] = {part: [] for part in PARTS}
+    for patient in sorted(patients, key=lambda patient: (rank(patient, study.split), patient)):
+        members[labels[patient].part].append(patient)
+    _require(site, study, members, labels)
+    parts = {
+        part: batch(study, entries, [pseudonyms[one] for one in several], [labels[one].target for one in several])
+        for part, several in members.items()
+    }
+    return Cohort(
+        site=site,
+        owned=tuple(name for name in study.names if name in entries),
+        version=_version(parts, pseudonyms, members, entries, secret),
+        counts={what: number for what, number in counts.items() if number},
+        **parts,
+    )
+
+
+def _require(site: str, study: Study, members: Mapping[Part, list[str]], labels: Mapping[str, Label]) -> None:
+    everybody = [patient for several in members.values() for patient in several]
+    classes = {labels[patient].target for patient in everybody}
+    if not everybody:
+        problem = "no patient has both a target and a modality of the study. Check the keys `patient` and `target`"
+    elif not members["train"]:
+        problem = f"none of {len(everybody)} patients falls into the training part. Check the study's split"
+    elif len(classes) == 1:
+        problem = (
+            f"all {len(everybody)} patients have the same target, and one class only cannot be learned from. "
+            "Check the keys target.column and target.values"
+        )
+    elif len(everybody) > study.secure_sum.max_cases:
+        problem = (
+            f"{len(everybody)} patients are more than secure_sum.max_cases of the study, {study.secure_sum.max_cases}. "
+            "Ask the coordinator for a study with a larger bound; then check the key `target`"
+        )
+    else:
+        return
+    raise CohortError(f"Site {site}: {problem} in site.yaml.")
+
+
+def _version(
+    parts: Mapping[Part, Batch],
+    pseudonyms: Mapping[str, str],
+    members: Mapping[Part, list[str]],
+    entries: Mapping[str, Entry],
+    secret: SiteSecret,
+) -> str:
+    content = [f"{name}\0{entry.checksum}\0{'.'.join(entry.pseudonyms)}\0" for name, entry in entries.items()]
+    for part, several in members.items():
+        content.append(f"{part}\0{'.'.join(pseudonyms[one] for one in several)}\0")
+        content.append(np.asarray(parts[part].target).astype("<i8").tobytes().hex())
+    return secret.digest("cohort", "".join(content).encode())

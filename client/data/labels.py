@@ -1,0 +1,88 @@
+"""Labels: each patient's target and part of the cohort, from the columns that site.yaml names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from client.data.split import Part, part_by_hash, part_by_word
+from client.data.tables import map_words, read_table
+from client.site import ColumnSource, SiteFolder
+from common.errors import CohortError, DataError, SiteFileError
+from common.study import Study
+
+
+@dataclass(frozen=True, repr=False)
+class Label:
+    """`target` is an index into the task's classes."""
+
+    target: int
+    part: Part
+
+
+def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, Label]:
+    """Patient -> label, for all who have a usable one; who has not is counted.
+
+    Raises DataError for a word that is no class of the study, and CohortError where nobody is left or all are alike.
+    """
+    targets = _targets(folder, study, counts)
+    if study.split.column is None:
+        labels = {patient: Label(target, part_by_hash(patient, study.split)) for patient, target in targets.items()}
+    else:
+        labels = _parts_from_column(folder, study, targets, counts)
+    return labels
+
+
+def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, int]:
+    source = folder.file.target
+    words = _column(folder, source, "target")
+    index = {name: number for number, name in enumerate(study.task.classes)}
+    unknown = sum(word not in index for word in words.values() if word)
+    if unknown:
+        raise DataError(
+            f"{folder.path(source.file)}: column {source.column!r}: {unknown} of {len(words)} patients have a target "
+            f"that is none of the study's classes {list(index)}. Map each word under target.values in site.yaml, or "
+            "list it under target.missing."
+        )
+    counts["target: patients without a value"] += sum(not word for word in words.values())
+    return {patient: index[word] for patient, word in words.items() if word}
+
+
+def _parts_from_column(
+    folder: SiteFolder, study: Study, targets: Mapping[str, int], counts: Counter[str]
+) -> dict[str, Label]:
+    source = folder.file.split
+    if source is None:
+        raise SiteFileError(
+            f"site.yaml of {folder.root}: missing key split. The study splits by its column {study.split.column!r}; "
+            "name the file and the column that hold it here."
+        )
+    words = _column(folder, source, "split")
+    counts["split: patients without a value"] += sum(not words.get(patient) for patient in targets)
+    labels = {
+        patient: Label(target, part_by_word(words[patient], study.split))
+        for patient, target in targets.items()
+        if words.get(patient)
+    }
+    if targets and not labels:
+        raise CohortError(
+            f"{folder.path(source.file)}: column {source.column!r}: has a value for none of the {len(targets)} "
+            "patients with a target. Check the keys split.column and split.patient in site.yaml."
+        )
+    return labels
+
+
+def _column(folder: SiteFolder, source: ColumnSource, key: str) -> dict[str, str]:
+    """Patient -> word in the study's vocabulary, "" for a gap. Several rows of a patient must agree."""
+    table = read_table(folder.path(source.file), f"{key}.file")
+    words = map_words(table.column(source.column, f"{key}.column"), source.values, source.missing)
+    rows = table.by_patient(source.patient or folder.file.patient, f"{key}.patient")
+    told = {patient: {words[row] for row in numbers} - {""} for patient, numbers in rows.items()}
+    torn = sum(len(several) > 1 for several in told.values())
+    if torn:
+        raise DataError(
+            f"{table.path}: column {source.column!r}: {torn} patients have rows that contradict each other. Leave one "
+            "value for each patient."
+        )
+    return {patient: next(iter(several), "") for patient, several in told.items()}

@@ -1,0 +1,189 @@
+"""Prepare: a hospital's folder -> its cohort for a study. Read, join, de-identify, keep, make tensors; once."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.cache import Cache, Entry, EntryName, Writer
+from client.data.cohort import Cohort, cohort_of
+from client.data.deidentify import GATE_VERSION, deidentify
+from client.data.labels import Label, read_labels
+from client.data.pseudonym import SiteSecret, site_secret
+from client.data.sources import Reader, Source, fingerprint, sources_here
+from client.data.tensors import Row, row_layout, row_of
+from client.site import SiteFolder
+from common import schema as border
+from common.errors import DataError, WardroundError
+from common.models.tokens import Tokenizer, pretrained_folder, tokenizer_for
+from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
+
+Progress = Callable[[str, int, int], None]
+
+# A new number makes every site prepare its data again: raise it when the same files would give other rows.
+PIPELINE_VERSION = 1
+
+
+def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, progress: Progress | None = None) -> Cohort:
+    """The site's cases for a study. What was prepared before, from the same files and for the same modality, is reused.
+
+    `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`.
+    Raises SiteFileError, DataError, CohortError or DeidentificationError; no value of a patient stands in their text.
+    """
+    try:
+        return _prepare(folder, study, cache, progress or _silent)
+    except WardroundError:
+        raise
+    except Exception as error:
+        problem = _unforeseen(error)
+    raise DataError(f"{folder.root}: cannot be prepared: {problem}.")  # outside of `except`: it keeps no context
+
+
+def _prepare(folder: SiteFolder, study: Study, cache: Path | None, progress: Progress) -> Cohort:
+    state, counts = folder.path(folder.file.state), Counter[str]()
+    sources = sources_here(folder, study)
+    labels = read_labels(folder, study, counts)
+    secret = site_secret(state)
+    work = _Work(folder, study, sources, labels, secret, progress)
+    entries = work.entries(Cache(cache or state / "cache"))
+    for entry in entries.values():
+        counts.update(entry.counts)
+    return cohort_of(folder.file.site, study, labels, entries, secret, counts)
+
+
+@dataclass(frozen=True, repr=False)
+class _Work:
+    """What is prepared, for whom."""
+
+    folder: SiteFolder
+    study: Study
+    sources: Mapping[str, Source]
+    labels: Mapping[str, Label]
+    secret: SiteSecret
+    progress: Progress
+
+    def entries(self, cache: Cache) -> dict[str, Entry]:
+        """Prepared rows of every modality of this site, from the cache where it has them."""
+        names = {name: self._entry_name(name) for name in self.sources}
+        with cache.locked():
+            ready = {name: cache.load(names[name]) for name in names}
+            missing = {name: names[name] for name, entry in ready.items() if entry is None}
+            if missing:
+                self._fill(cache, missing)
+                ready |= {name: cache.load(entry) for name, entry in missing.items()}
+        return {name: entry for name, entry in ready.items() if entry is not None}
+
+    def _entry_name(self, name: str) -> EntryName:
+        modality, source = self.study.modalities[name], self.sources[name]
+        recipe = [PIPELINE_VERSION, GATE_VERSION, _recipe(modality), self._tokenizer_files(modality)]
+        data = [
+            border.plain(source),
+            border.plain(self.folder.file.identity),
+            self.folder.file.patient,
+            fingerprint(self.folder, name, source).hex(),
+            sorted(self.labels),
+        ]
+        return EntryName(name, self._digest(recipe), self._digest([recipe, data]))
+
+    def _digest(self, content: object) -> str:
+        return self.secret.digest("cache", repr(content).encode())
+
+    def _tokenizer_files(self, modality: Modality) -> list[tuple[str, int, int]]:
+        if not isinstance(modality, NoteModality) or modality.encoder.source != "folder":
+            return []
+        folder = pretrained_folder(modality.encoder, self.folder.path(self.folder.file.models))
+        stats = {path.name: path.stat() for path in folder.iterdir() if path.is_file()}
+        return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
+
+    def _fill(self, cache: Cache, missing: Mapping[str, EntryName]) -> None:
+        """Prepare these modalities, patient by patient. Entries appear at the end; an error leaves none behind."""
+        reader = Reader(self.folder, self.study, {name: self.sources[name] for name in missing}, self.progress)
+        tokenizers = {name: self._tokenizer(name) for name in missing}
+        earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(cache.writer(entry, *row_layout(self.study.modalities[name])))
+                for name, entry in missing.items()
+            }
+            patients = sorted(self.labels, key=self.secret.pseudonym)
+            for number, patient in enumerate(patients):
+                self._add(patient, reader, tokenizers, earlier, writers)
+                self.progress("preparing cases", number + 1, len(patients))
+            for name, writer in writers.items():
+                reader.require(name, set(self.labels), len(writer.pseudonyms))
+                writer.counts.update(reader.counts(name))
+
+    def _add(
+        self,
+        patient: str,
+        reader: Reader,
+        tokenizers: Mapping[str, Tokenizer | None],
+        earlier: Mapping[str, Mapping[tuple[str, str], Row]],
+        writers: Mapping[str, Writer],
+    ) -> None:
+        pseudonym = self.secret.pseudonym(patient)
+        stamps = {name: self._stamp(reader, name, patient) for name in writers}
+        again = []
+        for name, writer in writers.items():
+            known = earlier[name].get((pseudonym, stamps[name]))
+            if known is None:
+                again.append(name)
+            else:
+                writer.add(pseudonym, stamps[name], known)
+        case = deidentify(reader.case(patient, again), self.study, self.secret)
+        for name in again:
+            row = row_of(case, name, self.study.modalities[name], tokenizers[name])
+            if row is not None:
+                writers[name].add(pseudonym, stamps[name], row)
+            own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
+            writers[name].counts.update(own)
+
+    def _stamp(self, reader: Reader, name: str, patient: str) -> str:
+        stamp = reader.stamp(name, patient)
+        return self.secret.digest("stamp", stamp.encode("utf-8", "surrogateescape")) if stamp else ""
+
+    def _tokenizer(self, name: str) -> Tokenizer | None:
+        modality = self.study.modalities[name]
+        if not isinstance(modality, NoteModality):
+            return None
+        return tokenizer_for(modality.encoder, self.folder.path(self.folder.file.models))
+
+
+def _recipe(modality: Modality) -> object:
+    """What of the study changes the rows of a modality; its encoder does not, save for a note's tokenizer."""
+    if isinstance(modality, ImageModality):
+        return ["image", modality.size, modality.slices, modality.intensity, modality.window]
+    if isinstance(modality, RecordModality):
+        bounds = [(name, column.low, column.high) for name, column in modality.numeric.items()]
+        return ["record", bounds, list(modality.categorical.items()), modality.drop_first]
+    if isinstance(modality, NoteModality):
+        encoder = modality.encoder
+        return ["note", modality.max_tokens, encoder.source, encoder.folder, encoder.tokenizer, encoder.vocabulary]
+    return ["sequence", modality.genes, modality.low, modality.high]
+
+
+def _by_stamp(entry: Entry | None) -> dict[tuple[str, str], Row]:
+    """Rows that need no second decoding, by patient and by the stamp of the files that they came from."""
+    if entry is None:
+        return {}
+    places = enumerate(zip(entry.pseudonyms, entry.stamps, strict=True))
+    return {key: entry.rows[place] for place, key in places if key[1]}
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _unforeseen(error: Exception) -> str:
+    """The last fence: of what nobody foresaw, where it happened is said, and not what it read."""
+    if isinstance(error, OSError):
+        words = os.strerror(error.errno) if error.errno else type(error).__name__
+        return f"{words}. Check the disk, and the permissions of this folder and of `state` in site.yaml"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(error).__name__} in {where}. This is a fault of wardround: report these words, they hold no data"

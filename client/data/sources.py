@@ -1,0 +1,248 @@
+"""Sources: where this site keeps each modality of a study, what identifies that data, and its values by patient."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from client.data.case import Gaps, Identifier, RawCase, RawImage, RecordValues
+from client.data.dicom import DicomFolder, find, listing, no_image, stack
+from client.data.identifiers import identifiers, of_cell
+from client.data.notes import read_notes
+from client.data.pixels import read_image
+from client.data.records import read_records
+from client.data.sequences import read_sequences
+from client.data.tables import read_table
+from client.site import ImageSource, NoteSource, SiteFolder, TableSource
+from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
+from common.study import ImageModality, RecordModality, SequenceModality, Study
+
+Source = ImageSource | TableSource | NoteSource
+Progress = Callable[[str, int, int], None]
+S = TypeVar("S")
+
+_SECTIONS = {"image": "images", "record": "records", "note": "notes", "sequence": "sequences"}
+
+
+def sources_here(folder: SiteFolder, study: Study) -> dict[str, Source]:
+    """The study's modalities that site.yaml names, in the study's order, each of the study's kind."""
+    sections: dict[str, Mapping[str, Source]] = {
+        section: getattr(folder.file, section) for section in _SECTIONS.values()
+    }
+    found: dict[str, Source] = {}
+    for name, modality in study.modalities.items():
+        places = [section for section, named in sections.items() if name in named]
+        wanted = _SECTIONS[modality.kind]
+        if places and places != [wanted]:
+            raise CohortError(
+                f"site.yaml of {folder.root}: {name!r} stands under {' and '.join(places)}, but in the study it is "
+                f"of kind {modality.kind}. Put it under {wanted}, and only there."
+            )
+        if places:
+            found[name] = sections[wanted][name]
+    if not found:
+        raise CohortError(
+            f"site.yaml of {folder.root}: names none of the study's modalities ({', '.join(study.names)}); it names "
+            f"{', '.join(sorted(folder.file.modalities)) or 'none at all'}. Add the keys for what this site has, or "
+            "do not take part."
+        )
+    _refuse_identity_columns(folder, study, found)
+    return found
+
+
+def _refuse_identity_columns(folder: SiteFolder, study: Study, found: Mapping[str, Source]) -> None:
+    """A column that says who the patient is cannot be one that the study learns from."""
+    who = {(folder.path(one.file), column) for one in folder.file.identity for column in one.columns}
+    for name, source in found.items():
+        modality = study.modalities[name]
+        if isinstance(source, TableSource) and isinstance(modality, RecordModality | SequenceModality):
+            columns = modality.columns if isinstance(modality, RecordModality) else modality.genes
+            patient = source.patient or folder.file.patient
+            taken = [
+                column
+                for column in columns
+                if source.columns.get(column, column) == patient
+                or (folder.path(source.file), source.columns.get(column, column)) in who
+            ]
+            if taken:
+                raise DeidentificationError(
+                    f"site.yaml of {folder.root}: {_SECTIONS[modality.kind]}.{name}: the study's {', '.join(taken)} "
+                    "would be read from a column that identifies patients. Correct `columns` or `identity`."
+                )
+
+
+def fingerprint(folder: SiteFolder, name: str, source: Source) -> bytes:
+    """SHA-256 that changes with the data of one modality: of tables the content, of images names, sizes and times."""
+    if isinstance(source, ImageSource):
+        files = listing(folder.path(source.folder), f"images.{name}")
+        return hashlib.sha256(repr(files).encode()).digest()
+    paths = [source.file]
+    state = hashlib.sha256()
+    if isinstance(source, NoteSource):  # what is scrubbed from notes depends on all that says who patients are
+        paths += [one.file for one in folder.file.identity]
+        for other, image in sorted(folder.file.images.items()):
+            state.update(fingerprint(folder, other, image))
+    for path in paths:
+        state.update(_content(folder.path(path), name))
+    return state.digest()
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as problem:
+        raise SiteFileError(
+            f"{path}: cannot be read ({problem.strerror}). Check what site.yaml says of {name} and of identity."
+        ) from None
+
+
+@dataclass(repr=False)
+class Reader:
+    """Reads the sources of some modalities, each once and only when asked, and joins them by patient."""
+
+    folder: SiteFolder
+    study: Study
+    sources: Mapping[str, Source]
+    progress: Progress
+    skipped: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.skipped = {name: Counter() for name in self.sources}
+
+    def case(self, patient: str, names: list[str]) -> RawCase:
+        """All that is known of a patient in these modalities, and who it is."""
+        images = {name: self._image(name, patient) for name in names if name in self.images}
+        return RawCase(
+            patient=patient,
+            identifiers=frozenset(self.identifiers.get(patient, set()) | set(identifiers(patient, "ID"))),
+            images={name: image for name, image in images.items() if image is not None},
+            records={name: values[patient] for name, values in self.records.items() if patient in values},
+            notes={name: text[patient] for name, text in self.notes.items() if patient in text},
+            sequences={name: values[patient] for name, values in self.sequences.items() if patient in values},
+        )
+
+    def stamp(self, name: str, patient: str) -> str:
+        """What the patient's images are made of: names, sizes and times of its files. Empty for other modalities."""
+        if name not in self.images:
+            return ""
+        return "\n".join(file.stamp for file in stack(self.images[name].patients.get(patient, [])))
+
+    def patients(self, name: str) -> set[str]:
+        """Who has this modality, usable or not."""
+        for kind in (self.records, self.notes, self.sequences):
+            if name in kind:
+                return set(kind[name])
+        return set(self.images[name].patients)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """What was left out of this modality's files, by reason."""
+        skipped = self.skipped[name] + (self.images[name].skipped if name in self.images else Counter())
+        return {f"images.{name}: files {reason}": number for reason, number in skipped.items()}
+
+    def require(self, name: str, wanted: set[str], rows: int) -> None:
+        """A modality that site.yaml names and that gives no case is a mistake to be told, not a modality to miss."""
+        if rows:
+            return
+        key, there = f"{_SECTIONS[self.study.modalities[name].kind]}.{name}", self.patients(name)
+        if not there & wanted:
+            raise CohortError(
+                f"site.yaml of {self.folder.root}: {key} has {len(there)} patients, and none of them is among the "
+                f"{len(wanted)} with a target. Check that both name patients alike (keys patient, target.patient, "
+                f"{key}.{'patient_tag' if name in self.images else 'patient'}); or remove {key}."
+            )
+        if name in self.images and self.skipped[name]:
+            images = self.images[name]
+            raise DataError(no_image(images.folder, images.seen, images.skipped + self.skipped[name], key))
+        if name in self.images:
+            raise DeidentificationError(
+                f"site.yaml of {self.folder.root}: {key}: every image says that text is burned into it. Have it "
+                "removed and BurnedInAnnotation set to NO; or remove the key."
+            )
+        raise CohortError(
+            f"site.yaml of {self.folder.root}: {key} has gaps only. Check its columns, or remove the key."
+        )
+
+    @cached_property
+    def images(self) -> dict[str, DicomFolder]:
+        return {name: self._find(name, source) for name, source in self._of(ImageSource).items()}
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, RecordValues]]:
+        return {
+            name: read_records(
+                read_table(self.folder.path(source.file), f"records.{name}.file"),
+                source,
+                modality,
+                source.patient or self.folder.file.patient,
+                f"records.{name}",
+            )
+            for name, source in self._of(TableSource).items()
+            if isinstance(modality := self.study.modalities[name], RecordModality)
+        }
+
+    @cached_property
+    def sequences(self) -> dict[str, dict[str, Gaps]]:
+        return {
+            name: read_sequences(
+                read_table(self.folder.path(source.file), f"sequences.{name}.file"),
+                source,
+                modality,
+                source.patient or self.folder.file.patient,
+                f"sequences.{name}",
+            )
+            for name, source in self._of(TableSource).items()
+            if isinstance(modality := self.study.modalities[name], SequenceModality)
+        }
+
+    @cached_property
+    def notes(self) -> dict[str, dict[str, str]]:
+        return {
+            name: read_notes(
+                read_table(self.folder.path(source.file), f"notes.{name}.file"),
+                source,
+                source.patient or self.folder.file.patient,
+                f"notes.{name}",
+            )
+            for name, source in self._of(NoteSource).items()
+        }
+
+    @cached_property
+    def identifiers(self) -> dict[str, set[Identifier]]:
+        """Patient -> what notes must not hold: from identity columns, and from the headers of all images here."""
+        found: dict[str, set[Identifier]] = {}
+        if not self._of(NoteSource):
+            return found
+        for place, one in enumerate(self.folder.file.identity):
+            key = f"identity.{place}"
+            table = read_table(self.folder.path(one.file), f"{key}.file")
+            rows = table.by_patient(one.patient or self.folder.file.patient, f"{key}.patient")
+            for column in one.columns:
+                cells = table.column(column, f"{key}.columns")
+                for patient, numbers in rows.items():
+                    found.setdefault(patient, set()).update(*(of_cell(cells[row]) for row in numbers if cells[row]))
+        for name, source in self.folder.file.images.items():
+            images = self.images[name] if name in self.images else self._find(name, source)
+            for patient, known in images.identifiers.items():
+                found.setdefault(patient, set()).update(known)
+        return found
+
+    def _of(self, kind: type[S]) -> dict[str, S]:
+        return {name: source for name, source in self.sources.items() if isinstance(source, kind)}
+
+    def _find(self, name: str, source: ImageSource) -> DicomFolder:
+        def report(done: int, total: int) -> None:
+            self.progress(f"{name}: reading headers", done, total)
+
+        return find(self.folder.path(source.folder), source.patient_tag, f"images.{name}", report)
+
+    def _image(self, name: str, patient: str) -> RawImage | None:
+        modality, files = self.study.modalities[name], self.images[name].patients.get(patient)
+        if files is None or not isinstance(modality, ImageModality):
+            return None
+        return read_image(stack(files), modality, self.skipped[name])

@@ -1,0 +1,47 @@
+"""What this site adds to the summed statistics: counts, and moments of its training cases. See common.statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.cohort import Cohort
+from common.models.batch import Batch
+from common.models.record import RecordColumns
+from common.statistics import ranges
+from common.study import RecordModality, Study
+
+Vector = NDArray[np.float64]
+
+
+def statistic_sums(study: Study, cohort: Cohort) -> dict[str, Vector]:
+    """Segment -> values, exact and without noise: they leave this site in a secure sum only."""
+    parts = (cohort.train, cohort.validation, cohort.test)
+    sums = {
+        "cases": np.array([len(part) for part in parts], dtype=np.float64),
+        "present": np.sum([np.asarray(part.present).sum(axis=0) for part in parts], axis=0).astype(np.float64),
+        "classes": np.bincount(np.asarray(cohort.train.target), minlength=len(study.task.classes)).astype(np.float64),
+    }
+    for name, (low, high) in ranges(study).items():
+        values, known = _values(study, name, cohort.train)
+        scaled = np.where(known, np.clip((values - low) / (high - low), 0.0, 1.0), 0.0)
+        moments = [known.sum(axis=0), scaled.sum(axis=0), (scaled**2).sum(axis=0)]
+        sums[f"moments/{name}"] = np.stack(moments, axis=1).astype(np.float64).reshape(-1)
+    return sums
+
+
+def _values(study: Study, name: str, batch: Batch) -> tuple[Vector, NDArray[np.bool_]]:
+    """(B, P) values, and which of them are known: the modality is present, and the column has no gap."""
+    tensor, modality = batch.inputs[name], study.modalities[name]
+    if isinstance(modality, RecordModality):
+        columns = RecordColumns.of(modality)
+        values, missing = tensor[:, columns.values], tensor[:, columns.missing][:, : columns.numeric]
+    else:
+        values, missing = tensor[:, 0], tensor[:, 1]
+    present = np.asarray(batch.present)[:, [study.names.index(name)]]
+    return _double(values), present & (_double(missing) == 0.0)
+
+
+def _double(tensor: Tensor) -> Vector:
+    return np.asarray(tensor, dtype=np.float64)
