@@ -105,16 +105,15 @@ def build_fusion(fusion: Fusion, counts: Sequence[int]) -> nn.Module:
             return AttentionFusion(counts, fusion.width, heads=fusion.heads, layers=fusion.layers)
 
 
-def drop_modalities(present: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def drop_modalities(present: Tensor, probability: float, draws: Tensor) -> Tensor:
     """Modality dropout for training: each present modality of each row is hidden with `probability`.
 
-    A row that would lose all of them keeps all. Drawn outside of the network, so that the network is a function of
-    its inputs alone and both ways of clipping see the same rows. `generator` lives on the CPU; the draw is the same
-    whatever the device of `present`, bool (B, M).
+    A row that would lose all of them keeps all. `draws`: numbers in [0, 1), on the CPU, of the shape of `present`,
+    bool (B, M). They are drawn outside of the network, so that it is a function of its inputs alone and both ways of
+    clipping see the same rows; and by the caller, because with privacy they must come from the operating system, else
+    a patient's place in the sample would decide the masks of all others.
     """
-    if probability == 0:
-        return present
-    kept = present & (torch.rand(present.shape, generator=generator) >= probability).to(present.device)
+    kept = present & (draws >= probability).to(present.device)
     return torch.where(kept.any(dim=1, keepdim=True), kept, present)
 
 
