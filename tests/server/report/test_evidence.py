@@ -83,7 +83,7 @@ def same(one, other) -> bool:
     return type(one) is type(other) and one == other
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(any_evidence)
 def test_evidence_survives_json_exactly(whole):
     assert same(from_json(to_json(whole)), whole)

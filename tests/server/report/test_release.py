@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.report.evidence import Coverage, to_json
@@ -38,6 +38,7 @@ def test_the_only_withheld_class_cannot_be_had_by_subtraction():
     assert shown.classes == {"no": 90.0, "maybe": "withheld", "yes": "<5"}
 
 
+@settings(max_examples=40, deadline=None)
 @given(counts)
 def test_no_partition_ever_misses_exactly_one_cell(parts):
     shown = sums(classes=parts or {"a": 9.0}).classes
@@ -46,6 +47,7 @@ def test_no_partition_ever_misses_exactly_one_cell(parts):
     assert all(isinstance(shown[name], str) for name, count in parts.items() if count < 5)
 
 
+@settings(max_examples=40, deadline=None)
 @given(counts)
 def test_releasing_twice_hides_no_more(parts):
     whole = deployed(coverage=(Coverage(None, parts, parts, parts),))
