@@ -119,13 +119,6 @@ def _settle(model: nn.Module) -> None:
             vars(module)["inplace"] = False
         if type(module).__name__ in ("Dropout", "StochasticDepth"):
             vars(module)["p"] = 0.0
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_pre_hook(_contiguous)
-
-
-def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Opacus 1.6 takes a convolution's input for contiguous; where ConvNeXt permutes, its gradients would be wrong."""
-    return tuple(tensor.contiguous() for tensor in inputs)
 
 
 def _features(backbone: nn.Module, modality: ImageModality) -> int:

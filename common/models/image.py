@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from common.models.contiguous import give_convolutions_contiguous_input
 from common.models.norm import group_norm
 from common.study import ImageModality
 
@@ -31,6 +32,7 @@ class ImageTokens(nn.Module):
 
             self.backbone, features = torchvision_backbone(modality, models)
             self.tokens = 1
+        give_convolutions_contiguous_input(self.backbone)
         self.project = nn.Linear(features, width)
 
     def forward(self, images: Tensor) -> Tensor:
