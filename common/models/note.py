@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import SiteFileError, StudyError
+from common.installation import check_torch_and_torchvision
 from common.models.tokens import PADDING, pretrained_folder, tokenizer_for
 from common.study import NoteEncoder, NoteModality
 
@@ -74,6 +75,8 @@ class Transformer(nn.Module):
 
 def _language(modality: NoteModality, models: Path | None) -> nn.Module:
     encoder = modality.encoder
+    if encoder.source == "folder" or encoder.layers:
+        check_torch_and_torchvision()  # transformers loads torchvision, and hides why it could not
     if encoder.source == "folder":
         return Transformer(_pretrained(pretrained_folder(encoder, models), modality.max_tokens))
     vocabulary = tokenizer_for(encoder, models).size
