@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.models.fusion import ConcatFusion, MeanFusion, ProductFusion, WeightedFusion, drop_modalities
+from common.models.fusion import (
+    AttentionFusion,
+    ConcatFusion,
+    MeanFusion,
+    ProductFusion,
+    WeightedFusion,
+    drop_modalities,
+)
 from tests.support.gradients import shake
 
 PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
@@ -87,3 +94,25 @@ def test_concat_learns_what_stands_for_the_absent(absent: int) -> None:
     fusion([torch.ones(1, 2, 2), torch.ones(1, 1, 2)], present).sum().backward()
     reached = fusion.missing.table.weight.grad.abs().sum(dim=1) > 0
     assert reached.tolist() == ([True, True, False] if absent == 0 else [False, False, True])
+
+
+def test_concat_leaves_the_present_as_it_is() -> None:
+    fusion = shake(ConcatFusion([2, 1], 2))
+    everything = torch.ones(1, 2, dtype=torch.bool)
+    before = fusion([torch.ones(1, 2, 2), torch.ones(1, 1, 2)], everything)
+    shake(fusion.missing)
+    assert torch.equal(fusion([torch.ones(1, 2, 2), torch.ones(1, 1, 2)], everything), before)
+
+
+def test_attention_does_not_look_at_the_place_of_the_absent() -> None:
+    """Not even at the vector that says which modality would stand there: absent is as if it were not in the study."""
+    torch.manual_seed(0)
+    fusion = shake(AttentionFusion([2, 1], 4, heads=2, layers=2))
+    tokens = [torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 1, 4)]
+    present = torch.tensor([[True, False], [True, True]])
+    before = fusion(tokens, present)
+    with torch.no_grad():
+        fusion.kind.table.weight[1] += torch.tensor([3.0, -3.0, 1.0, 0.0])  # not a constant: a norm would take it off
+    after = fusion(tokens, present)
+    assert torch.allclose(after[0], before[0], atol=1e-6)
+    assert not torch.allclose(after[1], before[1], atol=1e-2)
