@@ -133,9 +133,11 @@ def name_parts(text: str) -> list[str]:
 
 
 def joined_names(text: str) -> list[str]:
-    """Two parts of a name in one word, in either order."""
+    """Two parts of a name in one word, in either order; and names whose inner sign is left out: `oneill`."""
     parts = name_parts(text)
-    return [one + other for one in parts for other in parts if one != other and len(one + other) > 4]
+    pairs = [one + other for one in parts for other in parts if one != other]
+    inner = [re.sub(r"[\W\d_]", "", fold(word)) for word in re.split(r"[\s^,]+", text)]
+    return [name for name in dict.fromkeys([*pairs, *inner]) if len(name) > 4 and name not in PARTICLES]
 
 
 def bounded(part: str) -> bool:

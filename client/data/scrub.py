@@ -65,7 +65,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "DATE",  # of birth: its year is not kept, since it may tell an age above 89
             r"\b(?:born|dob|birth\s?date|date\s+of\s+birth|geb(?:oren|urtsdatum)?|n[ée]e?|nacid[oa])\b[\s.:,]*"
-            rf"(?:(?:on|in|am|im|le|el|the)\s+)?(?:{_DAY}[\s./-]+(?:{_MONTH}|{_MONTHS})[\s./,-]+)?(?:19|20)\d\d\b",
+            rf"(?:(?:on|in|am|im|le|el|the)\s+)?(?:{_DAY}[\s./-]+(?:{_MONTH}|{_MONTHS})[\s./,-]+)?(?:19|20)\d\d"
+            rf"(?:[./-]{_MONTH}[./-]{_DAY})?\b",
             False,
         ),
         ("DATE", rf"(?<!\d){_YEAR}(?P<sign>[./-]){_MONTH}(?P=sign){_DAY}(?!\d)", False),
