@@ -1,0 +1,127 @@
+"""The two YAML files: each hospital's site.yaml, and the study.yaml that all agree on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from client.site import SiteFile
+from common.errors import SiteFileError, StudyError
+from common.schema import parse
+from common.study import parse_study
+from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
+from deploy.hospitals.plan import SitePlan
+from deploy.hospitals.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
+
+_SITE_HEAD = "# Where this hospital's data is, and what its columns are called. This file never leaves the hospital.\n"
+_STUDY_HEAD = "# What all hospitals agree on: a 30-day deterioration study over four modalities.\n"
+
+
+def site_text(plan: SitePlan) -> str:
+    """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
+    words, records = plan.dialect, "records.csv"
+    content: dict[str, Any] = {
+        "site": plan.name,
+        "patient": words.patient,
+        "target": {
+            "file": records,
+            "column": words.outcome,
+            "values": dict(zip(words.outcomes, CLASSES, strict=True)),
+            "missing": _gaps(words),
+        },
+        "records": {"record": _record_source(words)},
+    }
+    if plan.present["image"]:
+        content["images"] = {"image": {"folder": "images"}}
+    if plan.present["note"]:
+        content["notes"] = {"note": {"file": "notes.csv", "text": "text", "patient": words.tables["notes"]}}
+    if plan.present["genes"]:
+        content["sequences"] = {"genes": _gene_source(words)}
+    content["identity"] = [{"file": records, "columns": words.identity}]
+    text = _SITE_HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    parse(text, SiteFile, SiteFileError, "site.yaml")
+    return text
+
+
+def _gaps(words: Dialect) -> list[str]:
+    return [words.gap] if words.gap else []
+
+
+def _record_source(words: Dialect) -> dict[str, Any]:
+    return {
+        "file": "records.csv",
+        "columns": dict(words.columns),
+        "values": {
+            column: dict(zip(words.words[column], categories, strict=True)) for column, categories in CATEGORIES.items()
+        },
+        "missing": _gaps(words),
+    }
+
+
+def _gene_source(words: Dialect) -> dict[str, Any]:
+    source: dict[str, Any] = {"file": "genes.csv", "patient": words.tables["genes"], "missing": _gaps(words)}
+    if words.gene != "{gene}":
+        source["columns"] = {gene: words.gene.format(gene=gene) for gene in GENES}
+    return source
+
+
+def study_text(sites: int) -> str:
+    """study.yaml for `sites` hospitals: ranges and means are published reference values, so nothing is charged."""
+    content: dict[str, Any] = {
+        "study": "deterioration_30d",
+        "task": {"kind": "binary", "classes": list(CLASSES)},
+        "modalities": _modalities(),
+        "rounds": 20,
+        "fusion": {"kind": "attention", "width": 32, "heads": 2, "modality_dropout": 0.1},
+        "training": {"local_steps": 10, "batch_size": 32, "optimiser": "sgd", "learning_rate": 0.2},
+        "server": {"strategy": "FedAvg"},
+        "privacy": {
+            "mode": "local",
+            "epsilon": 8.0,
+            "delta": 1e-4,
+            "max_grad_norm": 1.0,
+            "sample_rate": 0.2,
+            "expected_batch_size": 50.0,
+        },
+        "secure_sum": {"enabled": True, "threshold": threshold(sites)},
+        "split": {"key": "deterioration_30d", "validation": 0.12, "test": 0.23},
+    }
+    text = _STUDY_HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    parse_study(text)
+    return text
+
+
+def threshold(sites: int, colluding: int = 1) -> int:
+    """The smallest t with 2t > sites + colluding and t >= colluding + 2 (DESIGN, Secure sum, item 2)."""
+    return max((sites + colluding) // 2 + 1, colluding + 2)
+
+
+def _modalities() -> dict[str, Any]:
+    numbers = {"age": AGE, **SIGNS}
+    return {
+        "image": {"kind": "image", "size": 32, "encoder": {"backbone": "small_cnn", "channels": 8}},
+        "record": {
+            "kind": "record",
+            "numeric": {
+                name: {"low": sign.low, "high": sign.high, "mean": sign.mean, "sd": sign.sd}
+                for name, sign in numbers.items()
+            },
+            "categorical": {name: list(categories) for name, categories in CATEGORIES.items()},
+            "encoder": {"hidden": [16]},
+        },
+        "note": {
+            "kind": "note",
+            "max_tokens": 96,
+            "encoder": {"tokenizer": "hash", "vocabulary": 512, "width": 16, "layers": 0},
+        },
+        "genes": {
+            "kind": "sequence",
+            "genes": list(GENES),
+            "low": 0.0,
+            "high": 20.0,
+            "mean": [GENE_MEAN[gene] for gene in GENES],
+            "sd": GENE_SD,
+            "encoder": {"hidden": [16]},
+        },
+    }
