@@ -149,11 +149,12 @@ def hospitals() -> None:
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--sites", type=click.IntRange(3, 50), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def hospitals_new(directory: Path, sites: int, seed: int) -> None:
+@click.option("--scale", type=click.FloatRange(0.05, 20), default=1.0, show_default=True, help="Times the patients.")
+def hospitals_new(directory: Path, sites: int, seed: int, scale: float) -> None:
     """Make DIRECTORY with one folder a hospital (DICOM images, records, notes, genes) and a study.yaml."""
     from deploy.hospitals.generate import generate
 
-    made = generate(directory, sites=sites, seed=seed)
+    made = generate(directory, sites=sites, seed=seed, scale=scale)
     click.echo(f"{len(made)} hospitals in {directory}. Run a study over them:")
     click.echo(f"  wardround simulate {directory / 'study.yaml'} --hospitals {directory}")
 
@@ -190,7 +191,6 @@ def study_check(path: Path, hospitals: Path | None) -> None:
 
 def _check_hospitals(found: object, hospitals: Path) -> None:
     from client.data.prepare import prepare
-
     from client.site import read_site
     from common.study import Study
     from deploy.simulation.simulate import hospitals_in

@@ -35,7 +35,6 @@ from common.summand import Layout
 from server.exchange import exchange
 from server.invitation import Participant, invite, require_distinct
 
-
 R = TypeVar("R", bound=Reply)
 
 

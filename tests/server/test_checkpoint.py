@@ -56,7 +56,8 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
     program = (
         "import numpy as np, sys\nfrom pathlib import Path\nfrom server.checkpoint import RunState, save\n"
         "for n in range(10**6):\n"
-        f"    save(RunState('{STUDY}', 'run', round=n, arrays={{'weights': np.full(10**6, n, np.float32)}}), Path(sys.argv[1]))\n"
+        "    weights = np.full(10**6, n, np.float32)\n"
+        f"    save(RunState('{STUDY}', 'run', round=n, arrays={{'weights': weights}}), Path(sys.argv[1]))\n"
         "    print(n, flush=True)\n"
     )
     root = Path(__file__).resolve().parents[2]
