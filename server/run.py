@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -128,14 +128,19 @@ class Run:
     def _sum(self, number: int, *, train: bool, statistics: bool, evaluate: Literal["", "validation", "test"]) -> Total:
         """The round's secure sum; again, with the sites that are left, when it could not be opened."""
         what = "training" if train else "statistics" if statistics else f"scoring {evaluate or 'nothing'}"
+        lost: dict[str, str] = {}
         for attempt in range(ATTEMPTS):
             self.observer.doing(f"round {number}: {what}" + (f", attempt {attempt + 1}" if attempt else ""))
             try:
-                return self.summation.total(
-                    lambda there: self._plan(there, number, train=train, statistics=statistics, evaluate=evaluate)
+                total = self.summation.total(
+                    lambda holders, working: self._plan(
+                        holders, working, number, train=train, statistics=statistics, evaluate=evaluate
+                    )
                 )
+                return replace(total, dropped={**lost, **total.dropped})
             except TooFewSitesError as error:
                 last: SecureSumError = error
+            lost |= self.summation.dropped
             self.state.attempt += 1
         raise RunError(
             f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "
@@ -144,7 +149,8 @@ class Run:
 
     def _plan(
         self,
-        there: Sequence[Participant],
+        holders: Sequence[Participant],
+        working: Collection[str],
         number: int,
         *,
         train: bool,
@@ -159,8 +165,8 @@ class Run:
             statistics,
             train,
             evaluate,
-            tuple(item.site for item in there),
-            self._owners(there) if train else {},
+            tuple(item.site for item in holders),
+            self._owners([item for item in holders if item.site in working]) if train else {},
             self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
         )

@@ -5,7 +5,7 @@ No function here returns one site's numbers: masked vectors go straight into the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -53,9 +53,9 @@ class Total:
 
 
 class PlanFor(Protocol):
-    """Makes the plan of a round for the sites that are there."""
+    """Makes the plan of a round for R, the sites that hold shares, of whom only U1 will work."""
 
-    def __call__(self, participants: Sequence[Participant], /) -> RoundPlan: ...
+    def __call__(self, holders: Sequence[Participant], working: Collection[str], /) -> RoundPlan: ...
 
 
 @dataclass
@@ -79,14 +79,15 @@ class Summation:
         self._dropped, self._bytes = {}, [0, 0]
         self._rejoin()
         participants = sorted(self._present.values(), key=lambda participant: participant.site)
-        plan = plan_for(participants)
         self.number += 1
         self.before_number(self.number)
-        return self._secure(plan, participants) if self.study.secure_sum.enabled else self._plain(plan, participants)
+        if self.study.secure_sum.enabled:
+            return self._secure(plan_for, participants)
+        return self._plain(plan_for(participants, [item.site for item in participants]), participants)
 
     # ------------------------------------------------------------------------------------------------ with the sum
 
-    def _secure(self, plan: RoundPlan, participants: Sequence[Participant]) -> Total:
+    def _secure(self, plan_for: PlanFor, participants: Sequence[Participant]) -> Total:
         context = SumContext(
             study=bytes.fromhex(self.study.digest),
             run=self.run,
@@ -96,12 +97,13 @@ class Summation:
             colluding=self.study.secure_sum.colluding,
             bits=self.study.secure_sum.bits,
         )
+        asked: dict[int, Request] = {item.node: OfferRequest(context.to_bytes()) for item in participants}
+        offered = [Offer.from_bytes(reply.offer) for reply in self._leg("offer", asked, OfferReply).values()]
+        plan = plan_for(participants, [offer.name for offer in offered])
         layout = self.layout_of(plan)
         half = CoordinatorSum(context, plan.digest, layout.length)
-        offer = OfferRequest(context.to_bytes())
-        asked = {item.node: offer for item in participants}
-        for offered in self._leg("offer", asked, OfferReply).values():
-            half.add_offer(Offer.from_bytes(offered.offer))
+        for offer in offered:
+            half.add_offer(offer)
         offers = half.offers
         self._forget_keys(participants)
         work = RoundRequest(self.number, plan, tuple(item.to_bytes() for item in offers))
@@ -196,6 +198,11 @@ class Summation:
 
     def _why(self) -> str:
         return "; ".join(f"{site}: {why}" for site, why in self._dropped.items()) or "no site is connected"
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Whom the last sum lost, opened or not, and why."""
+        return dict(self._dropped)
 
     def explain(self, error: SecureSumError) -> str:
         """Why the last sum failed, with what happened to whom."""

@@ -90,7 +90,7 @@ def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contende
         _only(study, Batch.join([getattr(item, part) for item in chosen]), shown) for part in ("train", "validation")
     ]
     test = _only(study, Batch.join([item.test for item in cohorts]), shown)
-    network = build_network(plain)
+    network = build_network(plain, models=models_of(hospitals))
     sums: dict[str, NDArray[np.float64]] = {}
     for cohort in chosen:
         for name, value in statistic_sums(plain, cohort).items():
@@ -111,11 +111,17 @@ def judge_model(
     best: int,
 ) -> Judged:
     """Judge a federated model on the same test patients."""
-    network = build_network(study)
+    network = build_network(study, models=models_of(hospitals))
     load(network, weights)
     set_normaliser(network, dict(normaliser))
     test = Batch.join([_cohort(folder, study).test for folder in hospitals])
     return _judged(label, kind, network, test, study, best)
+
+
+def models_of(hospitals: Sequence[Path]) -> Path:
+    """The folder of pretrained models that the first site has; a simulation's sites have the same ones."""
+    first = read_site(hospitals[0])
+    return first.path(first.file.models)
 
 
 def _plain(study: Study, sites: int) -> Study:

@@ -21,7 +21,7 @@ from common.models.network import build_network, set_normaliser
 from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
-from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model
+from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.worker import SitePlace, Watched
@@ -73,7 +73,15 @@ def simulate(
     log = plan.folder / "sites.log"
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
-        run = Run(plan.study, grid, plan.folder, sites=len(places), observer=observer, resume=plan.resume)
+        run = Run(
+            plan.study,
+            grid,
+            plan.folder,
+            sites=len(places),
+            models=models_of(plan.hospitals),
+            observer=observer,
+            resume=plan.resume,
+        )
         outcome = run.play()
     _save_model(plan, outcome)
     judged = _compare(plan, names, outcome, observer) if plan.compare else []
@@ -108,7 +116,7 @@ def _require_modalities(plan: Simulation) -> None:
 
 def _save_model(plan: Simulation, outcome: Outcome) -> None:
 
-    network = build_network(plan.study)
+    network = build_network(plan.study, models=models_of(plan.hospitals))
     load(network, outcome.weights)
     set_normaliser(network, dict(outcome.normaliser))
     draft = plan.folder / "model.safetensors.draft"

@@ -1,0 +1,126 @@
+"""The command line as a user meets it: what works, and what each mistake says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.federation import small_hospitals
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wardround(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-P", "-m", "deploy.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small hospitals with a short study, as `study.yaml` in it."""
+    from common.study import study_text
+
+    folder = tmp_path_factory.mktemp("cli") / "hospitals"
+    study, _ = small_hospitals(folder)
+    (folder / "study.yaml").write_text(study_text(study))
+    return folder
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break; caches and keys come along."""
+    return Path(shutil.copytree(made, tmp_path / "hospitals"))
+
+
+def edit(path: Path, change) -> None:
+    content = yaml.safe_load(path.read_text())
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_a_study_runs_from_the_command_line_and_tells_each_round(made, tmp_path):
+    done = wardround("simulate", made / "study.yaml", "--hospitals", made, "--run", "first", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"round\s+3/3\s+4 sites", done.stdout)
+    page = tmp_path / "runs" / "first" / "report.html"
+    assert "report.html" in done.stdout and page.exists()
+    assert "WITHOUT differential privacy" in page.read_text()
+    assert (tmp_path / "runs" / "first" / "model.safetensors").exists()
+    again = wardround("report", tmp_path / "runs" / "first", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_wrong_key_is_named_with_every_other_mistake(copy, tmp_path):
+    edit(copy / "study.yaml", lambda study: study.update(round=3, rounds=0))
+    done = wardround("study", "check", copy / "study.yaml", cwd=tmp_path)
+    assert done.returncode == 10
+    assert "round: unknown key" in done.stderr and "rounds:" in done.stderr and "2 mistakes" in done.stderr
+
+
+def test_a_missing_column_is_named_with_its_file(copy, tmp_path):
+    site = next(path for path in sorted(copy.glob("*/site.yaml")))
+    name = next(iter(yaml.safe_load(site.read_text())["records"]))
+
+    def rename(content):
+        columns = content["records"][name].setdefault("columns", {})
+        columns[next(iter(columns))] = "no_such_column"
+
+    edit(site, rename)
+    done = wardround("study", "check", copy / "study.yaml", "--hospitals", copy, cwd=tmp_path)
+    assert done.returncode in (20, 21)
+    assert "no_such_column" in done.stderr and "records.csv" in done.stderr
+
+
+def test_a_folder_that_is_not_dicom(copy, tmp_path):
+    site = sorted(copy.glob("*/site.yaml"))[0].parent
+    for path in site.rglob("*.dcm"):
+        path.write_text("this is not an image")
+    done = wardround("study", "check", copy / "study.yaml", "--hospitals", copy, cwd=tmp_path)
+    assert done.returncode in (20, 21)
+    assert "images" in done.stderr
+
+
+def test_a_site_that_cannot_take_part_is_seen_in_the_run(copy, tmp_path):
+    site = sorted(copy.glob("*/site.yaml"))[0].parent
+    for path in site.rglob("*.dcm"):
+        path.write_text("this is not an image")
+    done = wardround("simulate", copy / "study.yaml", "--hospitals", copy, "--run", "x", "--no-compare", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 sites" in done.stdout and "1 lost" in done.stdout
+
+
+def test_an_empty_folder_of_hospitals(made, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = wardround("simulate", made / "study.yaml", "--hospitals", tmp_path / "empty", cwd=tmp_path)
+    assert done.returncode == 50
+    assert "site.yaml" in done.stderr
+    assert not (tmp_path / "runs").exists(), "nothing half-written"
+
+
+def test_resume_without_a_run(made, tmp_path):
+    done = wardround("simulate", made / "study.yaml", "--hospitals", made, "--run", "none", "--resume", cwd=tmp_path)
+    assert done.returncode == 51
+    assert "without --resume" in done.stderr
+
+
+def test_a_strategy_that_needs_single_updates_is_refused_with_the_reason(copy, tmp_path):
+    edit(copy / "study.yaml", lambda study: study.update(server={"strategy": "Krum"}))
+    done = wardround("simulate", copy / "study.yaml", "--hospitals", copy, cwd=tmp_path)
+    assert done.returncode == 10
+    assert "FedAdam" in done.stderr and "secure sum" in done.stderr
+
+
+def test_help_starts_without_loading_torch(tmp_path):
+    probe = "import sys, deploy.cli; print('torch' in sys.modules, 'flwr' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-c", probe]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"

@@ -1,0 +1,165 @@
+"""Whole studies over synthetic hospitals: every part real, from DICOM files to the global model."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError, CohortError, RunError
+from common.study import Study, study_text
+from deploy.simulation.faults import Loss
+from tests.support.federation import private, run, small_hospitals
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...]]:
+    return small_hospitals(tmp_path_factory.mktemp("hospitals") / "made")
+
+
+@pytest.fixture(scope="module")
+def plain_weights(hospitals, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The global model of an undisturbed run, without privacy."""
+    study, folders = hospitals
+    outcome, _ = run(study, folders, tmp_path_factory.mktemp("undisturbed"))
+    return outcome.weights
+
+
+def last_weights(folder: Path) -> np.ndarray:
+    with np.load(folder / "checkpoint.npz") as stored:
+        return stored["array/weights"]
+
+
+def test_the_same_study_gives_the_same_model_bit_for_bit(hospitals, plain_weights, tmp_path):
+    study, folders = hospitals
+    outcome, evidence = run(study, folders, tmp_path)
+    assert np.array_equal(outcome.weights, plain_weights)
+    assert len(evidence.rounds) == study.rounds + 1
+    assert all(entry.sites == 4 and entry.dropped == 0 for entry in evidence.rounds)
+
+
+def test_the_secure_sum_changes_the_model_by_no_more_than_rounding(hospitals, plain_weights, tmp_path):
+    study, folders = hospitals
+    open_study = replace(study, secure_sum=replace(study.secure_sum, enabled=False))
+    run(open_study, folders, tmp_path / "open")
+    run(study, folders, tmp_path / "summed")
+    # Both ways add the same rounded words; only a sum's opening differs, and it is exact.
+    assert np.array_equal(last_weights(tmp_path / "open"), last_weights(tmp_path / "summed"))
+
+
+@pytest.mark.parametrize("leg", ["offer", "round", "confirm", "reveal"])
+def test_one_of_four_sites_may_vanish_in_any_leg(hospitals, tmp_path, leg):
+    study, folders = hospitals
+    name = folders[1].name
+    outcome, evidence = run(study, folders, tmp_path, losses=(Loss(name, 2, leg),))
+    assert np.isfinite(outcome.weights).all()
+    first = evidence.rounds[1]
+    assert first.dropped == 1
+    assert first.drop_reasons == {f"{leg}: connection lost": 1}
+    # Lost before it offered: the round goes on with three, without the groups that then have too few owners. Lost
+    # while it worked: the three refuse to open such a group, and the round is played again with the site back.
+    assert first.sites == (3 if leg == "offer" else 4)
+    assert evidence.rounds[2].sites == 4, "a site that was lost is back in the next round"
+
+
+def test_two_of_four_sites_lost_stops_the_run_and_says_who(hospitals, tmp_path):
+    study, folders = hospitals
+    away = tuple(Loss(folder.name, number, "round") for folder in folders[:2] for number in range(2, 6))
+    with pytest.raises(RunError, match="--resume") as caught:
+        run(study, folders, tmp_path, losses=away)
+    assert all(folder.name in str(caught.value) for folder in folders[:2])
+    outcome, _ = run(study, folders, tmp_path, resume=True)
+    assert np.isfinite(outcome.weights).all(), "nothing was lost: the run goes on"
+
+
+def test_a_private_run_spends_what_it_says_and_never_more(hospitals, tmp_path):
+    study, folders = hospitals
+    study = private(study)
+    _, evidence = run(study, folders, tmp_path)
+    spent = [entry.epsilon for entry in evidence.rounds]
+    assert all(value is not None and 0 < value <= study.privacy.epsilon for value in spent)
+    assert spent == sorted(spent)
+    held_out = [entry.held_out_epsilon for entry in evidence.rounds]
+    assert all(value is not None and value <= study.privacy.epsilon for value in held_out)
+
+
+def test_two_private_runs_differ_though_the_seed_is_the_same(hospitals, tmp_path):
+    study, folders = hospitals
+    study = private(study)
+    first, _ = run(study, folders, tmp_path / "a")
+    second, _ = run(study, folders, tmp_path / "b")
+    assert not np.array_equal(first.weights, second.weights), "noise must not come from the study's seed"
+
+
+def test_a_modality_with_two_owners_is_left_out_of_the_sum(hospitals, tmp_path):
+    study, folders = hospitals
+    kept = list(folders)
+    outcome, _ = run(study, tuple(kept[:3]), tmp_path)
+    from client.site import read_site
+    from common.models.network import build_network
+    from common.parameters import Parameters, flatten
+
+    network = build_network(study)
+    parameters, start = Parameters.of(network), flatten(network)
+    owners = {name: sum(name in read_site(folder).file.modalities for folder in kept[:3]) for name in study.names}
+    lonely = [name for name, count in owners.items() if count < 3]
+    assert lonely, "the synthetic hospitals differ in what they have"
+    final = last_weights(tmp_path)
+    for name in study.names:
+        moved = not np.array_equal(final[parameters.slice(name)], start[parameters.slice(name)])
+        assert moved == (name not in lonely)
+    assert outcome.sites == 3
+
+
+@pytest.mark.parametrize("server", ["FedAvgM", "FedAdam", "FedYogi", "FedAdagrad"])
+def test_a_killed_run_resumes_to_the_same_model(hospitals, tmp_path, server):
+    """kill -9 in the middle of the study, for each server step with a memory."""
+    study, folders = hospitals
+    options = {"server_momentum": 0.9} if server == "FedAvgM" else {"eta": 0.01}
+    study = replace(study, rounds=4, server=replace(study.server, strategy=server, options=options))
+    undisturbed, _ = run(study, folders, tmp_path / "undisturbed")
+    (tmp_path / "study.yaml").write_text(study_text(study))
+    _kill_after_round(2, tmp_path / "study.yaml", folders[0].parent, tmp_path / "work")
+    resumed, _ = run(study, folders, tmp_path / "work" / "runs" / "killed", resume=True)
+    assert np.array_equal(resumed.weights, undisturbed.weights)
+
+
+def _kill_after_round(number: int, study: Path, hospitals: Path, work: Path) -> None:
+    work.mkdir()
+    command = [sys.executable, "-P", "-m", "deploy.cli", "simulate", str(study), "--hospitals", str(hospitals)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(
+        [*command, "--run", "killed", "--no-compare"], cwd=work, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(rf"round\s+{number}/", line):
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_checkpoint_of_another_study_is_refused(hospitals, tmp_path):
+    study, folders = hospitals
+    run(study, folders, tmp_path)
+    with pytest.raises(CheckpointError, match="another study"):
+        run(replace(study, rounds=9), folders, tmp_path, resume=True)
+    with pytest.raises(RunError, match="holds a run already"):
+        run(study, folders, tmp_path)
+
+
+def test_a_modality_that_no_site_has_is_said_before_anything_is_written(hospitals, tmp_path):
+    study, folders = hospitals
+    extra = dict(study.modalities) | {"voice": next(iter(study.modalities.values()))}
+    with pytest.raises(CohortError, match=r"modalities\.voice"):
+        run(replace(study, modalities=extra), folders, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
