@@ -7,39 +7,48 @@ up, and is there to be removed.
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from deploy.hospitals.people import Person
-from deploy.hospitals.plan import Scanner
+from deploy.hospitals.plan import COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, SECONDARY_CAPTURE, Scanner
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+WHITEST = 4095  # of 12 bits
+MODALITY = {COMPUTED_RADIOGRAPHY: "CR", DIGITAL_XRAY: "DX", SECONDARY_CAPTURE: "OT"}
 
 
-def uid(rng: np.random.Generator) -> str:
+def uid(rng: np.random.Generator) -> UID:
     """A UID under 2.25, from a UUID (PS3.5 B.2) that the generator draws: the same seed, the same UID."""
-    return f"2.25.{uuid.UUID(bytes=rng.bytes(16), version=4).int}"
+    return UID(f"2.25.{uuid.UUID(bytes=rng.bytes(16), version=4).int}")
 
 
-def write_film(
-    path: Path, stored: NDArray[np.uint16], person: Person, scanner: Scanner, hospital: str, rng: np.random.Generator
-) -> None:
-    """Write one film. `stored` has bone white; a share of the scanner's films is inverted and says MONOCHROME1."""
-    inverted = bool(rng.random() < scanner.inverted)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = scanner.sop_class
-    meta.MediaStorageSOPInstanceUID = uid(rng)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    _patient(data, person, hospital)
-    _study(data, person, scanner, meta, rng)
-    _pixels(data, 4095 - stored if inverted else stored, inverted)
-    data.save_as(path, enforce_file_format=True)
+@dataclass(frozen=True)
+class Archive:
+    """Where a hospital's films come from and go to."""
+
+    hospital: str
+    scanner: Scanner
+    rng: np.random.Generator
+
+    def write(self, path: Path, stored: NDArray[np.uint16], person: Person) -> None:
+        """Write one film. `stored` has bone white; a share of the scanner's is inverted and says MONOCHROME1."""
+        inverted = bool(self.rng.random() < self.scanner.inverted)
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = UID(self.scanner.sop_class)
+        meta.MediaStorageSOPInstanceUID = uid(self.rng)
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+        _patient(data, person, self.hospital)
+        _study(data, person, self.rng)
+        _equipment(data, self.scanner, self.rng)
+        _pixels(data, WHITEST - stored if inverted else stored, inverted)
+        data.save_as(path, enforce_file_format=True)
 
 
 def _patient(data: Dataset, person: Person, hospital: str) -> None:
@@ -54,23 +63,24 @@ def _patient(data: Dataset, person: Person, hospital: str) -> None:
     data.InstitutionName = hospital.replace("_", " ").title()
 
 
-def _study(data: Dataset, person: Person, scanner: Scanner, meta: FileMetaDataset, rng: np.random.Generator) -> None:
-    taken = timedelta(seconds=int(rng.integers(6 * 3600, 22 * 3600)))
-    data.SOPClassUID = meta.MediaStorageSOPClassUID
-    data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+def _study(data: FileDataset, person: Person, rng: np.random.Generator) -> None:
+    taken = time(int(rng.integers(6, 22)), int(rng.integers(60)), int(rng.integers(60)))
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID, data.SeriesInstanceUID = uid(rng), uid(rng)
     data.StudyDate = data.SeriesDate = data.AcquisitionDate = f"{person.admitted:%Y%m%d}"
-    data.StudyTime = str(taken).replace(":", "").rjust(6, "0")
+    data.StudyTime = f"{taken:%H%M%S}"
     data.AccessionNumber = f"A{int(rng.integers(10**8)):08d}"
     data.StudyID, data.SeriesNumber, data.InstanceNumber = "1", "1", "1"
     data.ReferringPhysicianName = ""
-    data.Modality = {SECONDARY_CAPTURE: "OT"}.get(
-        scanner.sop_class, "DX" if scanner.sop_class.endswith("1.1.1") else "CR"
-    )
-    data.Manufacturer, data.ManufacturerModelName = scanner.maker, scanner.model
-    data.DeviceSerialNumber = f"{int(rng.integers(100, 104))}"
     data.StudyDescription, data.BodyPartExamined, data.ViewPosition = "CHEST PA", "CHEST", "PA"
     data.PatientOrientation = ["L", "F"]
+
+
+def _equipment(data: Dataset, scanner: Scanner, rng: np.random.Generator) -> None:
+    data.Modality = MODALITY[scanner.sop_class]
+    data.Manufacturer, data.ManufacturerModelName = scanner.maker, scanner.model
+    data.DeviceSerialNumber = f"{int(rng.integers(100, 104))}"
     if scanner.sop_class == SECONDARY_CAPTURE:
         data.ConversionType = "DF"  # digitized film
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from client.site import SiteFile
-from common.errors import SiteFileError, StudyError
+from common.errors import SiteFileError
 from common.schema import parse
 from common.study import parse_study
 from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
@@ -112,8 +112,8 @@ def _modalities() -> dict[str, Any]:
         },
         "note": {
             "kind": "note",
-            "max_tokens": 96,
-            "encoder": {"tokenizer": "hash", "vocabulary": 512, "width": 16, "layers": 0},
+            "max_tokens": 64,
+            "encoder": {"tokenizer": "hash", "vocabulary": 256, "width": 8, "layers": 0},
         },
         "genes": {
             "kind": "sequence",

@@ -24,9 +24,9 @@ def _grid(rows: int, columns: int) -> tuple[Film, Film]:
     return y, x
 
 
-def film(rng: np.random.Generator, latent: float, rows: int, columns: int, strength: Strength) -> Film:
-    """Brightness (rows, columns) in [0, 1], air 0 and bone near 1, of one patient."""
-    y, x = _moved(rng, *_grid(rows, columns))
+def film(rng: np.random.Generator, latent: float, shape: tuple[int, int], strength: Strength) -> Film:
+    """Brightness, of `shape` (rows, columns), in [0, 1], air 0 and bone near 1, of one patient."""
+    y, x = _moved(rng, *_grid(*shape))
     body = _soft(1.0 - (x / 0.95) ** 2 - (y / 1.25) ** 2, 0.08)
     lungs = np.maximum(_lung(y, x, -0.42), _lung(y, x, 0.42))
     brightness = 0.70 * body - (0.50 + strength.anatomy * rng.standard_normal()) * lungs * body

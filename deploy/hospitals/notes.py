@@ -1,8 +1,8 @@
-"""notes.csv: what doctors wrote. Each symptom is told one way or the other, in words that hospitals like differently.
+"""notes.csv: what doctors wrote. Each symptom is told as bad or not, in words that hospitals like differently.
 
-The latent moves every symptom's probability, Φ-like but logistic: P(ill wording) = 1 / (1 + exp(-slope·(x - tⱼ))), with
-thresholds tⱼ spread over the range, so that the count of ill wordings tells x. Between the symptoms stand sentences
-that say nothing about the outcome, and sentences that say who the patient is.
+The latent moves every symptom's probability: P(told as bad) = 1 / (1 + exp(-slope·(x - tⱼ))), with thresholds tⱼ
+spread over the range, so that the count of bad symptoms tells x. Between the symptoms stand sentences that say nothing
+about the outcome, and sentences that say who the patient is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from deploy.hospitals.dialect import Dialect
 from deploy.hospitals.people import Person
+
 
 @dataclass(frozen=True)
 class Symptom:
@@ -25,7 +26,9 @@ class Symptom:
 
 SYMPTOMS = (
     Symptom(("cough", "sputum"), ("purulent sputum", "thick green phlegm"), ("hardly any cough", "clear phlegm")),
-    Symptom(("breathing", "work of breathing"), ("struggles for breath", "laboured"), ("talks in full sentences", "at ease")),
+    Symptom(
+        ("breathing", "work of breathing"), ("struggles for breath", "laboured"), ("talks in full sentences", "at ease")
+    ),
     Symptom(("orientation", "alertness"), ("drowsy and muddled", "disoriented overnight"), ("lucid", "fully awake")),
     Symptom(("appetite", "drinking"), ("refuses meals", "barely drinks"), ("eating well", "finished breakfast")),
     Symptom(("mobility", "walking"), ("bedbound", "too weak to stand"), ("walks unaided", "up and about")),
@@ -38,9 +41,11 @@ SYMPTOMS = (
     Symptom(("sleep", "general state"), ("exhausted and restless", "agitated"), ("slept soundly", "rested, cheerful")),
 )
 ILL, WELL = ("worse", "poor", "bad"), ("better", "good", "fine")
-GRADED = 0.75  # share of symptoms that are told by a topic and a grade: "appetite poor"
+GRADED = 0.8  # share of symptoms that are told by a topic and a grade: "appetite poor"
 THRESHOLDS = np.linspace(-1.6, 1.6, len(SYMPTOMS))[np.array([5, 0, 7, 2, 9, 4, 11, 6, 1, 8, 3, 10])]
-UNTOLD = 0.08  # a symptom that the note does not mention
+UNTOLD = 0.06  # a symptom that the note does not mention
+OTHER_WORDING = 0.3  # share of symptoms told in the wording that a hospital likes less
+TOLD_OF_FAMILY = 0.7  # share of notes with a relative in them
 LIKING = np.array([0.6, 0.25, 0.15])  # how much a hospital prefers one grade over its synonyms
 
 FILLERS = (
@@ -68,26 +73,35 @@ FAMILY = (
 CLOSINGS = ("Will review {first} again.", "Explained to {title} {last}.", "Next visit after {day}.", "")
 
 
-def note(rng: np.random.Generator, x: float, slope: float, person: Person, dialect: Dialect, style: int) -> str:
-    """One patient's note: who, family and fillers around the symptoms, in no fixed order."""
-    told = [_symptom(rng, index, x, slope, style) for index in rng.permutation(len(SYMPTOMS))]
-    findings = [text for text in told if text]
-    middle = [*_sentences(findings), _pick(rng, FILLERS)]
-    if rng.random() < 0.7:
-        middle.append(_pick(rng, FAMILY))
-    middle = [middle[index] for index in rng.permutation(len(middle))]
-    text = " ".join([_pick(rng, OPENINGS), *middle, _pick(rng, CLOSINGS)]).strip()
-    return text.format_map(_words(person, dialect))
+@dataclass(frozen=True)
+class Writer:
+    """How notes are written at one hospital. `style` is which wording its doctors prefer."""
 
+    rng: np.random.Generator
+    slope: float
+    dialect: Dialect
+    style: int
 
-def _symptom(rng: np.random.Generator, index: int, x: float, slope: float, style: int) -> str:
-    ill = rng.random() < 1 / (1 + np.exp(-slope * (x - THRESHOLDS[index])))
-    graded, untold = rng.random() < GRADED, rng.random() < UNTOLD
-    symptom, wording = SYMPTOMS[index], int(rng.random() < 0.3) ^ ((style + index) % 2)
-    grade = (ILL if ill else WELL)[int(rng.choice(3, p=np.roll(LIKING, style)))]
-    if untold:
-        return ""
-    return f"{symptom.topics[wording]} {grade}" if graded else (symptom.ill if ill else symptom.well)[wording]
+    def note(self, person: Person, x: float) -> str:
+        """One patient's note: who, family and fillers around the symptoms, in no fixed order."""
+        rng = self.rng
+        told = [self._symptom(index, x) for index in rng.permutation(len(SYMPTOMS))]
+        middle = [*_sentences([text for text in told if text]), _pick(rng, FILLERS)]
+        if rng.random() < TOLD_OF_FAMILY:
+            middle.append(_pick(rng, FAMILY))
+        middle = [middle[index] for index in rng.permutation(len(middle))]
+        text = " ".join([_pick(rng, OPENINGS), *middle, _pick(rng, CLOSINGS)]).strip()
+        return text.format_map(_words(person, self.dialect))
+
+    def _symptom(self, index: int, x: float) -> str:
+        rng, symptom = self.rng, SYMPTOMS[index]
+        ill = rng.random() < 1 / (1 + np.exp(-self.slope * (x - THRESHOLDS[index])))
+        graded, untold = rng.random() < GRADED, rng.random() < UNTOLD
+        wording = int(rng.random() < OTHER_WORDING) ^ ((self.style + index) % 2)
+        grade = (ILL if ill else WELL)[int(rng.choice(3, p=np.roll(LIKING, self.style)))]
+        if untold:
+            return ""
+        return f"{symptom.topics[wording]} {grade}" if graded else (symptom.ill if ill else symptom.well)[wording]
 
 
 def _sentences(findings: list[str]) -> list[str]:

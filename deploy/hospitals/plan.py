@@ -31,14 +31,14 @@ class Scanner:
     inverted: float  # share of MONOCHROME1 films
 
 
-_CR = "1.2.840.10008.5.1.4.1.1.1"  # Computed Radiography Image Storage
-_DX = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage, for presentation
-_SC = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture Image Storage: scanned film
+COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"  # the SOP classes of PS3.4 B.5
+DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"  # for presentation
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # here a scanned film
 SCANNERS = (
-    Scanner("Aurora Imaging", "Lumen 200", _DX, 96, 96, 1.00, 180, 3600, 0.020, 0.00),
-    Scanner("Helios Medical", "CR-7", _CR, 128, 104, 0.80, 60, 2900, 0.035, 0.45),
-    Scanner("Borealis Health", "FlatPanel X", _DX, 112, 112, 1.25, 420, 4000, 0.015, 0.20),
-    Scanner("Tecnomed", "Digitiza 64", _SC, 72, 64, 0.90, 0, 2400, 0.045, 0.00),
+    Scanner("Aurora Imaging", "Lumen 200", DIGITAL_XRAY, 96, 96, 1.00, 180, 3600, 0.020, 0.00),
+    Scanner("Helios Medical", "CR-7", COMPUTED_RADIOGRAPHY, 128, 104, 0.80, 60, 2900, 0.035, 0.45),
+    Scanner("Borealis Health", "FlatPanel X", DIGITAL_XRAY, 112, 112, 1.25, 420, 4000, 0.015, 0.20),
+    Scanner("Tecnomed", "Digitiza 64", SECONDARY_CAPTURE, 72, 64, 0.90, 0, 2400, 0.045, 0.00),
 )
 
 

@@ -27,8 +27,8 @@ class Strength:
     """
 
     image: float = 1.20
-    record: float = 0.97
-    note: float = 1.30
+    record: float = 0.94
+    note: float = 1.25
     genes: float = 1.25
     record_loading: float = 0.88  # correlation of a sign of the record with the latent, within a class
     gene_loading: float = 0.85  # the same for a gene of the pathway

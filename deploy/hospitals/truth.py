@@ -10,40 +10,44 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.hospitals.patients import Patients
-from deploy.hospitals.plan import SitePlan
-from deploy.hospitals.strength import KINDS, Strength
+from deploy.hospitals.hospital import Hospital
+from deploy.hospitals.strength import KINDS
 
 TRUTH, IDENTIFIERS = "truth.csv", "identifiers.json"
 
 
-def write_truth(path: Path, drawn: Mapping[str, Patients], strength: Strength) -> None:
+def write_truth(path: Path, hospitals: Sequence[Hospital]) -> None:
     """One row a patient of every hospital."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["site", "row", "labelled", "label", *KINDS, "fusion"])
-        for site, patients in drawn.items():
-            table.writerows(_row(site, index, patients, strength) for index in range(len(patients)))
+        for hospital in hospitals:
+            table.writerows(_row(hospital, index) for index in range(len(hospital.patients)))
 
 
-def _row(site: str, index: int, patients: Patients, strength: Strength) -> list[str | int]:
+def _row(hospital: Hospital, index: int) -> list[str | int]:
+    drawn, strength = hospital.patients, hospital.strength
     scores = [
-        strength.d(kind) * float(patients.latent[kind][index]) if patients.present[kind][index] else None
-        for kind in KINDS
+        strength.d(kind) * float(drawn.latent[kind][index]) if drawn.present[kind][index] else None for kind in KINDS
     ]
-    fusion = sum(score for score in scores if score is not None)
     cells = ["" if score is None else f"{score:.5f}" for score in scores]
-    return [site, index, int(patients.labelled[index]), int(patients.label[index]), *cells, f"{fusion:.5f}"]
+    fusion = sum(score for score in scores if score is not None)
+    return [
+        *(hospital.plan.name, index, int(drawn.labelled[index]), int(drawn.label[index])),
+        *(*cells, f"{fusion:.5f}"),
+    ]
 
 
-def write_identifiers(path: Path, drawn: Mapping[str, Patients], plans: list[SitePlan]) -> None:
+def write_identifiers(path: Path, hospitals: Sequence[Hospital]) -> None:
     """Every planted string by site, sorted."""
     planted = {
-        plan.name: sorted({text for person in drawn[plan.name].people for text in person.identifiers(plan.dialect)})
-        for plan in plans
+        hospital.plan.name: sorted(
+            {text for person in hospital.patients.people for text in person.identifiers(hospital.plan.dialect)}
+        )
+        for hospital in hospitals
     }
     path.write_text(json.dumps(planted, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 

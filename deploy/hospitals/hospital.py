@@ -1,0 +1,105 @@
+"""One made-up hospital, and the files that it exports."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from deploy.hospitals.dicom import Archive
+from deploy.hospitals.files import site_text
+from deploy.hospitals.films import exposed, film
+from deploy.hospitals.notes import Writer
+from deploy.hospitals.patients import Patients, generator, patients
+from deploy.hospitals.plan import SitePlan
+from deploy.hospitals.strength import Strength
+from deploy.hospitals.tables import gene_columns, record_columns
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """The hospital number `index` of those drawn from `seed`."""
+
+    plan: SitePlan
+    strength: Strength
+    seed: int
+    index: int
+
+    @cached_property
+    def patients(self) -> Patients:
+        return patients(self.plan, self.strength, self.seed, self.index)
+
+    def write(self, folder: Path, progress: Progress | None = None) -> None:
+        """Write the folder. A modality that the hospital lacks altogether has no file."""
+        folder.mkdir()
+        (folder / "site.yaml").write_text(site_text(self.plan), encoding="utf-8")
+        self._records(folder / "records.csv")
+        if self.plan.present["genes"]:
+            self._genes(folder / "genes.csv")
+        if self.plan.present["note"]:
+            self._notes(folder / "notes.csv")
+        if self.plan.present["image"]:
+            self._images(folder / "images", progress)
+        if progress:
+            progress(self.plan.name, len(self.patients), len(self.patients))
+
+    def _generator(self, purpose: str) -> np.random.Generator:
+        return generator(self.seed, self.index, purpose)
+
+    def _records(self, path: Path) -> None:
+        words, drawn = self.plan.dialect, self.patients
+        columns = record_columns(self._generator("record"), self.plan, drawn, self.strength)
+        named = [words.columns.get(name, name) for name in columns]
+        outcome = [
+            words.outcomes[y] if told else words.gap for y, told in zip(drawn.label, drawn.labelled, strict=True)
+        ]
+        who = [
+            [person.number, person.name, f"{person.born:{words.date}}", person.phone, person.email, person.relative]
+            for person in drawn.people
+        ]
+        rows = ([*left, *right] for left, right in zip(who, zip(*columns.values(), outcome, strict=True), strict=True))
+        _table(path, [words.patient, *words.identity, *named, words.outcome], rows)
+
+    def _genes(self, path: Path) -> None:
+        words, drawn = self.plan.dialect, self.patients
+        columns = gene_columns(self._generator("genes"), self.plan, drawn, self.strength)
+        rows = zip((person.number for person in drawn.people), *columns.values(), strict=True)
+        header = [words.tables["genes"], *(words.gene.format(gene=gene) for gene in columns)]
+        _table(path, header, (row for row, here in zip(rows, drawn.present["genes"], strict=True) if here))
+
+    def _notes(self, path: Path) -> None:
+        words, drawn = self.plan.dialect, self.patients
+        writer = Writer(self._generator("notes"), self.strength.phrase_slope, words, self.plan.style)
+        rows = []
+        for person, x, here in zip(drawn.people, drawn.latent["note"], drawn.present["note"], strict=True):
+            text = writer.note(person, float(x))
+            if here:
+                rows.append([person.number, f"{person.admitted:{words.date}}", text])
+        _table(path, [words.tables["notes"], "date", "text"], rows)
+
+    def _images(self, folder: Path, progress: Progress | None) -> None:
+        rng, scanner, drawn = self._generator("images"), self.plan.scanner, self.patients
+        archive = Archive(self.plan.name, scanner, rng)
+        for number, person in enumerate(drawn.people):
+            if drawn.present["image"][number]:
+                path = folder / f"{person.admitted:%Y}" / f"IM{number:06d}.dcm"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                brightness = film(
+                    rng, float(drawn.latent["image"][number]), (scanner.rows, scanner.columns), self.strength
+                )
+                archive.write(path, exposed(rng, brightness, scanner), person)
+            if progress and number % 20 == 0:
+                progress(self.plan.name, number, len(drawn))
+
+
+def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        table.writerows(rows)
