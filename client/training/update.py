@@ -25,7 +25,7 @@ def update_of(
     """
     change = np.nan_to_num(flatten(network) - before.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     limit = np.float32(bound)
-    if limit > bound:  # a bound such as 0.1 is not a float32: the nearest may lie outside
+    if float(limit) > bound:  # a bound such as 0.1 is not a float32: the nearest may lie outside
         limit = np.nextafter(limit, np.float32(0))
     change = np.clip(change, -limit, limit)
     mine = {SHARED, *owned}

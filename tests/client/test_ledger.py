@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import re
+import resource
 import signal
 import stat
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +25,6 @@ from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
 from tests.support.tiny import study_of
 
-ROOT = Path(__file__).resolve().parents[2]
 DELTA = 1e-5
 STEP = Release("training", 1.2, 0.1, 10)
 STATISTICS = Release("statistics", 8.0, 1.0, 1)
@@ -50,23 +52,22 @@ def entry(
     return Entry(study, run, number, attempt, cohort, (release,))
 
 
-CHILD = """
-import os, resource, signal, sys
-from pathlib import Path
-from client.ledger import Entry, Ledger
-from common.errors import BudgetError
-from common.privacy.accounting import Release
-def entry(number):
-    return Entry("a", "r", number, 1, "training", (Release("training", 60.0, 1.0, 1),))
-path = Path(sys.argv[1])
-ledger = Ledger(path)
-"""
+def start(work: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
+    """A real process doing `work(told, ...)`, and the end of the pipe on which it tells. Forked: imports are dear."""
+    context = multiprocessing.get_context("fork")
+    mine, told = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(told, *arguments), daemon=True)
+    process.start()
+    told.close()
+    return process, mine
 
 
-def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD + code, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def all_told(mine: Any) -> list[Any]:
+    told = []
+    with contextlib.suppress(EOFError):
+        while True:
+            told.append(mine.recv())
+    return told
 
 
 # ------------------------------------------------------------------------------------------------------- the budget
@@ -97,7 +98,7 @@ def test_the_ledger_refuses_before_the_limit_is_passed_and_writes_nothing(ledger
 
 @pytest.mark.parametrize("accountant", ["rdp", "prv"])
 def test_a_whole_study_fits_its_own_plan_and_not_one_round_more(ledger: Ledger, accountant: str) -> None:
-    study = study_of("panel", rounds=4, privacy={"mode": "local", "accountant": accountant, "spare_rounds": 1})
+    study = study_of("panel", rounds=2, privacy={"mode": "local", "accountant": accountant, "spare_rounds": 1})
     plan = plan_privacy(study)
     assert isinstance(plan, PrivacyPlan)
 
@@ -239,7 +240,7 @@ def test_a_last_line_that_only_lacks_its_end_counts(ledger: Ledger) -> None:
         lambda lines: [lines[0], lines[0], *lines[1:]],
     ],
 )
-def test_a_damaged_ledger_releases_nothing(ledger: Ledger, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_ledger_releases_nothing(ledger: Ledger, damage: Callable[[list[str]], list[str]]) -> None:
     for number in (1, 2, 3):
         ledger.spend(entry(number), 8, DELTA)
     lines = path_of(ledger).read_text().splitlines()
@@ -254,83 +255,80 @@ def test_a_ledger_that_cannot_be_written_releases_nothing(tmp_path: Path) -> Non
         Ledger(tmp_path / "ledger.jsonl").spend(entry(), 8, DELTA)
 
 
-def test_a_full_disk_releases_nothing(tmp_path: Path) -> None:
-    code = """
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-ledger.spend(entry(1), 8, 1e-5)
-resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 30, -1))
-try:
-    ledger.spend(entry(2), 8, 1e-5)
-except BudgetError as error:
-    print("refused", error)
-"""
-    process = run_python(code, tmp_path / "ledger.jsonl")
-    out, err = process.communicate(timeout=120)
-    assert "refused" in out, err
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    assert [item.round for item in ledger.entries()] == [1]
+def test_a_full_disk_releases_nothing(ledger: Ledger) -> None:
+    ledger.spend(entry(1), 8, DELTA)
+
+    def spend(told: Any) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path_of(ledger).stat().st_size + 30, -1))
+        try:
+            ledger.spend(entry(2), 8, DELTA)
+        except BudgetError as error:
+            told.send(str(error))
+
+    process, mine = start(spend)
+    (refusal,) = all_told(mine)
+    process.join()
+    assert "nothing is released" in refusal
+    assert ledger.entries() == [entry(1)]
     assert ledger.spend(entry(2), 8, DELTA) is True
 
 
 # ------------------------------------------------------------------------------------------- kills, and two at once
 
-SPENDER = """
-print("ready", flush=True)
-for number in range(int(sys.argv[2]), int(sys.argv[3])):
-    if ledger.spend(entry(number), 1e9, 1e-5):
-        print(number, flush=True)  # the release: only ever after the charge
-"""
+
+def spend_and_release(told: Any, ledger: Ledger, first: int, last: int) -> None:
+    for number in range(first, last):
+        if ledger.spend(entry(number), 1e9, DELTA):
+            told.send(number)  # the release: only ever after the charge
 
 
-def test_killed_at_any_moment_nothing_released_is_unpaid(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    released: list[int] = []
-    for _ in range(2):
-        process = run_python(SPENDER, path, len(released) + 100 * len(released), 10**6)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        seen = [process.stdout.readline() for _ in range(6)]
-        os.kill(process.pid, signal.SIGKILL)
-        rest, _ = process.communicate()
-        released += [int(line) for line in [*seen, *rest.splitlines()] if line.strip().isdigit()]
-        assert process.returncode == -signal.SIGKILL
-        paid = [item.round for item in Ledger(path).entries()]
-        assert set(released) <= set(paid)
-        assert len(paid) == len(set(paid))
-    assert len(released) >= 12
+@pytest.mark.parametrize("wait", [0, 3, 10])
+def test_killed_at_any_moment_nothing_released_is_unpaid(ledger: Ledger, wait: int) -> None:
+    process, mine = start(spend_and_release, ledger, 0, 10**6)
+    released = [mine.recv() for _ in range(wait)]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    released += all_told(mine)
+    assert process.exitcode == -signal.SIGKILL
+    paid = [item.round for item in ledger.entries()]
+    assert len(paid) == len(set(paid))
+    assert set(released) <= set(paid)
+    assert ledger.spend(entry(10**7), 1e9, DELTA) is True
 
 
-def test_killed_half_way_through_a_line(tmp_path: Path) -> None:
-    code = """
-ledger.spend(entry(1), 8, 1e-5)
-write = os.write
-def half(file, content):
-    write(file, content[: len(content) // 2])
-    os.kill(os.getpid(), signal.SIGKILL)
-os.write = half
-ledger.spend(entry(2), 8, 1e-5)
-print("released")
-"""
-    process = run_python(code, tmp_path / "ledger.jsonl")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, err
-    assert "released" not in out
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    assert [item.round for item in ledger.entries()] == [1]
+def test_killed_half_way_through_a_line(ledger: Ledger) -> None:
+    def spend(told: Any) -> None:
+        ledger.spend(entry(1), 8, DELTA)
+        write = os.write
+
+        def half(file: int, content: bytes) -> int:
+            write(file, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        os.write = half
+        ledger.spend(entry(2), 8, DELTA)
+        told.send("released")
+
+    process, mine = start(spend)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert all_told(mine) == []
+    assert len(path_of(ledger).read_bytes().splitlines()) == 2
+    assert ledger.entries() == [entry(1)]
     assert ledger.spend(entry(2), 8, DELTA) is True
-    assert [item.round for item in ledger.entries()] == [1, 2]
+    assert ledger.entries() == [entry(1), entry(2)]
 
 
-def test_two_processes_at_once_lose_no_entry_and_pay_none_twice(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    both = [run_python(SPENDER, path, 0, 12) for _ in range(2)]
-    charged = []
-    for process in both:
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
-        charged += [int(line) for line in out.splitlines() if line.isdigit()]
-    assert sorted(charged) == list(range(12))
-    assert sorted(item.round for item in Ledger(path).entries()) == list(range(12))
+def test_two_processes_at_once_lose_no_entry_and_pay_none_twice(ledger: Ledger) -> None:
+    both = [start(spend_and_release, ledger, 0, 30) for _ in range(2)]
+    charged = [number for _, mine in both for number in all_told(mine)]
+    for process, _ in both:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(charged) == list(range(30))
+    assert sorted(item.round for item in ledger.entries()) == list(range(30))
 
 
 def test_threads_at_once_do_not_pass_the_limit(ledger: Ledger) -> None:
