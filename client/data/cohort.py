@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from client.data.cache import Entry
-from client.data.labels import Label
+from client.data.labels import Label, require_usable
 from client.data.pseudonym import SiteSecret
 from client.data.split import PARTS, Part, rank
 from client.data.tensors import batch
@@ -49,7 +49,7 @@ def cohort_of(
 ) -> Cohort:
     """Join labels and prepared rows. A case has a usable target and at least one modality of the study.
 
-    Raises CohortError where that leaves nobody, nobody to train on, one class only, or more than the study allows.
+    Raises CohortError where that leaves too few (`require_usable`), or more than the study allows.
     """
     pseudonyms = {patient: secret.pseudonym(patient) for patient in labels}
     having = {pseudonym for entry in entries.values() for pseudonym in entry.pseudonyms}
@@ -58,7 +58,8 @@ def cohort_of(
     members: dict[Part, list[str]] = {part: [] for part in PARTS}
     for patient in sorted(patients, key=lambda patient: (rank(patient, study.split), patient)):
         members[labels[patient].part].append(patient)
-    _require(site, study, members, labels)
+    require_usable(site, {patient: labels[patient] for patient in patients})
+    _require_bound(site, study, len(patients))
     parts = {
         part: batch(study, entries, [pseudonyms[one] for one in several], [labels[one].target for one in several])
         for part, several in members.items()
@@ -72,26 +73,13 @@ def cohort_of(
     )
 
 
-def _require(site: str, study: Study, members: Mapping[Part, list[str]], labels: Mapping[str, Label]) -> None:
-    everybody = [patient for several in members.values() for patient in several]
-    classes = {labels[patient].target for patient in everybody}
-    if not everybody:
-        problem = "no patient has both a target and a modality of the study. Check the keys `patient` and `target`"
-    elif not members["train"]:
-        problem = f"none of {len(everybody)} patients falls into the training part. Check the study's split"
-    elif len(classes) == 1:
-        problem = (
-            f"all {len(everybody)} patients have the same target, and one class only cannot be learned from. "
-            "Check the keys target.column and target.values"
+def _require_bound(site: str, study: Study, number: int) -> None:
+    bound = study.secure_sum.max_cases
+    if number > bound:
+        raise CohortError(
+            f"Site {site}: {number} patients are more than secure_sum.max_cases of the study, {bound}. Ask the "
+            "coordinator for a study with a larger bound, or check the key `target` in site.yaml."
         )
-    elif len(everybody) > study.secure_sum.max_cases:
-        problem = (
-            f"{len(everybody)} patients are more than secure_sum.max_cases of the study, {study.secure_sum.max_cases}. "
-            "Ask the coordinator for a study with a larger bound; then check the key `target`"
-        )
-    else:
-        return
-    raise CohortError(f"Site {site}: {problem} in site.yaml.")
 
 
 def _version(

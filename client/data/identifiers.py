@@ -140,6 +140,13 @@ def joined_names(text: str) -> list[str]:
     return [name for name in dict.fromkeys([*pairs, *inner]) if len(name) > 4 and name not in PARTICLES]
 
 
+def name_runs(text: str) -> list[list[str]]:
+    """Letters of each component and each word of a name, where a sign divides them: `van der Berg`, `O'Neill`."""
+    pieces = [*re.split(r"[\^,]", text), *re.split(r"[\s^,]+", text)]
+    runs = [re.findall(r"[^\W\d_]+", fold(piece)) for piece in pieces]
+    return [several for several in runs if len(several) > 1 and len("".join(several)) > 4]
+
+
 def bounded(part: str) -> bool:
     """Whether a part stands as a word of its own: not so in scripts without upper case (Chinese, Arabic, Hebrew)."""
     return part.upper() != part

@@ -24,14 +24,35 @@ class Label:
 def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, Label]:
     """Patient -> label, for all who have a usable one; who has not is counted.
 
-    Raises DataError for a word that is no class of the study, and CohortError where nobody is left or all are alike.
+    Raises DataError for a word that is no class of the study, and CohortError as `require_usable`.
     """
     targets = _targets(folder, study, counts)
     if study.split.column is None:
         labels = {patient: Label(target, part_by_hash(patient, study.split)) for patient, target in targets.items()}
     else:
         labels = _parts_from_column(folder, study, targets, counts)
+    require_usable(folder.file.site, labels)  # before hours of decoding
     return labels
+
+
+def require_usable(site: str, labels: Mapping[str, Label]) -> None:
+    """Raise CohortError if these patients cannot serve any study.
+
+    One class among all patients of a site is refused: it is nearly always a mistake in `values`. One class among the
+    training patients alone is not: a small hospital may have that, and other hospitals have the other class.
+    """
+    if not labels:
+        problem = "no patient has both a target and a modality of the study. Check the keys `patient` and `target`"
+    elif all(label.part != "train" for label in labels.values()):
+        problem = f"none of {len(labels)} patients falls into the training part. Check the study's split, and `split`"
+    elif len({label.target for label in labels.values()}) == 1:
+        problem = (
+            f"all {len(labels)} patients have the same target, and one class only cannot be learned from. "
+            "Check the keys target.column and target.values"
+        )
+    else:
+        return
+    raise CohortError(f"Site {site}: {problem} in site.yaml.")
 
 
 def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, int]:

@@ -27,6 +27,7 @@ from client.data.identifiers import (
     fold,
     joined_names,
     name_parts,
+    name_runs,
     number_cores,
     phrase,
 )
@@ -186,6 +187,8 @@ def _forms(identifier: Identifier) -> Iterator[str]:
     if identifier.kind == "NAME":
         for part in {*name_parts(identifier.text), *joined_names(identifier.text)}:
             yield rf"(?<![^\W\d_]){re.escape(part)}(?![^\W\d_])" if bounded(part) else re.escape(part)
+        for runs in name_runs(identifier.text):  # with its particles and initials, which alone could be anybody's
+            yield r"(?<![^\W\d_])" + r"[\W_]{0,2}".join(map(re.escape, runs)) + r"(?![^\W\d_])"
     elif identifier.kind == "DATE":
         for day in dates_of(identifier.text):
             yield from (_apart(form) for form in date_forms(day))
