@@ -104,7 +104,7 @@ def test_the_attack_finds_noise_that_is_too_small() -> None:
     assert told_apart(projections(OTHERS, plan, 300), projections(COHORT, plan, 300)) > charged
 
 
-@pytest.mark.parametrize(("multiplier", "rate", "steps"), [(1.0, 1.0, 1), (1.0, 0.4, 4), (0.6, 0.2, 3)])
+@pytest.mark.parametrize(("multiplier", "rate", "steps"), [(1.0, 1.0, 1), (0.8, 0.3, 3)])
 def test_no_attack_passes_the_epsilon_that_was_charged(multiplier: float, rate: float, steps: int) -> None:
     plan = replace(ONE_STEP, noise_multiplier=multiplier, sample_rate=rate)
     charged = epsilon([Release("training", multiplier, rate, steps)], DELTA)

@@ -76,7 +76,7 @@ def test_full_data_releases_compose_as_one_gaussian(accountant: Accountant, mult
     assert exact <= found <= (exact * 1.15 + 0.02 if accountant == "rdp" else exact + 0.03)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.8, 1.3, 6.0]), st.sampled_from([0.05, 0.3]), st.integers(1, 30)), min_size=1),
     st.randoms(),
@@ -103,7 +103,7 @@ def test_rounds_compose_to_what_one_accountant_says_of_all_steps() -> None:
     assert alone < epsilon(by_round, DELTA) < 3 * alone
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.floats(0.5, 20), st.floats(0.01, 1.0), st.integers(1, 200))
 def test_more_noise_or_fewer_steps_never_cost_more(multiplier: float, rate: float, steps: int) -> None:
     cost = epsilon([Release("training", multiplier, rate, steps)], DELTA)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from common.errors import PrivacyError
 from common.privacy.accounting import Accountant, Release, epsilon
 from common.privacy.plan import PrivacyPlan, _calibrate, evaluations, plan_privacy
-from common.study import Study
+from common.study import Study, study_text
 from tests.support.tiny import study_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,7 +59,7 @@ def lifetime(study: Study, plan: PrivacyPlan) -> tuple[float, float]:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rounds=st.integers(1, 60),
     steps=st.integers(1, 30),
@@ -142,10 +142,14 @@ def test_a_plan_is_quick(accountant: Accountant) -> None:
 
 
 def test_another_process_derives_the_same_plan() -> None:
-    code = (
-        "from tests.common.privacy.test_plan import planned, private\n"
-        "print(repr(planned(private(rounds=7, epsilon=3.0))))"
-    )
+    study = private(rounds=7, epsilon=3.0)
+    code = """
+import sys
+from common.privacy.plan import plan_privacy
+from common.study import parse_study
+print(repr(plan_privacy(parse_study(sys.stdin.read()))))
+"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1"}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == repr(planned(private(rounds=7, epsilon=3.0)))
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, input=study_text(study), env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == repr(planned(study))
