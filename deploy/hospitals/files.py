@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import yaml
-
 from client.site import SiteFile
-from common.errors import SiteFileError
-from common.schema import parse
-from common.study import parse_study
+from common.errors import SiteFileError, StudyError
+from common.study import Study
+from deploy.folders import threshold, write_yaml
 from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
 from deploy.hospitals.plan import SitePlan
 from deploy.hospitals.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
 
-_SITE_HEAD = "# Where this hospital's data is, and what its columns are called. This file never leaves the hospital.\n"
-_STUDY_HEAD = "# What all hospitals agree on: a 30-day deterioration study over four modalities.\n"
 
-
-def site_text(plan: SitePlan) -> str:
+def write_site(path: Path, plan: SitePlan) -> None:
     """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
     words, records = plan.dialect, "records.csv"
     content: dict[str, Any] = {
@@ -39,9 +35,13 @@ def site_text(plan: SitePlan) -> str:
     if plan.present["genes"]:
         content["sequences"] = {"genes": _gene_source(words)}
     content["identity"] = [{"file": records, "columns": words.identity}]
-    text = _SITE_HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    parse(text, SiteFile, SiteFileError, "site.yaml")
-    return text
+    write_yaml(
+        path,
+        "Where this hospital's data is, and what its columns are called. It never leaves the hospital.",
+        content,
+        SiteFile,
+        SiteFileError,
+    )
 
 
 def _gaps(words: Dialect) -> list[str]:
@@ -66,7 +66,7 @@ def _gene_source(words: Dialect) -> dict[str, Any]:
     return source
 
 
-def study_text(sites: int) -> str:
+def write_study(path: Path, sites: int) -> None:
     """study.yaml for `sites` hospitals: ranges and means are published reference values, so nothing is charged."""
     content: dict[str, Any] = {
         "study": "deterioration_30d",
@@ -85,16 +85,15 @@ def study_text(sites: int) -> str:
             "expected_batch_size": 50.0,
         },
         "secure_sum": {"enabled": True, "threshold": threshold(sites)},
-        "split": {"key": "deterioration_30d", "validation": 0.12, "test": 0.23},
+        "split": {"key": "deterioration_30d", "validation": 0.11, "test": 0.24},
     }
-    text = _STUDY_HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    parse_study(text)
-    return text
-
-
-def threshold(sites: int, colluding: int = 1) -> int:
-    """The smallest t with 2t > sites + colluding and t >= colluding + 2 (DESIGN, Secure sum, item 2)."""
-    return max((sites + colluding) // 2 + 1, colluding + 2)
+    write_yaml(
+        path,
+        "What all hospitals agree on: deterioration within 30 days, from four modalities.",
+        content,
+        Study,
+        StudyError,
+    )
 
 
 def _modalities() -> dict[str, Any]:

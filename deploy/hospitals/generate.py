@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.hospitals.files import study_text
+from deploy.folders import Whole
+from deploy.hospitals.files import write_study
 from deploy.hospitals.hospital import Hospital, Progress
 from deploy.hospitals.plan import plans
 from deploy.hospitals.strength import Strength
 from deploy.hospitals.truth import IDENTIFIERS, TRUTH, write_identifiers, write_truth
-from deploy.whole import Whole
 
 
 def generate(
@@ -36,11 +36,11 @@ def generate(
 
     scale: multiplies the number of patients
     """
-    made = [Hospital(plan, strength or Strength(), seed, index) for index, plan in enumerate(plans(sites))]
+    made = [Hospital(plan, strength or Strength(), seed, index) for index, plan in enumerate(plans(sites, scale))]
     with Whole(directory) as folder:
         for hospital in made:
             hospital.write(folder / hospital.plan.name, progress)
-        (folder / "study.yaml").write_text(study_text(sites), encoding="utf-8")
+        write_study(folder / "study.yaml", sites)
         write_truth(folder / TRUTH, made)
         write_identifiers(folder / IDENTIFIERS, made)
     return [directory / hospital.plan.name for hospital in made]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from deploy.folders import write_table
 from deploy.hospitals.dicom import Archive
-from deploy.hospitals.files import site_text
+from deploy.hospitals.files import write_site
 from deploy.hospitals.films import exposed, film
 from deploy.hospitals.notes import Writer
 from deploy.hospitals.patients import Patients, generator, patients
@@ -38,7 +38,7 @@ class Hospital:
     def write(self, folder: Path, progress: Progress | None = None) -> None:
         """Write the folder. A modality that the hospital lacks altogether has no file."""
         folder.mkdir()
-        (folder / "site.yaml").write_text(site_text(self.plan), encoding="utf-8")
+        write_site(folder / "site.yaml", self.plan)
         self._records(folder / "records.csv")
         if self.plan.present["genes"]:
             self._genes(folder / "genes.csv")
@@ -64,14 +64,14 @@ class Hospital:
             for person in drawn.people
         ]
         rows = ([*left, *right] for left, right in zip(who, zip(*columns.values(), outcome, strict=True), strict=True))
-        _table(path, [words.patient, *words.identity, *named, words.outcome], rows)
+        write_table(path, [words.patient, *words.identity, *named, words.outcome], rows)
 
     def _genes(self, path: Path) -> None:
         words, drawn = self.plan.dialect, self.patients
         columns = gene_columns(self._generator("genes"), self.plan, drawn, self.strength)
         rows = zip((person.number for person in drawn.people), *columns.values(), strict=True)
         header = [words.tables["genes"], *(words.gene.format(gene=gene) for gene in columns)]
-        _table(path, header, (row for row, here in zip(rows, drawn.present["genes"], strict=True) if here))
+        write_table(path, header, (row for row, here in zip(rows, drawn.present["genes"], strict=True) if here))
 
     def _notes(self, path: Path) -> None:
         words, drawn = self.plan.dialect, self.patients
@@ -81,7 +81,7 @@ class Hospital:
             text = writer.note(person, float(x))
             if here:
                 rows.append([person.number, f"{person.admitted:{words.date}}", text])
-        _table(path, [words.tables["notes"], "date", "text"], rows)
+        write_table(path, [words.tables["notes"], "date", "text"], rows)
 
     def _images(self, folder: Path, progress: Progress | None) -> None:
         rng, scanner, drawn = self._generator("images"), self.plan.scanner, self.patients
@@ -96,10 +96,3 @@ class Hospital:
                 archive.write(path, exposed(rng, brightness, scanner), person)
             if progress and number % 20 == 0:
                 progress(self.plan.name, number, len(drawn))
-
-
-def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)

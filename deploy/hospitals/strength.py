@@ -26,10 +26,10 @@ class Strength:
     what limits the AUC; the carriers below give the latent away almost entirely, so that a small network learns it.
     """
 
-    image: float = 1.20
-    record: float = 0.94
-    note: float = 1.25
-    genes: float = 1.25
+    image: float = 1.25
+    record: float = 0.98
+    note: float = 1.30
+    genes: float = 1.30
     record_loading: float = 0.88  # correlation of a sign of the record with the latent, within a class
     gene_loading: float = 0.85  # the same for a gene of the pathway
     phrase_slope: float = 3.5  # logistic slope of a symptom's presence in the latent

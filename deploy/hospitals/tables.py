@@ -36,10 +36,10 @@ SIGNS = {
 AGE = Sign(63.0, 14.0, 0.0, 120.0, 0, 0)
 BREATHLESSNESS = (-0.6, 0.7)  # where the latent passes from none to exertion to rest
 
-PATHWAY = ("IL6", "CXCL8", "IL1B", "TNFAIP3", "SOCS3", "NFKBIA", "ICAM1", "CCL2")
+PATHWAY = ("IL6", "CXCL8", "IL1B", "TNFAIP3", "SOCS3", "NFKBIA", "ICAM1", "CCL2", "PTGS2", "BIRC3")
 OTHERS = (
     *("ACTB", "GAPDH", "B2M", "HPRT1", "TBP", "RPLP0", "PPIA", "UBC", "YWHAZ", "SDHA", "HMBS", "GUSB"),
-    *("TFRC", "PGK1", "EEF1A1", "RPS18", "TUBB", "LDHA", "ALDOA", "VIM", "CANX", "HSPA8", "NONO", "PSMB2"),
+    *("TFRC", "PGK1", "EEF1A1", "RPS18", "TUBB", "LDHA", "ALDOA", "VIM", "CANX", "HSPA8"),
 )
 GENES = tuple(sorted((*PATHWAY, *OTHERS)))
 GENE_MEAN = {gene: round(6.0 + 5.0 * ((7 * index) % len(GENES)) / len(GENES), 2) for index, gene in enumerate(GENES)}

@@ -1,12 +1,18 @@
-"""A folder that appears under its name only when it is complete."""
+"""How deploy writes hospitals' folders: whole or not at all, YAML that its own border reads back, plain CSV."""
 
 from __future__ import annotations
 
+import csv
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from common.errors import RunError
+import yaml
+
+from common.errors import RunError, WardroundError
+from common.schema import parse
 
 
 class Whole:
@@ -39,3 +45,25 @@ class Whole:
         if self.directory.exists():
             self.directory.rmdir()
         self.unfinished.rename(self.directory)
+
+
+def write_yaml(
+    path: Path, head: str, content: Mapping[str, Any], kind: type[Any], error: Callable[[str], WardroundError]
+) -> None:
+    """Write a study.yaml or site.yaml without its defaults, under the comment `head`; what it says must be a `kind`."""
+    text = f"# {head}\n" + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=110)
+    parse(text, kind, error, path.name)
+    path.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file, UTF-8, a line feed after each row whatever the system."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        table.writerows(rows)
+
+
+def threshold(sites: int, colluding: int = 1) -> int:
+    """The smallest t of a secure sum with 2t > sites + colluding and t >= colluding + 2."""
+    return max((sites + colluding) // 2 + 1, colluding + 2)
