@@ -35,6 +35,7 @@ def generate(
     """Make `sites` hospitals under `directory` and return their folders. Raises RunError if it is not empty.
 
     scale: multiplies the number of patients
+    strength: of the planted signal, if not the usual one
     """
     made = [Hospital(plan, strength or Strength(), seed, index) for index, plan in enumerate(plans(sites, scale))]
     with Whole(directory) as folder:

@@ -12,6 +12,8 @@ NAMES = (
     *("saint_brigid", "lindenhof", "northfield", "santa_clara", "kestrel_bay", "mariental", "eastgate", "vallverde"),
     *("harrow_hill", "falkensee", "lakeside", "rio_alto"),
 )
+LARGEST = 50  # times the patients; record numbers have room for more
+SMALLEST = 24  # patients of a hospital, however small the scale
 FEWEST, MOST = 3, 50  # a secure sum needs three; DESIGN's protocol is made for up to fifty
 
 
@@ -71,6 +73,8 @@ def plans(sites: int, scale: float = 1.0) -> list[SitePlan]:
     """
     if not FEWEST <= sites <= MOST:
         raise StudyError(f"sites: {sites} hospitals cannot be made; choose a number from {FEWEST} to {MOST}.")
+    if not 0 < scale <= LARGEST:
+        raise StudyError(f"scale: {scale:g} times the patients cannot be made; choose more than 0, at most {LARGEST}.")
     return [_plan(index, sites, scale) for index in range(sites)]
 
 
@@ -82,7 +86,7 @@ def _plan(index: int, sites: int, scale: float) -> SitePlan:
     again = index // len(NAMES)
     return SitePlan(
         name=NAMES[index % len(NAMES)] + (f"_{again + 1}" if again else ""),
-        patients=max(24, round(patients * scale)),
+        patients=max(SMALLEST, round(patients * scale)),
         prevalence=prevalence,
         present={kind: lacks.get(kind, _USUAL[kind]) for kind in KINDS},
         dialect=DIALECTS[index % len(DIALECTS)],
