@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian
 
 from client.data.case import Frame, RawImage
 from client.data.dicom import DicomFile, quiet
@@ -27,7 +28,6 @@ from common.study import ImageModality
 Pixels = NDArray[np.float32]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-_NATIVE = {True: "1.2.840.10008.1.2", False: "1.2.840.10008.1.2.1"}  # implicit, explicit VR little endian
 
 
 def read_image(files: Sequence[DicomFile], modality: ImageModality, skipped: Counter[str]) -> RawImage | None:
@@ -78,11 +78,10 @@ def _evenly(files: Sequence[DicomFile], slices: int) -> Iterator[tuple[int, int]
 def _decode(file: DicomFile, frame: int) -> tuple[Frame, Dataset]:
     """One frame as numbers, and the header it came with. Raises whatever the decoder does."""
     data = pydicom.dcmread(file.path, force=True)
-    if "TransferSyntaxUID" not in data.file_meta:
-        implicit, little = data.original_encoding
-        if not little:
+    if "TransferSyntaxUID" not in data.file_meta:  # then it is uncompressed, or nobody can tell
+        if not data.original_encoding[1]:
             raise ValueError("big endian without a transfer syntax")
-        data.file_meta.TransferSyntaxUID = _NATIVE[bool(implicit)]
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     bits = int(data.get("BitsStored") or 0)
     if bits and int(data.get("HighBit", bits - 1)) != bits - 1:
         raise ValueError("stored bits do not end at bit 0")

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from client.data import cache as cache_module
-from client.data import pixels
+from client.data import pixels, pseudonym
 from client.data import prepare as prepare_module
 from client.data.cache import Cache, EntryName
 from client.data.cohort import Cohort
@@ -26,7 +26,7 @@ from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.site import SiteFolder, read_site
 from common.errors import DataError
-from tests.support.hospital import hospital, person, study_of, write_csv, write_dicom
+from tests.support.hospital import hospital, person, study_of, write_csv, write_dicom, write_site
 
 NAME = EntryName("xray", "r" * 64, "k" * 64)
 
@@ -286,6 +286,48 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(north: SiteFolder, monk
     assert "Quispe" not in str(caught.value)
     assert not list((north.root / "state" / "cache").glob("*/*"))
     prepare(north, study_of())
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def test_notes_are_scrubbed_again_when_more_is_known_of_who_patients_are(north: SiteFolder) -> None:
+    """From a new identity column, a changed cell of one, or the header of an image."""
+    notes = [{"patient_id": person(n).patient, "text": "zwilling drilling vierling"} for n in range(16)]
+    write_csv(north.root / "notes.csv", notes)
+
+    def words() -> int:
+        report = prepare(read_site(north.root), study_of()).train.inputs["report"]
+        return len(set(report[report[:, 1] != 0].flatten().tolist()))  # start, padding, and each word or token
+
+    write_site(north.root, {"identity": None})
+    assert words() == 5
+    rewrite(north.root / "patients.csv", "post.example", "zwilling")
+    write_site(north.root, {"identity": [{"file": "patients.csv", "columns": ["name"]}]})
+    assert words() == 5
+    for n in range(16):
+        rewrite(north.root / "patients.csv", f"{person(n).given} {person(n).family}", "Zwilling Drilling")
+    assert words() == 4  # [NAME] vierling
+    for n in range(16):
+        write_dicom(north.root / "images" / f"{n}", np.eye(16, dtype=np.uint16), PatientID=person(n).patient,
+                    PatientName="Vierling")  # fmt: skip
+    assert words() == 3
+
+
+def test_who_makes_the_secret_second_keeps_the_first(tmp_path: Path) -> None:
+    site_secret(tmp_path)
+    key = (tmp_path / "pseudonym.key").read_bytes()
+    pseudonym._make(tmp_path / "pseudonym.key")  # as a process does that saw none a moment ago
+    assert (tmp_path / "pseudonym.key").read_bytes() == key
+    assert [path.name for path in tmp_path.iterdir()] == ["pseudonym.key"]
+
+
+def test_the_version_changes_with_a_target_alone(north: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prepare(north, study_of())
+    files = decoded(monkeypatch)
+    rewrite(north.root / "records.csv", f"{person(1).patient},dead", f"{person(1).patient},alive")
+    assert prepare(north, study_of()).version != before.version and not files
 
 
 def test_a_damaged_secret_is_named(north: SiteFolder) -> None:

@@ -202,6 +202,11 @@ def test_pieces_of_identifiers_pass_both_looks(words: list[str], glue: str) -> N
     assert not residue(once, KNOWN)
 
 
+def test_a_rule_cannot_bring_a_number_together() -> None:
+    known = frozenset({Identifier("ID", "201912")})
+    assert clean("on 2019-05-03 12 came", known) == "on [DATE] [ID] came"
+
+
 def test_a_patient_called_like_a_token() -> None:
     known = frozenset({Identifier("NAME", "Date^Place"), Identifier("NAME", "Id")})
     got = clean("Mr Place came on 3 March 2021, MRN 123456", known)

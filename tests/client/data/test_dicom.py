@@ -57,15 +57,18 @@ def test_files_are_found_by_content(tmp_path: Path) -> None:
     report = write_dicom(tmp_path / "report.dcm", RAMP, PatientID="A")
     del report.PixelData
     report.save_as(tmp_path / "report.dcm")
+    hollow = write_dicom(tmp_path / "hollow.dcm", RAMP, PatientID="A")
+    hollow.PixelData = b""
+    hollow.save_as(tmp_path / "hollow.dcm")
     found = find(tmp_path, "PatientID", "images.x")
     assert {patient: len(files) for patient, files in found.patients.items()} == {"A": 1, "B": 1}
-    assert found.seen == 9
+    assert found.seen == 10
     assert found.skipped == {
         "not DICOM": 3,
         "without PatientID": 1,
         "segmentations or doses, not images": 1,
         "directories (DICOMDIR)": 1,
-        "without pixels": 1,
+        "without pixels": 2,
     }
 
 
@@ -178,6 +181,25 @@ def test_padding_is_neither_seen_nor_scaled_by(tmp_path: Path, padding: dict[str
     assert np.all(inverted[:, :4] == 0)  # black around the image in either polarity
 
 
+def test_padding_given_as_unsigned_bits_is_understood(tmp_path: Path) -> None:
+    pixels = np.tile(np.arange(16, dtype=np.int16), (16, 1))
+    pixels[:, :4] = -2000
+    data = write_dicom(tmp_path / "a.dcm", pixels, PatientID="A")
+    data.add_new(0x00280120, "US", 65536 - 2000)
+    data.save_as(tmp_path / "a.dcm")
+    got = image(tmp_path, modality())[0]
+    assert np.all(got[:, :5] == 0) and np.all(got[:, 6:] > 0)
+
+
+def test_pixels_that_do_not_end_at_bit_0_are_not_guessed_at(tmp_path: Path) -> None:
+    data = write_dicom(tmp_path / "a.dcm", RAMP << 4, PatientID="A", BitsStored=12)
+    data.HighBit = 15
+    data.save_as(tmp_path / "a.dcm")
+    skipped: Counter[str] = Counter()
+    assert read_image(stack(find(tmp_path, "PatientID", "images.x").patients["A"]), modality(), skipped) is None
+    assert sum(skipped.values()) == 1
+
+
 def test_resize_keeps_the_shape_and_does_not_alias(tmp_path: Path) -> None:
     bars = np.zeros((64, 128), np.uint8)
     bars[:, ::2] = 255  # finer than the small image can show: must become grey, not stripes
@@ -209,6 +231,16 @@ def test_a_stack_is_ordered_in_space_whatever_files_are_called(tmp_path: Path) -
     np.testing.assert_allclose(got[:, 0, 0] * 255, [10, 20, 30, 40])
     two = image(tmp_path, modality(size=8, slices=2, intensity="range"))
     np.testing.assert_allclose(two[:, 0, 0] * 255, [20, 40])
+
+
+def test_order_is_along_the_normal_also_of_a_sagittal_stack(tmp_path: Path) -> None:
+    for name, (x, value) in {"a": (9.0, 20), "b": (-9.0, 10)}.items():
+        write_dicom(
+            tmp_path / name, level(value), PatientID="A", InstanceNumber=1,
+            ImagePositionPatient=[x, 0, 0], ImageOrientationPatient=[0, 1, 0, 0, 0, 1],
+        )  # fmt: skip
+    got = image(tmp_path, modality(size=8, slices=2, intensity="range"))
+    np.testing.assert_allclose(got[:, 0, 0] * 255, [10, 20])
 
 
 def test_without_places_the_instance_number_orders(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import hmac
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,44 @@ def test_values_are_clipped_to_the_studys_range(tmp_path: Path) -> None:
     assert batch.inputs["genes"][0, 0].tolist() == [10, -10, 1]
 
 
+def test_the_patients_own_number_is_sought_in_notes_without_any_identity_file(tmp_path: Path) -> None:
+    hospital(tmp_path, 6)
+    notes = [
+        {"patient_id": person(n).patient, "text": f"see {person(n).patient[4:6]} {person(n).patient[6:]}"}
+        for n in range(6)
+    ]
+    write_csv(tmp_path / "notes.csv", notes)
+    target = [{"patient_id": person(n).patient[4:], "outcome": ["alive", "dead"][n % 2]} for n in range(6)]
+    write_csv(tmp_path / "target.csv", target)
+    for name in ("notes.csv", "records.csv", "genes.csv"):
+        path = tmp_path / name
+        path.write_text(path.read_text().replace("MRN-", ""))
+    site = write_site(
+        tmp_path, {"identity": None, "images": None, "target": {"file": "target.csv", "column": "outcome"}}
+    )
+    ids = whole(prepare(site, study_of())).inputs["report"]
+    assert torch.equal(ids, torch.tensor([HashTokenizer(2048).encode("see [ID]", 24)] * 6))
+
+
+def test_one_hots_may_leave_out_the_first_category(tmp_path: Path) -> None:
+    hospital(tmp_path, 6)
+    record = {"kind": "record", "categorical": {"sex": ["f", "m"]}, "drop_first": True}
+    folder = read_site(tmp_path)
+    batch = whole(prepare(folder, study_of({"modalities": {"labs": record}})))
+    sexes = [table(folder, "records.csv")[patient]["sex"] for patient in order([person(n).patient for n in range(6)])]
+    assert batch.inputs["labs"].tolist() == [[float(sex == "M"), 0.0] for sex in sexes]
+
+
+def test_a_gap_does_not_contradict_a_target(tmp_path: Path) -> None:
+    hospital(tmp_path, 6)
+    rows = [
+        {"patient_id": person(n).patient, "outcome": word} for n in range(6) for word in (["alive", "dead"][n % 2], "?")
+    ]
+    write_csv(tmp_path / "target.csv", rows)
+    site = write_site(tmp_path, {"target": {"file": "target.csv", "column": "outcome"}})
+    assert sorted(whole(prepare(site, study_of())).target.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
 def test_the_studys_column_can_split(tmp_path: Path) -> None:
     hospital(tmp_path, 9)
     folds = [{"patient_id": person(n).patient, "fold": ["a", "b", "c", "?"][n % 4]} for n in range(8)]
@@ -289,6 +328,17 @@ def test_statistics_are_those_of_the_training_part(cohort: Cohort) -> None:
     np.testing.assert_allclose(mean, [labs[known, 0].mean(), labs[:, 1].mean()])
     np.testing.assert_allclose(sd, [labs[known, 0].std(ddof=1), labs[:, 1].std(ddof=1)])
     assert all(np.all(np.abs(sums[part.name]) <= part.bound) for part in statistic_segments(study))
+
+
+def test_who_lacks_a_modality_adds_nothing_to_its_moments(cohort: Cohort) -> None:
+    study, train = study_of(), cohort.train
+    present = train.present.clone()
+    present[0, 1] = False
+    inputs = train.inputs | {"labs": train.inputs["labs"].clone()}
+    inputs["labs"][0] = 0.0
+    fewer = statistic_sums(study, replace(cohort, train=Batch(inputs, present, train.target)))
+    counts = statistic_sums(study, cohort)["moments/labs"][::3] - fewer["moments/labs"][::3]
+    assert counts.tolist() == (1.0 - train.inputs["labs"][0, 4:6]).tolist()
 
 
 @settings(max_examples=60)
