@@ -131,13 +131,15 @@ def test_every_run_and_study_is_counted_together(ledger: Ledger) -> None:
     assert ledger.spent(DELTA, "training") == epsilon([Release("training", 1.2, 0.1, 30)], DELTA)
 
 
-def test_a_patient_who_changes_sides_between_studies_is_not_forgotten(ledger: Ledger) -> None:
+@pytest.mark.parametrize("cohort", ["training", "held_out"])
+def test_a_patient_who_changes_sides_between_studies_is_not_forgotten(ledger: Ledger, cohort: Cohort) -> None:
     """In training in one study and held out in the other: both count, whichever split each study drew."""
-    ledger.spend(entry(1, study="a", cohort="training"), 50, DELTA)
-    ledger.spend(entry(1, study="b", cohort="held_out"), 50, DELTA)
-    assert ledger.spent(DELTA, "held_out") == ledger.spent(DELTA) == epsilon([STEP, STEP], DELTA)
+    other: Cohort = "held_out" if cohort == "training" else "training"
+    ledger.spend(entry(1, study="a", cohort=other), 50, DELTA)
+    ledger.spend(entry(1, study="b", cohort=cohort), 50, DELTA)
+    assert ledger.spent(DELTA, cohort) == ledger.spent(DELTA) == epsilon([STEP, STEP], DELTA)
     with pytest.raises(BudgetError):
-        ledger.spend(entry(2, study="b", cohort="held_out"), ledger.spent(DELTA), DELTA)
+        ledger.spend(entry(2, study="b", cohort=cohort), ledger.spent(DELTA), DELTA)
 
 
 def test_many_studies_are_counted_never_below_the_worst_patient(ledger: Ledger) -> None:
