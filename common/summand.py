@@ -53,5 +53,6 @@ class Layout:
         """The reverse of `join`."""
         if vector.size != self.length:
             raise RangeError(f"A vector of {vector.size} values, the plan says {self.length}.")
-        ends: Sequence[int] = np.cumsum([segment.length for segment in self.segments])[:-1].tolist()
-        return dict(zip((segment.name for segment in self.segments), np.split(vector, ends), strict=True))
+        ends: Sequence[int] = np.cumsum([segment.length for segment in self.segments]).tolist()
+        pieces = np.split(vector, ends)[:-1]  # the last, behind the last end, is empty
+        return dict(zip((segment.name for segment in self.segments), pieces, strict=True))
