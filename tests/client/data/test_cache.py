@@ -308,6 +308,9 @@ def test_notes_are_scrubbed_again_when_more_is_known_of_who_patients_are(north: 
     assert words() == 5
     for n in range(16):
         rewrite(north.root / "patients.csv", f"{person(n).given} {person(n).family}", "Zwilling Drilling")
+    write_site(north.root, {"identity": [{"file": "patients.csv", "columns": ["birth"]}]})
+    assert words() == 5
+    write_site(north.root, {"identity": [{"file": "patients.csv", "columns": ["name"]}]})
     assert words() == 4  # [NAME] vierling
     for n in range(16):
         write_dicom(north.root / "images" / f"{n}", np.eye(16, dtype=np.uint16), PatientID=person(n).patient,
