@@ -78,7 +78,7 @@ class SiteHandler:
 
     def offer(self, request: OfferRequest) -> OfferReply:
         context = SumContext.from_bytes(request.context)
-        return OfferReply(self.sums.offer(context, study=self.site.study.digest, run=self.run).to_bytes())
+        return OfferReply(self.sums.offer(context, study=self.site.study, run=self.run).to_bytes())
 
     def round(self, request: RoundRequest) -> RoundReply:
         plan = request.plan

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ProtocolOrderError, SecureSumError
+from common.plan import threshold_of
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, SumContext
 from common.secure_sum.site import ShareKey, SiteSum
+from common.study import Study
 
 
 class SiteSums:
@@ -33,10 +35,15 @@ class SiteSums:
         """The public `ek` under which the others seal shares for this site in the next sum."""
         return self._next_key.public
 
-    def offer(self, context: SumContext, *, study: str, run: str) -> Offer:
-        """Leg 0. Refuses a number that is not above all seen, and another study or run."""
-        if context.study != bytes.fromhex(study) or context.run != run:
+    def offer(self, context: SumContext, *, study: Study, run: str) -> Offer:
+        """Leg 0. Refuses a number that is not above all seen, and what is not as this site's own study has it."""
+        agreed = study.secure_sum
+        if context.study != bytes.fromhex(study.digest) or context.run != run:
             raise SecureSumError("An offer was asked for another study or run than the one joined.")
+        if (context.colluding, context.bits) != (agreed.colluding, agreed.bits):
+            raise SecureSumError("The number of colluding sites, or the width of a word, is not the study's.")
+        if context.threshold != threshold_of(study, len(context.members)):
+            raise SecureSumError("The threshold is not the one that follows from the study.")
         if context.number <= self.last_number:
             raise ProtocolOrderError("The number of this sum was used before; the coordinator must count on.")
         self._remember(context.number)

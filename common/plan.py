@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from common.errors import StudyError
 from common.parameters import Parameters
 from common.privacy.plan import PrivacyPlan
+from common.secure_sum.thresholds import smallest_threshold
 from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
 from common.summand import Layout, Segment
@@ -103,7 +104,7 @@ def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: Pr
 def threshold_of(study: Study, sites: int) -> int:
     """t for `sites` holders of shares: the study's, or the smallest with 2t > |R| + c and t >= c + 2."""
     c = study.secure_sum.colluding
-    smallest = max((sites + c) // 2 + 1, c + 2)
+    smallest = smallest_threshold(sites, c)
     chosen = study.secure_sum.threshold or smallest
     if chosen > sites:
         raise StudyError(

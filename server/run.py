@@ -129,6 +129,7 @@ class Run:
         """The round's secure sum; again, with the sites that are left, when it could not be opened."""
         what = "training" if train else "statistics" if statistics else f"scoring {evaluate or 'nothing'}"
         lost: dict[str, str] = {}
+        error_code = f"refused: {TooFewSitesError.code}"
         for attempt in range(ATTEMPTS):
             self.observer.doing(f"round {number}: {what}" + (f", attempt {attempt + 1}" if attempt else ""))
             try:
@@ -140,7 +141,8 @@ class Run:
                 return replace(total, dropped={**lost, **total.dropped})
             except TooFewSitesError as error:
                 last: SecureSumError = error
-            lost |= self.summation.dropped
+            # Who refused only because others were gone is not lost.
+            lost |= {site: why for site, why in self.summation.dropped.items() if not why.endswith(error_code)}
             self.state.attempt += 1
         raise RunError(
             f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "

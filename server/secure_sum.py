@@ -36,6 +36,8 @@ from server.exchange import exchange
 from server.invitation import Participant, invite, require_distinct
 
 R = TypeVar("R", bound=Reply)
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -98,29 +100,36 @@ class Summation:
             bits=self.study.secure_sum.bits,
         )
         asked: dict[int, Request] = {item.node: OfferRequest(context.to_bytes()) for item in participants}
-        offered = [Offer.from_bytes(reply.offer) for reply in self._leg("offer", asked, OfferReply).values()]
-        plan = plan_for(participants, [offer.name for offer in offered])
+        offered = self._each("offer", self._leg("offer", asked, OfferReply), lambda it: Offer.from_bytes(it.offer))
+        plan = plan_for(participants, [offer.name for offer in offered.values()])
         layout = self.layout_of(plan)
         half = CoordinatorSum(context, plan.digest, layout.length)
-        for offer in offered:
-            half.add_offer(offer)
+        self._each("offer", offered, half.add_offer)
         offers = half.offers
         self._forget_keys(participants)
         work = RoundRequest(self.number, plan, tuple(item.to_bytes() for item in offers))
         worked = self._leg("round", self._to(work, [item.name for item in offers]), RoundReply)
-        for done in worked.values():
-            half.add_masked(MaskedVector.from_bytes(done.masked.tobytes()))
+        self._each("round", worked, lambda it: half.add_masked(MaskedVector.from_bytes(it.masked.tobytes())))
         survivors = half.survivors
-        ask = ConfirmRequest(self.number, survivors)
-        for seen in self._leg("confirm", self._to(ask, survivors), ConfirmReply).values():
-            half.add_confirmation(Confirmation.from_bytes(seen.confirmation))
+        confirmed = self._leg("confirm", self._to(ConfirmRequest(self.number, survivors), survivors), ConfirmReply)
+        self._each("confirm", confirmed, lambda it: half.add_confirmation(Confirmation.from_bytes(it.confirmation)))
         give = RevealRequest(self.number, tuple(item.to_bytes() for item in half.confirmations))
-        confirmed = [item.name for item in half.confirmations]
-        for node, given in self._leg("reveal", self._to(give, confirmed), RevealReply).items():
-            half.add_reveal(Reveal.from_bytes(given.reveal))
-            self._renew_key(node, given.share_key)
+        revealed = self._leg("reveal", self._to(give, [item.name for item in half.confirmations]), RevealReply)
+        self._each("reveal", revealed, lambda it: half.add_reveal(Reveal.from_bytes(it.reveal)))
+        for node, reply in revealed.items():
+            self._renew_key(node, reply.share_key)
         point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
         return self._sum_of(layout, point.decode(half.open()), survivors, worked)
+
+    def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[A], B]) -> dict[int, B]:
+        """What one site sent wrong costs that site its place in the sum, and not the others their round."""
+        taken = {}
+        for node, item in sent.items():
+            try:
+                taken[node] = take(item)
+            except SecureSumError:
+                self._dropped.setdefault(self._present[node].site, f"{leg}: unacceptable message")
+        return taken
 
     def _forget_keys(self, participants: Sequence[Participant]) -> None:
         """A share key serves one sum: whoever gives no new one with the last leg must join again."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from client.site import read_site
-from common.errors import CheckpointError, CohortError, RunError
+from common.errors import CheckpointError, CohortError, RunError, SiteFailedError
 from common.models.network import build_network, set_normaliser
 from common.parameters import load
 from common.schema import plain
@@ -25,6 +25,7 @@ from deploy.simulation.baselines import Contender, Judged, contenders, judge_all
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.worker import SitePlace, Watched
+from server.invitation import invite
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Observer, Outcome, Run, Unwatched
 
@@ -42,6 +43,7 @@ class Simulation:
     losses: tuple[Loss, ...] = ()
     resume: bool = False
     compare: bool = True
+    seconds: float = 3600.0  # deadline of each leg
 
 
 def hospitals_in(directory: Path) -> tuple[Path, ...]:
@@ -73,6 +75,7 @@ def simulate(
     log = plan.folder / "sites.log"
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
+        _require_ready(plan, grid)
         run = Run(
             plan.study,
             grid,
@@ -112,6 +115,18 @@ def _require_modalities(plan: Simulation) -> None:
             f"modalities.{', modalities.'.join(nobody)}: no site has this modality. "
             "Name it in a site.yaml, or take it out of the study."
         )
+
+
+def _require_ready(plan: Simulation, grid: InProcessGrid) -> None:
+    """Every site reads its data before anything is trained. A deployed run would go on without a site that cannot; a
+    researcher wants to know what is wrong, so the first such site's own error is raised here.
+    """
+    nodes = list(grid.get_node_ids())
+    joined, _ = invite(grid, nodes, run="check", study=plan.study.digest, seconds=plan.seconds)
+    for node, folder in enumerate(plan.hospitals, start=1):
+        if node not in joined:
+            prepare(read_site(folder), plan.study)
+            raise SiteFailedError(f"{folder}: the site did not answer; see {plan.folder / 'sites.log'}.")
 
 
 def _save_model(plan: Simulation, outcome: Outcome) -> None:

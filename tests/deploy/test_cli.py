@@ -88,13 +88,14 @@ def test_a_folder_that_is_not_dicom(copy, tmp_path):
     assert "images" in done.stderr
 
 
-def test_a_site_that_cannot_take_part_is_seen_in_the_run(copy, tmp_path):
+def test_a_simulation_names_the_site_that_cannot_be_read_before_it_trains(copy, tmp_path):
     site = sorted(copy.glob("*/site.yaml"))[0].parent
     for path in site.rglob("*.dcm"):
         path.write_text("this is not an image")
     done = wardround("simulate", copy / "study.yaml", "--hospitals", copy, "--run", "x", "--no-compare", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "3 sites" in done.stdout and "1 lost" in done.stdout
+    assert done.returncode == 20
+    assert site.name in done.stderr and "images.image" in done.stderr and "site.yaml" in done.stderr
+    assert not (tmp_path / "runs" / "x" / "checkpoint.npz").exists()
 
 
 def test_an_empty_folder_of_hospitals(made, tmp_path):
