@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from re import Match
 
-from client.data.case import Identifier
+from client.data.case import Identifier, Kind
 from client.data.identifiers import (
     bounded,
     core,
@@ -150,6 +150,9 @@ def _token(kind: str, found: Counter[str], match: Match[str]) -> str:
     return f"[{kind}] {year}" if year else f"[{kind}]"
 
 
+_WHOLE_FIRST: tuple[Kind, ...] = ("EMAIL", "PLACE", "DATE", "ID", "NAME")  # an address is made of names and numbers
+
+
 @dataclass(frozen=True, repr=False)
 class _Known:
     """Patterns over folded text for what is known of one patient."""
@@ -158,9 +161,9 @@ class _Known:
 
     @classmethod
     def of(cls, identifiers: Iterable[Identifier]) -> _Known:
-        sought: dict[str, set[str]] = {}
+        sought: dict[str, set[str]] = {kind: set() for kind in _WHOLE_FIRST}
         for identifier in identifiers:
-            sought.setdefault(identifier.kind, set()).update(_forms(identifier))
+            sought[identifier.kind].update(_forms(identifier))
         longest_first = {kind: sorted(forms, key=lambda form: (-len(form), form)) for kind, forms in sought.items()}
         return cls(tuple((kind, re.compile("|".join(forms))) for kind, forms in longest_first.items() if forms))
 

@@ -207,6 +207,11 @@ def test_a_rule_cannot_bring_a_number_together() -> None:
     assert clean("on 2019-05-03 12 came", known) == "on [DATE] [ID] came"
 
 
+def test_an_address_made_of_a_name_is_one_token() -> None:
+    known = KNOWN | {Identifier("EMAIL", "zofia.mueller22@post.example")}
+    assert clean("to Zofia.Mueller22@post.example, copy", known) == "to [EMAIL], copy"
+
+
 def test_a_patient_called_like_a_token() -> None:
     known = frozenset({Identifier("NAME", "Date^Place"), Identifier("NAME", "Id")})
     got = clean("Mr Place came on 3 March 2021, MRN 123456", known)
