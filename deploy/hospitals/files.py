@@ -72,19 +72,20 @@ def write_study(path: Path, sites: int) -> None:
         "study": "deterioration_30d",
         "task": {"kind": "binary", "classes": list(CLASSES)},
         "modalities": _modalities(),
-        "rounds": 20,
-        "fusion": {"kind": "attention", "width": 32, "heads": 2, "modality_dropout": 0.1},
-        "training": {"local_steps": 10, "batch_size": 32, "optimiser": "sgd", "learning_rate": 0.2},
+        "rounds": 36,
+        "fusion": {"kind": "concat", "width": 16, "modality_dropout": 0.0},
+        "training": {"local_steps": 5, "batch_size": 32, "optimiser": "sgd", "learning_rate": 1.5},
         "server": {"strategy": "FedAvg"},
         "privacy": {
             "mode": "local",
             "epsilon": 8.0,
             "delta": 1e-4,
             "max_grad_norm": 1.0,
-            "sample_rate": 0.2,
-            "expected_batch_size": 50.0,
+            "sample_rate": 0.4,
+            "expected_batch_size": 160.0,
         },
         "secure_sum": {"enabled": True, "threshold": threshold(sites)},
+        "evaluation": {"every": 9, "bins": 10},  # with noise on every bin, a few coarse ones tell more
         "split": {"key": "deterioration_30d", "validation": 0.11, "test": 0.24},
     }
     write_yaml(
@@ -107,12 +108,12 @@ def _modalities() -> dict[str, Any]:
                 for name, sign in numbers.items()
             },
             "categorical": {name: list(categories) for name, categories in CATEGORIES.items()},
-            "encoder": {"hidden": [16]},
+            "encoder": {"hidden": []},
         },
         "note": {
             "kind": "note",
             "max_tokens": 64,
-            "encoder": {"tokenizer": "hash", "vocabulary": 256, "width": 8, "layers": 0},
+            "encoder": {"tokenizer": "hash", "vocabulary": 256, "width": 16, "layers": 0},
         },
         "genes": {
             "kind": "sequence",
@@ -121,6 +122,6 @@ def _modalities() -> dict[str, Any]:
             "high": 20.0,
             "mean": [GENE_MEAN[gene] for gene in GENES],
             "sd": GENE_SD,
-            "encoder": {"hidden": [16]},
+            "encoder": {"hidden": []},
         },
     }

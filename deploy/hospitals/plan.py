@@ -59,10 +59,10 @@ class SitePlan:
 
 _USUAL: dict[Kind, float] = {"image": 0.95, "record": 0.98, "note": 0.95, "genes": 0.95}
 _ROLES: tuple[tuple[int, float, dict[Kind, float]], ...] = (
-    (160, 0.42, {}),  # complete, and small
-    (420, 0.40, {"note": 0.0}),  # large, without notes
-    (510, 0.52, {"genes": 0.0}),  # large, without genes
-    (500, 0.46, {"image": 0.15}),  # few images
+    (110, 0.42, {}),  # complete, and small
+    (600, 0.40, {"note": 0.0}),  # large, without notes
+    (760, 0.52, {"genes": 0.0}),  # large, without genes
+    (380, 0.46, {"image": 0.15}),  # few images
 )
 
 

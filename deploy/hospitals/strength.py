@@ -26,9 +26,9 @@ class Strength:
     what limits the AUC; the carriers below give the latent away almost entirely, so that a small network learns it.
     """
 
-    image: float = 1.25
-    record: float = 0.98
-    note: float = 1.30
+    image: float = 1.18
+    record: float = 0.80
+    note: float = 1.50
     genes: float = 1.30
     record_loading: float = 0.88  # correlation of a sign of the record with the latent, within a class
     gene_loading: float = 0.85  # the same for a gene of the pathway

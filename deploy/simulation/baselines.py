@@ -1,7 +1,9 @@
 """What the federation is held against, in simulation: training on pooled data, and each site alone.
 
-All train with the code that sites train with, without noise, for as many rounds as the federation, with the same step
-size, and keep their best model by their own validation patients. All are judged on the test patients of all sites.
+All train with the code that sites train with, without noise, for as many rounds as the federation, and keep their best
+model by their own validation patients. A private study's step size is made for noisy sums and not for plain training,
+so there each tries the settings of `TUNING` and keeps the best by validation; the same list for every one of them.
+All are judged on the test patients of all sites.
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from client.data.prepare import prepare
-from client.data.statistics import statistic_sums
 from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
+from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
 from client.site import read_site
 from client.training.evaluate import evaluate
 from client.training.local import train_locally
@@ -59,6 +61,20 @@ class Contender:
     modalities: tuple[str, ...] | None = None
 
 
+TUNING: tuple[tuple[Literal["sgd", "adam"], float], ...] = (("sgd", 0.2), ("adam", 0.003))
+
+
+def settings(study: Study) -> list[Study]:
+    """The study's plain twins that a contender tries: without noise, by `TUNING` if the study is private."""
+    plain = replace(study, privacy=Privacy(mode="none"))
+    if not study.private:
+        return [plain]
+    return [
+        replace(plain, training=replace(study.training, optimiser=optimiser, learning_rate=rate, momentum=0.0))
+        for optimiser, rate in TUNING
+    ]
+
+
 def contenders(names: Sequence[str]) -> list[Contender]:
     """Pooled, then each site alone: what every report shows."""
     pooled = Contender("pooled", "pooled", tuple(range(len(names))))
@@ -80,7 +96,11 @@ def judge_all(
 def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
     """Train one contender and judge it. Runs in a process of its own."""
     torch.set_num_threads(1)
+    tried = [_train_and_judge(setting, hospitals, contender) for setting in settings(study)]
+    return max(tried, key=lambda judged: -np.inf if np.isnan(judged.validation) else judged.validation)
 
+
+def _train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
     plain = _plain(study, len(contender.sites))
     cohorts = [_cohort(folder, study) for folder in hospitals]
     chosen = [cohorts[index] for index in contender.sites]
@@ -125,9 +145,9 @@ def models_of(hospitals: Sequence[Path]) -> Path:
 
 
 def _plain(study: Study, sites: int) -> Study:
-    """The study without privacy and proximal term; a contender sees as many cases a round as its sites together."""
+    """The study without proximal term; a contender sees as many cases a round as its sites together."""
     training = replace(study.training, local_steps=study.training.local_steps * sites, proximal=0.0)
-    return replace(study, privacy=Privacy(mode="none"), training=training)
+    return replace(study, training=training)
 
 
 def _cohort(folder: Path, study: Study) -> Cohort:

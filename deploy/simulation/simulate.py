@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from client.data.prepare import prepare
-from client.data.statistics import statistic_sums
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
 from client.site import read_site
 from common.errors import CheckpointError, CohortError, RunError, SiteFailedError
 from common.models.network import build_network, set_normaliser
