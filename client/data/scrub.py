@@ -230,7 +230,18 @@ def residue(text: str, known: Iterable[Identifier]) -> set[str]:
     a set, and in one run of all letters and digits.
     """
     pieces = [_Piece.of(piece) for piece in _TOKEN.split(text)[::2]]
-    return {identifier.kind for identifier in known if any(piece.holds(identifier) for piece in pieces)}
+    sought = [(identifier.kind, _sought(identifier)) for identifier in known]
+    return {kind for kind, forms in sought if any(piece.holds(kind, forms) for piece in pieces)}
+
+
+def _sought(identifier: Identifier) -> list[str]:
+    if identifier.kind == "NAME":
+        return [*name_parts(identifier.text), *joined_names(identifier.text)]
+    if identifier.kind == "DATE":
+        return [form for day in dates_of(identifier.text) for form in date_forms(day)]
+    if identifier.kind == "ID":
+        return number_cores(identifier.text)
+    return [f" {phrase(identifier.text)} "] if len(core(identifier.text)) >= 4 else []
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,13 +258,11 @@ class _Piece:
         words = "".join(sign if sign.isalnum() else " " for sign in folded)
         return cls(folded, core(text), tuple(words.split()), frozenset(letters.split()))
 
-    def holds(self, identifier: Identifier) -> bool:
-        if identifier.kind == "NAME":
-            parts = (*name_parts(identifier.text), *joined_names(identifier.text))
-            return any(part in (self.letters if bounded(part) else self.folded) for part in parts)
-        if identifier.kind == "DATE":
-            return any(form in self.run for day in dates_of(identifier.text) for form in date_forms(day))
-        if identifier.kind == "ID":
-            return any(form in (self.run if len(form) >= 6 else self.words) for form in number_cores(identifier.text))
-        sought = core(identifier.text)
-        return len(sought) >= 4 and f" {phrase(identifier.text)} " in f" {' '.join(self.words)} "
+    def holds(self, kind: Kind, forms: list[str]) -> bool:
+        if kind == "NAME":
+            return any(part in (self.letters if bounded(part) else self.folded) for part in forms)
+        if kind == "DATE":
+            return any(form in self.run for form in forms)
+        if kind == "ID":
+            return any(form in (self.run if len(form) >= 6 else self.words) for form in forms)
+        return any(form in f" {' '.join(self.words)} " for form in forms)
