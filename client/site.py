@@ -81,7 +81,7 @@ class SiteFile:
     split: ColumnSource | None = None
     identity: list[Identity] = field(default_factory=list)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    clipping: Literal["auto", "loop", "opacus"] = "auto"  # how fast, never what: the backends give the same sums
+    clipping: Literal["auto", "loop", "opacus"] = "auto"  # `loop` is the strict one: see SECURITY.md
     state: Path = Path("state")  # cache, ledger and keys: mode 0700
     models: Path = Path("models")  # pretrained weights that a study may name
 

@@ -206,6 +206,10 @@ class Training:
     weight_decay: NonNegative = 0.0
     proximal: NonNegative = 0.0  # FedProx's mu (Li et al. 2020); 0: none
 
+    def __post_init__(self) -> None:
+        if self.optimiser == "adam" and self.momentum:
+            raise ValueError("momentum belongs to optimiser: sgd; adam has its own")
+
 
 @schema
 class Server:
