@@ -6,8 +6,8 @@ tests, which look for these names, and the prefixes, in everything that is writt
 
 from __future__ import annotations
 
-# Known when the patient first came, before operation and treatment. Its gaps are not told to the model: in a
-# table filled in afterwards, what is missing may depend on what became of the patient.
+# Known when the patient first came, before operation and treatment. Gaps have no column of their own: in a table
+# filled in afterwards, what is missing may depend on what became of the patient.
 NUMERIC = {"age": (0.0, 120.0)}
 _YES_NO = ["NO", "YES"]
 CATEGORICAL: dict[str, list[str]] = {
