@@ -175,6 +175,8 @@ def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, v
             score := metrics(study, evaluate(network, validation, study, "cpu")).auc
         ) > best_score:
             best, best_score, best_round = flatten(network), score, number
+    if not best_round:  # its validation patients are all of one class: no score, so the last round
+        return study.rounds, float("nan")
     load(network, best)
     return best_round, float(best_score) if len(validation) else float("nan")
 
