@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.errors import CheckpointError, CohortError, RunError
-from common.study import Study, study_text
+from common.study import Study
 from deploy.simulation.faults import Loss
 from tests.support.federation import private, run, small_hospitals
 
@@ -117,35 +111,6 @@ def test_a_modality_with_two_owners_is_left_out_of_the_sum(hospitals, tmp_path):
         moved = not np.array_equal(final[parameters.slice(name)], start[parameters.slice(name)])
         assert moved == (name not in lonely)
     assert outcome.sites == 3
-
-
-@pytest.mark.parametrize("server", ["FedAvgM", "FedAdam", "FedYogi", "FedAdagrad"])
-def test_a_killed_run_resumes_to_the_same_model(hospitals, tmp_path, server):
-    """kill -9 in the middle of the study, for each server step with a memory."""
-    study, folders = hospitals
-    options = {"server_momentum": 0.9} if server == "FedAvgM" else {"eta": 0.01}
-    study = replace(study, rounds=4, server=replace(study.server, strategy=server, options=options))
-    undisturbed, _ = run(study, folders, tmp_path / "undisturbed")
-    (tmp_path / "study.yaml").write_text(study_text(study))
-    _kill_after_round(2, tmp_path / "study.yaml", folders[0].parent, tmp_path / "work")
-    resumed, _ = run(study, folders, tmp_path / "work" / "runs" / "killed", resume=True)
-    assert np.array_equal(resumed.weights, undisturbed.weights)
-
-
-def _kill_after_round(number: int, study: Path, hospitals: Path, work: Path) -> None:
-    work.mkdir()
-    command = [sys.executable, "-P", "-m", "deploy.cli", "simulate", str(study), "--hospitals", str(hospitals)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen(
-        [*command, "--run", "killed", "--no-compare"], cwd=work, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if re.search(rf"round\s+{number}/", line):
-            break
-    time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
 
 
 def test_a_checkpoint_of_another_study_is_refused(hospitals, tmp_path):
