@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -186,7 +187,8 @@ MODALITIES["letter"]["encoder"]["layers"] = 0
 print(hashlib.sha256(flatten(build_network(study_of())).tobytes()).hexdigest())
 print([name for name in ("flwr", "transformers", "torchvision", "opacus") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     letter = {**MODALITIES["letter"], "encoder": {**MODALITIES["letter"]["encoder"], "layers": 0}}
     here = flatten(build_network(study_of(modalities={**MODALITIES, "letter": letter})))
     assert done.stdout.split() == [hashlib.sha256(here.tobytes()).hexdigest(), "[]"]
