@@ -145,6 +145,6 @@ def _alone(seeds: list[list[Fold]], site: str) -> Figure:
     counts = [
         f"{min(column)} to {max(column)}" for column in zip(*(fold.training[site] for fold in folds), strict=True)
     ]
-    told = f"both classes in training in {len(able)} of {len(folds)} folds; of {counts[0]} patients {counts[1]} died"
+    told = f"in training both classes in {len(able)} of {len(folds)} folds; of {counts[0]} patients {counts[1]} died"
     value = float(np.mean([fold.auc(site) for fold in able])) if able else None
     return Figure(f"lgg.auc_alone_{site}", value, None, told)
