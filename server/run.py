@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -208,11 +209,14 @@ class Run:
         if self.study.private or not self.study.split.validates:
             better = True
         else:
-            better = scored is not None and scored.auc > self.state.best_score
+            # No score at all yet (validation patients of one class): rather the latest model than an untrained one.
+            unknown = self.state.best_score == float("-inf") and scored is not None and math.isnan(scored.auc)
+            better = unknown or (scored is not None and scored.auc > self.state.best_score)
         if better:
             self.state.arrays["best"] = self.state.arrays["weights"]
             self.state.best_round = scored_round
-            self.state.best_score = scored.auc if scored is not None else float("-inf")
+            known = scored is not None and not math.isnan(scored.auc)
+            self.state.best_score = scored.auc if scored is not None and known else float("-inf")
 
     def _save(self, number: int, total: Total, scored: Metrics | None, seconds: float) -> None:
         reasons = list(total.dropped.values())

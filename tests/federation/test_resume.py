@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +10,7 @@ import pytest
 
 from common.study import Study, study_text
 from tests.support.federation import run, small_hospitals
+from tests.support.killing import killed_after
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +34,7 @@ def test_a_killed_run_resumes_to_the_same_model(hospitals, tmp_path, server):
     study = replace(study, rounds=4, server=replace(study.server, strategy=server, options=options))
     undisturbed, _ = run(study, folders, tmp_path / "undisturbed")
     (tmp_path / "study.yaml").write_text(study_text(study))
-    _kill_after_round(2, tmp_path / "study.yaml", folders[0].parent, tmp_path / "work")
+    (tmp_path / "work").mkdir()
+    assert killed_after(3, tmp_path / "study.yaml", folders[0].parent, tmp_path / "work")
     resumed, _ = run(study, folders, tmp_path / "work" / "runs" / "killed", resume=True)
     assert np.array_equal(resumed.weights, undisturbed.weights)
-
-
-def _kill_after_round(number: int, study: Path, hospitals: Path, work: Path) -> None:
-    work.mkdir()
-    command = [sys.executable, "-P", "-m", "deploy.cli", "simulate", str(study), "--hospitals", str(hospitals)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen(
-        [*command, "--run", "killed", "--no-compare"], cwd=work, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if re.search(rf"round\s+{number}/", line):
-            break
-    time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
