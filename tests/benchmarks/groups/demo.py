@@ -3,6 +3,9 @@
 Pooled, single sites, single modalities and the federation without privacy try the same two settings each and keep, by
 validation patients, the better one and its best round. The private federation has the study's own setting and keeps
 its last model. All are judged on the same test patients: those of all sites.
+
+The generator's strengths and sizes, and the private step (rounds, sample rate, learning rate), were tuned on hospitals
+of seeds 0 to 2 with their test scores in sight. So the figures come from other seeds, fixed before any was measured.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from deploy.simulation.simulate import Simulation, hospitals_in, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "demo"
-SEEDS = (0, 1, 2)
+SEEDS = (100, 101, 102)  # never looked at while the demo was tuned
 
 
 def measure() -> Iterator[Figure]:
