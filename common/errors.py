@@ -15,7 +15,8 @@
     ├── RunError                   50    run              a run cannot start or go on
     │   ├── CheckpointError        51    bad_checkpoint   a checkpoint is damaged or of another study
     │   └── SiteFailedError        52    site_failed      a site answered with an error code
-    └── InstallationError          60    installation     the installed packages do not fit each other
+    ├── InstallationError          60    installation     the installed packages do not fit each other
+    └── AuditError                 70    audit            the audit log cannot take an event, or is broken
 
 The **public code** is a closed vocabulary: it is all that may leave a site. The **text** is for the person at this
 site or this coordinator; it names files, keys and counts and the way out, and never a value of a patient's data.
@@ -136,6 +137,13 @@ class InstallationError(WardroundError):
 
     code = "installation"
     exit_code = 60
+
+
+class AuditError(WardroundError):
+    """The audit log cannot take an event, or its chain is broken."""
+
+    code = "audit"
+    exit_code = 70
 
 
 def tree() -> list[type[WardroundError]]:

@@ -1,0 +1,207 @@
+"""The events of the audit log: a closed union of types, what their fields may hold, and the line that each becomes.
+
+Counts, amounts, and words out of closed lists or patterns, looked at when the event is made: there is no field that a
+name, a date or an error's text could get into. A new kind of event is a class here and its name in `Event`; a new field
+is a rule in `_RULES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
+
+from common.errors import PUBLIC_CODES, AuditError
+
+Account = Literal["training", "held_out"]
+
+# Their classes are in common/messages.py, which loads Flower; a test holds the two lists together.
+REQUEST_KINDS = frozenset({"JoinRequest", "OfferRequest", "RoundRequest", "ConfirmRequest", "RevealRequest"})
+UNREADABLE = "unreadable"  # refused before its kind was known
+NO_LINE = "0" * 64  # what the first line has for the hash of the line before
+LINE_BYTES = 1024  # no line is longer
+_PURPOSE = b"wardround audit line 1\0"
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """AuditError, without the value, when a field holds anything but what its name's rule allows."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, rule = getattr(self, field.name), _RULES.get(field.name)
+            if value is not field.default and not (rule and rule(value)):
+                raise AuditError(f"{type(self).__name__}.{field.name}: not what the audit log may hold there.")
+
+
+@dataclass(frozen=True)
+class _InSum(_Checked):
+    """`study` is its digest, `run` the run's id, `number` that of a secure sum."""
+
+    study: str
+    run: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Started(_Checked):
+    """The process began, in this version of wardround."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class Joined(_InSum):
+    """Consented to a run of a study, from this secure sum on."""
+
+
+@dataclass(frozen=True)
+class Offered(_InSum):
+    """Gave an offer for this secure sum."""
+
+
+@dataclass(frozen=True)
+class Masked(_InSum):
+    """Sent a masked vector of so many bytes."""
+
+    round: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SentUnmasked(_InSum):
+    """Sent a vector of so many bytes in the open: the study has no secure sum."""
+
+    round: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Confirmed(_InSum):
+    """Signed that so many sites' vectors, and no others, may be opened as one sum."""
+
+    survivors: int
+
+
+@dataclass(frozen=True)
+class Revealed(_InSum):
+    """Gave the shares, so many bytes, that open the sum over so many sites."""
+
+    survivors: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Spent(_Checked):
+    """Charged the patients of an account for a round. `epsilon`: theirs by now, over all studies and runs."""
+
+    study: str
+    run: str
+    round: int
+    account: Account
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Refused(_Checked):
+    """Answered a request with a public code. The sentence is in the log of the process."""
+
+    request: str
+    code: str
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Repaired(_Checked):
+    """Took away an unfinished last line of so many bytes: a kill or a crash cut its writing off."""
+
+    bytes: int
+
+
+Event = Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | Refused | Repaired
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _amount(value: Any) -> bool:
+    return type(value) is float and 0 <= value < float("inf")
+
+
+def _matches(pattern: str) -> Callable[[Any], bool]:
+    compiled = re.compile(pattern)
+    return lambda value: type(value) is str and compiled.fullmatch(value) is not None
+
+
+def _one_of(words: Collection[str]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is str and value in words
+
+
+_RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all events
+    "version": _matches(r"[0-9]{1,3}(\.[0-9]{1,3}){2}((a|b|rc)[0-9]{1,2})?"),
+    "study": _matches("[0-9a-f]{64}"),
+    "run": _matches("[0-9a-f]{16}"),
+    **dict.fromkeys(("number", "round", "bytes", "survivors"), _count),
+    "account": _one_of(get_args(Account)),
+    "epsilon": _amount,
+    "request": _one_of(REQUEST_KINDS | {UNREADABLE}),
+    "code": _one_of(PUBLIC_CODES),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line. `before` is the hash of the line before; `time` is in whole seconds of UTC."""
+
+    sequence: int
+    time: datetime
+    event: Event
+    before: str
+
+    @classmethod
+    def after(cls, last: Self | None, event: Event) -> Self:
+        """The record that comes after `last`, now."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        return cls(last.sequence + 1, now, event, last.hash) if last else cls(1, now, event, NO_LINE)
+
+    @classmethod
+    def read(cls, line: bytes) -> Self | None:
+        """The record whose line these very bytes are, if there is one."""
+        try:
+            values = json.loads(line.decode("ascii"))
+            sequence, time, kind, before, _ = (
+                values.pop(key) for key in ("sequence", "time", "event", "before", "hash")
+            )
+            record = cls(sequence, datetime.fromisoformat(time), KINDS[kind](**values), before)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AuditError):
+            return None
+        return record if type(sequence) is int and record.line == line else None
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 in hex over the purpose and the line's canonical JSON without this hash."""
+        return hashlib.sha256(_PURPOSE + _canonical(self._body())).hexdigest()
+
+    @property
+    def line(self) -> bytes:
+        """Flat JSON: the only closing brace is the line's last character."""
+        return _canonical({**self._body(), "hash": self.hash}) + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        head = {
+            "sequence": self.sequence,
+            "time": f"{self.time:%Y-%m-%dT%H:%M:%SZ}",
+            "event": type(self.event).__name__,
+        }
+        return {**head, **asdict(self.event), "before": self.before}
+
+
+def _canonical(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, separators=(",", ":"), allow_nan=False).encode("ascii")
