@@ -6,14 +6,25 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
+import torch
 from flwr.app import Message
 
+from client.identity import SiteIdentity
+from client.questions import questions
+from client.replies import Replies
 from client.round import Site, rounding, work
-from client.secure_sum import SiteSums
-from common.errors import RunError, SecureSumError, TooFewSitesError, WardroundError
+from client.secure_sum import LIFETIME_SECONDS, SiteSums
+from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, SentUnmasked
+from common.errors import (
+    IdentityError,
+    ProtocolOrderError,
+    RunError,
+    SecureSumError,
+    TooFewSitesError,
+    WardroundError,
+)
 from common.messages import (
     ConfirmReply,
     ConfirmRequest,
@@ -31,8 +42,10 @@ from common.messages import (
     from_records,
     to_records,
 )
+from common.parameters import SHARED
 from common.plan import RoundPlan
-from common.secure_sum.fixed_point import FixedPoint, pack
+from common.secure_sum.fixed_point import FixedPoint, word_bits
+from common.secure_sum.masking import mask_and_pack
 from common.secure_sum.messages import Confirmation, Offer, SumContext
 
 log = logging.getLogger("wardround.site")
@@ -43,92 +56,168 @@ class SiteHandler:
     """One site in one run. Requests come one at a time, in the order of the legs."""
 
     site: Site
+    lifetime: float = LIFETIME_SECONDS  # of secrets and stored replies
     run: str = ""
-    plan: RoundPlan | None = field(default=None, repr=False)  # of the open sum
+    identity: SiteIdentity = field(init=False, repr=False)
     sums: SiteSums = field(init=False, repr=False)
-    # The last round's answer: the same request again gets the same bytes, and trains and spends nothing.
-    _done: tuple[tuple[int, bytes, tuple[bytes, ...]], RoundReply] | None = field(default=None, repr=False)
+    audit: Audit = field(init=False, repr=False)
+    _replies: Replies = field(init=False, repr=False)
+    _plans: dict[int, RoundPlan] = field(default_factory=dict, repr=False)  # of the open sum, by its number
 
     def __post_init__(self) -> None:
-        self.sums = SiteSums(self.site.name, self.site.state)
+        self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
+        self.sums = SiteSums(
+            self.identity,
+            self.site.study,
+            self.site.state,
+            minimum_sites=self.site.folder.file.policy.minimum_sites,
+            threads=torch.get_num_threads(),
+            lifetime=self.lifetime,
+        )
+        self.audit = Audit(self.site.state / "audit.jsonl")
+        self._replies = Replies(self.lifetime)
 
     def __call__(self, message: Message) -> Message:
         """Answer one Flower message. Never raises, and never says more than a code about what went wrong."""
         return Message(to_records(self._answer(message)), reply_to=message)
 
     def _answer(self, message: Message) -> Reply:
+        kind = "unreadable"
         try:
             request = from_records(message.content)
             handle = _HANDLERS.get(type(request))
             if handle is None:
                 raise RunError("A site takes requests, not replies.")
+            kind = type(request).__name__
             return handle(self, request)
         except WardroundError as error:
             log.warning("%s: refused (%s): %s", self.site.name, error.code, error)
-            return Refusal(error.code)
+            return self._refuse(kind, error.code)
         except Exception as error:
             log.error("%s: failed with %s at %s", self.site.name, type(error).__name__, _place(error))
-            return Refusal("error")
+            return self._refuse(kind, "error")
+
+    def _refuse(self, kind: str, code: str) -> Refusal:
+        """Every refusal is on record, also when the record itself cannot be written: then in the log alone."""
+        try:
+            self.audit.append(Refused(kind, code))
+        except WardroundError as error:
+            log.error("%s: not recorded (%s): %s", self.site.name, error.code, error)
+        return Refusal(code)
+
+    # --------------------------------------------------------------------------------------------------- the requests
 
     def join(self, request: JoinRequest) -> JoinReply:
         if request.study != self.site.study.digest:
             raise RunError("This study is not the one approved here: its digest differs.")
+        if request.roster != self.identity.roster.digest.hex():
+            raise IdentityError("The coordinator's roster is not the one pinned here: its digest differs.")
+        owned = self.site.cohort.owned
+        member = self.sums.consent(request.run, request.number, owned)
+        if request.run != self.run:
+            self._plans.clear()
         self.run = request.run
-        return JoinReply(self.site.name, self.site.cohort.owned, self.sums.share_key)
+        self.audit.append(Joined(request.study, request.run, request.number))
+        return JoinReply(member.to_bytes())
 
     def offer(self, request: OfferRequest) -> OfferReply:
-        context = SumContext.from_bytes(request.context)
-        return OfferReply(self.sums.offer(context, study=self.site.study, run=self.run).to_bytes())
+        return OfferReply(self._offer(request.context))
+
+    def _offer(self, context: bytes) -> bytes:
+        asked = SumContext.from_bytes(context)
+        offer = self.sums.offer(asked).to_bytes()
+        self.audit.append(Offered(self.site.study.digest, self.run, asked.number))
+        return offer
 
     def round(self, request: RoundRequest) -> RoundReply:
-        plan = request.plan
-        if plan.run != self.run:
+        stored = self._replies.find(request)
+        if stored is not None:
+            return cast(RoundReply, stored)
+        if request.plan.run != self.run:
             raise RunError("The plan is of another run than the one joined.")
-        secure = self.site.study.secure_sum
-        if secure.enabled and not request.offers:
-            raise SecureSumError("The study has a secure sum; a round without offers is refused.")
-        offers = [Offer.from_bytes(offer) for offer in request.offers]
-        asked = (request.number, plan.digest, request.offers)
-        if self._done is not None and self._done[0] == asked:
-            return self._done[1]
-        if secure.enabled:
-            self._require_sum(plan, offers)
-            self.sums.agree(request.number, plan.digest, offers)
-        done = work(plan, self.site)
-        point = FixedPoint(done.layout, bits=secure.bits, sites=len(plan.sites))
-        words = point.encode(done.vector, rounding(plan, self.site))
-        if secure.enabled:
-            sent = self.sums.mask(request.number, plan.digest, offers, words).to_bytes()
-        else:
-            sent = pack(words, secure.bits)
-        vector = np.frombuffer(sent, dtype=np.uint8)
-        reply = RoundReply(vector, done.steps, done.epsilon, done.held_out_epsilon)
-        self._done = (asked, reply)
+        reply = self._masked(request) if self.site.study.secure_sum.enabled else self._in_the_open(request)
+        self._replies.keep(request, reply)
         return reply
 
-    def _require_sum(self, plan: RoundPlan, offers: Sequence[Offer]) -> None:
-        """The plan counts the same sites as the sum, and no group would show a single site."""
-        context = self.sums.context
-        if context is None:
-            raise SecureSumError("No sum is open here.")
-        if plan.sites != tuple(member.name for member in context.members):
+    def _masked(self, request: RoundRequest) -> RoundReply:
+        number, plan = request.number, request.plan
+        if not request.offers:
+            raise SecureSumError("The study has a secure sum; a round without offers is refused.")
+        offers = [Offer.from_bytes(offer) for offer in request.offers]
+        context = self.sums.context(number)
+        if plan.sites != context.names:
             raise SecureSumError("The plan and the sum do not name the same sites.")
-        self.plan = plan
-        self._require_owners([offer.name for offer in offers])
+        require_declared_owners(plan, context)
+        require_owners(plan, [offer.name for offer in offers], context)
+        self.sums.agree(number, plan.digest, offers)
+        self._plans = {number: plan}
+        done = work(plan, self.site)
+        point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
+        words = point.words(done.summand, rounding(plan, self.site))
+        head, packed = self.sums.mask(number, plan.digest, offers, words)
+        self.audit.append(Masked(plan.study, plan.run, number, plan.round, packed.nbytes))
+        return RoundReply(head.to_bytes(), packed, done.steps, done.epsilon, done.held_out_epsilon)
 
-    def _require_owners(self, present: Sequence[str]) -> None:
-        """Each site checks every group, also those that are not its own."""
-        if self.plan is None or self.plan.lonely(present, self.site.study.secure_sum.colluding):
-            raise TooFewSitesError("A group of parameters would be summed over too few of its owners.")
+    def _in_the_open(self, request: RoundRequest) -> RoundReply:
+        """The study switched the secure sum off: the same fixed point, unmasked."""
+        plan, bits = request.plan, self.site.study.secure_sum.bits
+        done = work(plan, self.site)
+        width = word_bits(bits, len(plan.sites))
+        point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
+        packed = mask_and_pack(point.words(done.summand, rounding(plan, self.site)), width, [], [])
+        self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
+        return RoundReply(b"", packed, done.steps, done.epsilon, done.held_out_epsilon)
 
     def confirm(self, request: ConfirmRequest) -> ConfirmReply:
-        self._require_owners(request.survivors)
-        return ConfirmReply(self.sums.confirm(request.number, request.survivors).to_bytes())
+        plan, context = self._plan(request.number), self.sums.context(request.number)
+        require_owners(plan, request.survivors, context)
+        self.sums.records.require_same(questions(plan, self.site), request.survivors)
+        confirmation = self.sums.confirm(request.number, request.survivors)
+        self.audit.append(Confirmed(plan.study, plan.run, request.number, len(request.survivors)))
+        return ConfirmReply(confirmation.to_bytes())
 
     def reveal(self, request: RevealRequest) -> RevealReply:
+        stored = self._replies.find(request)
+        if stored is not None:
+            return cast(RevealReply, stored)
+        plan = self._plan(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
-        reveal = self.sums.reveal(request.number, confirmations)
-        return RevealReply(reveal.to_bytes(), self.sums.share_key)
+        reveal = self.sums.reveal(request.number, confirmations, questions(plan, self.site))
+        self._plans.clear()
+        given = reveal.to_bytes()
+        self.audit.append(Revealed(plan.study, plan.run, request.number, len(reveal.seeds), len(given)))
+        reply = RevealReply(given, *self._following(request.following))
+        self._replies.keep(request, reply, alone=True)
+        return reply
+
+    def _following(self, context: bytes) -> tuple[bytes, str]:
+        """The offer for the next sum, that rides on this sum's last reply; or why there is none."""
+        if not context:
+            return b"", ""
+        try:
+            return self._offer(context), ""
+        except WardroundError as error:
+            log.warning("%s: no offer for the next sum (%s): %s", self.site.name, error.code, error)
+            return b"", self._refuse(OfferRequest.__name__, error.code).code
+
+    def _plan(self, number: int) -> RoundPlan:
+        if number not in self._plans:
+            raise ProtocolOrderError("No round of this number was worked on here.")
+        return self._plans[number]
+
+
+def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
+    """SecureSumError when the plan counts a site as the owner of a modality that it did not sign for."""
+    for group, owners in plan.owners.items():
+        declared = context.names if group == SHARED else context.owners(group)
+        if not set(owners) <= set(declared):
+            raise SecureSumError("The plan names an owner of a modality that did not declare it.")
+
+
+def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext) -> None:
+    """TooFewSitesError when a group would show few owners. Each site checks every group, also those not its own."""
+    if plan.lonely(present, context.colluding):
+        raise TooFewSitesError("A group of parameters would be summed over too few of its owners.")
 
 
 _HANDLERS: dict[type[Request | Reply], Callable[[SiteHandler, Any], Reply]] = {

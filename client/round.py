@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +29,11 @@ from common.plan import RoundPlan, layout_of
 from common.privacy.accounting import Release
 from common.privacy.mechanism import noisy
 from common.privacy.plan import PrivacyPlan, plan_privacy
-from common.statistics import patient_sensitivity
+from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
-from common.summand import Layout
+from common.summand import Layout, Summand
 
+Values = NDArray[Any] | tuple[NDArray[Any], float]
 Progress = Callable[[str, int, int], None]
 
 
@@ -84,9 +86,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Worked:
-    """A round's work at one site: what goes into the sum, in the plan's layout, and what may be said beside it."""
+    """A round's work at one site: what goes into the sum, by the plan's layout, and what may be said beside it."""
 
-    vector: NDArray[np.float64] = field(repr=False)
+    summand: Summand = field(repr=False)
     layout: Layout
     steps: int
     epsilon: float
@@ -104,23 +106,27 @@ def work(plan: RoundPlan, site: Site) -> Worked:
     _charge(plan, site)
     load(site.network, plan.weights)
     set_normaliser(site.network, dict(plan.normaliser))
-    values: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, Values] = {}
     steps = 0
     if plan.statistics:
-        values |= _statistics(site)
+        values |= _statistics(plan, site)
     if plan.evaluate:
         values |= _scores(plan, site)
     if plan.train:
         updates, steps = _train(plan, site)
         values |= updates
     spent = _certified(site)
-    return Worked(layout.join(values), layout, steps, *spent)
+    return Worked(layout.summand(values), layout, steps, *spent)
 
 
-def rounding(plan: RoundPlan, site: Site) -> np.random.Generator:
-    """Rounding bits reproduce: from the study's seed, the site and the round; apart from noise and masks."""
+def rounding(plan: RoundPlan, site: Site) -> tuple[int, ...]:
+    """The seed of rounding: the study's, the site and the round; apart from noise and masks, and no secret.
+
+    Not the number of the sum: a repeated attempt must round alike, so that its sum shows nothing that the first did
+    not, and a resumed run ends in the same weights.
+    """
     name = int.from_bytes(hashlib.sha256(site.name.encode()).digest()[:8], "big")
-    return np.random.default_rng(np.random.SeedSequence([site.study.seed, name, plan.round, 0x526F756E64]))
+    return site.study.seed, name, plan.round
 
 
 def _require(plan: RoundPlan, site: Site) -> None:
@@ -164,8 +170,11 @@ def _certified(site: Site) -> tuple[float, float]:
     return training, site.ledger.spent(delta, "held_out", accountant, study)
 
 
-def _statistics(site: Site) -> dict[str, NDArray[np.float64]]:
-    sums = statistic_sums(site.study, site.cohort)
+def _statistics(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
+    """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
+    names = {segment.name for segment in statistic_segments(site.study, plan.groups)}
+    sums = {name: value for name, value in statistic_sums(site.study, site.cohort).items() if name in names}
+    sums["present"] = sums["present"] * np.isin(site.study.names, plan.groups)
     if site.privacy is None:
         return sums
     sd = site.privacy.statistics_noise_multiplier * patient_sensitivity(site.study)
@@ -178,7 +187,7 @@ def _scores(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
     return noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums
 
 
-def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, NDArray[np.float64]], int]:
+def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
     """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
     trained = train_locally(
         site.network,
@@ -195,10 +204,10 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, NDArray[np.float64]],
     owned = tuple(group for group in plan.groups if weights[group] > 0)
     bound = site.study.secure_sum.update_bound
     updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
-    values: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, Values] = {}
     for group in plan.groups:
         values[f"weight/{group}"] = np.array([weights[group]])
-        values[f"update/{group}"] = updates[group].astype(np.float64) * weights[group]
+        values[f"update/{group}"] = updates[group], weights[group]
     return values, trained.steps_done
 
 

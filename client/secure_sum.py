@@ -1,96 +1,179 @@
-"""This site's half of a secure sum: one at a time, each number once, numbers only upwards, also after a restart."""
+"""This site's half of the secure sums of a run: which numbers it serves, with which keys, and until when."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock, Timer
 
-import numpy as np
-from numpy.typing import NDArray
-
+from client.identity import SiteIdentity
+from client.sum_records import SumRecords
 from common.errors import ProtocolOrderError, SecureSumError
 from common.plan import threshold_of
-from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, SumContext
-from common.secure_sum.site import ShareKey, SiteSum
+from common.secure_sum.fixed_point import word_bits
+from common.secure_sum.masking import WordSource
+from common.secure_sum.messages import Confirmation, Member, Offer, Reveal, SumContext
+from common.secure_sum.site import ShareKey, SiteSum, Upload
+from common.secure_sum.states import SitePhase
 from common.study import Study
+
+LIFETIME_SECONDS = 86_400.0  # a sum that is not over by then is given up, and its secrets erased
+
+
+@dataclass(frozen=True, eq=False)
+class _Consent:
+    """To a sum that has no offer yet: the signed statement, and the secret part of the key in it."""
+
+    member: Member
+    share_key: ShareKey
+
+
+@dataclass(frozen=True, eq=False)
+class _Open:
+    context: SumContext
+    following: Member
+    sum: SiteSum
+    end: Timer
+
+    def forget(self) -> None:
+        self.end.cancel()
+        self.sum.forget()
 
 
 class SiteSums:
-    """Keeps the share key for the next sum and the state of the present one. Secrets stay in memory.
+    """Consents, offers and sums, by number. Secrets stay in memory; what must outlive a crash is in `SumRecords`.
 
-    A site that restarts has lost its secrets: it joins again with a new share key, from the next sum on. The highest
-    number that it ever took part in is on disk, so that no number is served twice.
+    A site that restarts has lost its secrets: it joins again, with new keys, from the next sum on.
     """
 
-    def __init__(self, site: str, state: Path) -> None:
-        self._site = site
-        self._seen = state / "secure_sum.number"
-        self._next_key = ShareKey.generate()
-        self._present: SiteSum | None = None
-        self._context: SumContext | None = None
+    def __init__(
+        self,
+        identity: SiteIdentity,
+        study: Study,
+        state: Path,
+        *,
+        minimum_sites: int = 3,
+        threads: int = 1,
+        lifetime: float = LIFETIME_SECONDS,
+    ) -> None:
+        self._identity, self._study = identity, study
+        self._minimum_sites, self._threads, self._lifetime = minimum_sites, threads, lifetime
+        self.records = SumRecords(state)
+        self._run, self._modalities = "", tuple[str, ...]()
+        self._consents: dict[int, _Consent] = {}
+        self._sums: dict[int, _Open] = {}
+        self._lock = RLock()
 
-    @property
-    def share_key(self) -> bytes:
-        """The public `ek` under which the others seal shares for this site in the next sum."""
-        return self._next_key.public
+    def consent(self, run: str, number: int, modalities: Sequence[str]) -> Member:
+        """Join: this site's signed consent to hold shares in a sum. Asked again for the same, it is the same."""
+        with self._lock:
+            if run != self._run:
+                self.forget()
+            self._run, self._modalities = run, tuple(sorted(modalities))
+            return self._consent(number).member
 
-    def offer(self, context: SumContext, *, study: Study, run: str) -> Offer:
-        """Leg 0. Refuses a number that is not above all seen, and what is not as this site's own study has it."""
-        agreed = study.secure_sum
-        if context.study != bytes.fromhex(study.digest) or context.run != run:
-            raise SecureSumError("An offer was asked for another study or run than the one joined.")
-        if (context.colluding, context.bits) != (agreed.colluding, agreed.bits):
-            raise SecureSumError("The number of colluding sites, or the width of a word, is not the study's.")
-        if context.threshold != threshold_of(study, len(context.members)):
-            raise SecureSumError("The threshold is not the one that follows from the study.")
-        if context.number <= self.last_number:
-            raise ProtocolOrderError("The number of this sum was used before; the coordinator must count on.")
-        self._remember(context.number)
-        self._present, self._context = SiteSum(self._site, self._next_key), context
-        self._next_key = ShareKey.generate()
-        return self._present.offer(context)
+    def offer(self, context: SumContext) -> Offer:
+        """Leg 0. Refuses a number that is not above all before, and what is not as this site's own study has it."""
+        with self._lock:
+            present = self._sums.get(context.number) or self._begin(context)
+            return present.sum.offer(context, present.following)
+
+    def _begin(self, context: SumContext) -> _Open:
+        self._require_agreed(context)
+        consent = self._consents.get(context.number)
+        if consent is None:
+            raise ProtocolOrderError("This site has not consented to a sum of this number since it started.")
+        context.require_signed(self._identity.roster)  # before the number is used up
+        self.records.offering(self._run, context.number)
+        self._forget_below(context.number)
+        del self._consents[context.number]
+        identity = self._identity
+        begun = SiteSum(consent.member, consent.share_key, identity.key, identity.roster, threads=self._threads)
+        end = Timer(self._lifetime, begun.forget)
+        end.daemon = True
+        end.start()
+        self._sums[context.number] = _Open(context, self._consent(context.number + 1).member, begun, end)
+        return self._sums[context.number]
 
     def agree(self, number: int, plan_digest: bytes, offers: Sequence[Offer]) -> None:
         """First half of leg 1: everything that could refuse, before any patient's data is touched."""
-        self._sum(number).agree(plan_digest, offers)
+        self._open(number).sum.agree(plan_digest, offers)
 
-    def mask(self, number: int, plan_digest: bytes, offers: Sequence[Offer], words: NDArray[np.uint32]) -> MaskedVector:
-        """Leg 1."""
-        return self._sum(number).mask(plan_digest, offers, words)
+    def mask(self, number: int, plan_digest: bytes, offers: Sequence[Offer], words: WordSource) -> Upload:
+        """Leg 1. The claim to the only upload is on disk before there is one."""
+        with self._lock:
+            present = self._open(number).sum
+            if present.phase is SitePhase.AGREED:
+                self.records.uploading(self._run, number)
+            return present.mask(plan_digest, offers, words)
 
     def confirm(self, number: int, survivors: Sequence[str]) -> Confirmation:
         """Leg 2."""
-        return self._sum(number).confirm(survivors)
+        return self._open(number).sum.confirm(survivors)
 
-    def reveal(self, number: int, confirmations: Sequence[Confirmation]) -> Reveal:
-        """Leg 3; afterwards nothing of this sum is left here."""
-        reveal = self._sum(number).reveal(confirmations)
-        self._present = None
-        return reveal
+    def reveal(self, number: int, confirmations: Sequence[Confirmation], questions: Sequence[str]) -> Reveal:
+        """Leg 3; afterwards nothing of this sum is left here, but whom the questions were answered over."""
+        with self._lock:
+            present = self._open(number).sum
+            present.require_confirmed(confirmations)
+            self.records.answering(questions, present.survivors)
+            reveal = present.reveal(confirmations)
+            self._sums.pop(number).forget()
+            return reveal
 
-    @property
-    def context(self) -> SumContext | None:
-        return self._context if self._present is not None else None
+    def context(self, number: int) -> SumContext:
+        """Of an open sum."""
+        return self._open(number).context
 
-    @property
-    def last_number(self) -> int:
-        """The highest number that this site ever offered for; 0: none."""
-        try:
-            return int(self._seen.read_text())
-        except FileNotFoundError:
-            return 0
+    def forget(self) -> None:
+        """Erase every secret: the run is over, or another one begins."""
+        with self._lock:
+            self._forget_below(1 << 63)
 
-    def _sum(self, number: int) -> SiteSum:
-        if self._present is None or self._context is None or self._context.number != number:
+    # ------------------------------------------------------------------------------------------------------ refusals
+
+    def _require_agreed(self, context: SumContext) -> None:
+        """What the study fixes is not the coordinator's to choose."""
+        agreed, sites = self._study.secure_sum, len(context.members)
+        if context.study != bytes.fromhex(self._study.digest) or context.run != self._run:
+            raise SecureSumError("An offer was asked for another study or run than the one joined.")
+        if (context.colluding, context.bits) != (agreed.colluding, word_bits(agreed.bits, sites)):
+            raise SecureSumError("The number of colluding sites, or the width of a word, is not the study's.")
+        if context.threshold != threshold_of(self._study, sites):
+            raise SecureSumError("The threshold is not the one that follows from the study.")
+        if context.threshold < self._minimum_sites:
+            raise SecureSumError(
+                f"The sum may open over {context.threshold} sites; this site's policy asks for {self._minimum_sites}."
+            )
+
+    def _open(self, number: int) -> _Open:
+        present = self._sums.get(number)
+        if present is None:
             raise ProtocolOrderError("No sum of this number is open here.")
-        return self._present
+        return present
 
-    def _remember(self, number: int) -> None:
-        self._seen.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._seen.with_suffix(".draft")
-        with draft.open("w") as file:
-            file.write(str(number))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._seen)
+    # ---------------------------------------------------------------------------------------------- keys, and an end
+
+    def _consent(self, number: int) -> _Consent:
+        if number not in self._consents:
+            key = ShareKey.generate()
+            statement = Member(
+                bytes.fromhex(self._study.digest),
+                self._identity.roster.digest,
+                self._run,
+                number,
+                self._identity.name,
+                self._modalities,
+                key.public,
+            )
+            for other in self._consents.values():  # one consent is out at a time: a later one takes its place
+                other.share_key.wipe()
+            self._consents = {number: _Consent(statement.signed(self._identity.key), key)}
+        return self._consents[number]
+
+    def _forget_below(self, number: int) -> None:
+        for old in [key for key in self._sums if key < number]:
+            self._sums.pop(old).forget()
+        for old in [key for key in self._consents if key < number]:
+            self._consents.pop(old).share_key.wipe()

@@ -68,6 +68,13 @@ class Identity:
 
 
 @schema
+class Policy:
+    """What this site allows, whatever a study says. `minimum_sites`: the least that a secure sum may open over."""
+
+    minimum_sites: Annotated[int, Field(ge=3)] = 3
+
+
+@schema
 class SiteFile:
     """The schema of site.yaml. Paths are relative to the file itself."""
 
@@ -82,6 +89,7 @@ class SiteFile:
     identity: list[Identity] = field(default_factory=list)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     clipping: Literal["auto", "loop", "opacus"] = "auto"  # `loop` is the strict one: see SECURITY.md
+    policy: Policy = field(default_factory=Policy)
     state: Path = Path("state")  # cache, ledger and keys: mode 0700
     models: Path = Path("models")  # pretrained weights that a study may name
 

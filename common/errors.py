@@ -11,7 +11,9 @@
     ├── SecureSumError             40    secure_sum       a secure sum was refused or cannot be opened
     │   ├── ProtocolOrderError     41    out_of_order     a message that this state does not take
     │   ├── TooFewSitesError       42    too_few_sites    fewer sites than the threshold
-    │   └── RangeError             43    out_of_range     a value that the fixed point cannot hold
+    │   ├── RangeError             43    out_of_range     a value that the fixed point cannot hold
+    │   ├── IdentityError          44    identity         a signature or a roster is not what it should be
+    │   └── AnsweredError          45    answered         the same was summed before, over other sites
     ├── RunError                   50    run              a run cannot start or go on
     │   ├── CheckpointError        51    bad_checkpoint   a checkpoint is damaged or of another study
     │   └── SiteFailedError        52    site_failed      a site answered with an error code
@@ -109,6 +111,20 @@ class RangeError(SecureSumError):
 
     code = "out_of_range"
     exit_code = 43
+
+
+class IdentityError(SecureSumError):
+    """A roster, a long-term key or a signature is not what it should be."""
+
+    code = "identity"
+    exit_code = 44
+
+
+class AnsweredError(SecureSumError):
+    """The same was summed before over other sites: the difference of the two sums would show a site."""
+
+    code = "answered"
+    exit_code = 45
 
 
 class RunError(WardroundError):

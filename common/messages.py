@@ -22,19 +22,19 @@ PROTOCOL = 1
 
 @dataclass(frozen=True)
 class JoinRequest:
-    """Are you ready for this run of this study?"""
+    """Are you ready for this run of this study, among the sites of this roster, from this secure sum on?"""
 
     run: str
     study: str  # digest
+    roster: str  # digest
+    number: int
 
 
 @dataclass(frozen=True)
 class JoinReply:
-    """Ready: who I am, the modalities I have, and my share key `ek` for the next sum."""
+    """Ready: a signed consent, with my name, my modalities, and my share key `ek` for that sum."""
 
-    site: str
-    modalities: tuple[str, ...]
-    share_key: bytes
+    member: bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OfferRequest:
 
 @dataclass(frozen=True)
 class OfferReply:
-    """This site's offer: its round key, and sealed shares of its two secrets."""
+    """This site's offer, signed: its round key, sealed shares of its two secrets, its consent to the sum after."""
 
     offer: bytes
 
@@ -62,8 +62,12 @@ class RoundRequest:
 
 @dataclass(frozen=True)
 class RoundReply:
-    """The masked vector, and what is not a sum: steps done, and the epsilon that this site certifies."""
+    """The masked vector, packed, with its signed head; and what is not a sum: steps, the epsilon this site certifies.
 
+    Without a secure sum `head` is empty.
+    """
+
+    head: bytes
     masked: NDArray[np.uint8] = field(repr=False)
     steps: int
     epsilon: float  # of training patients; negative: not private
@@ -87,18 +91,23 @@ class ConfirmReply:
 
 @dataclass(frozen=True)
 class RevealRequest:
-    """The confirmations of U2; with enough of them the site gives its shares."""
+    """The confirmations of U2; with enough of them the site gives its shares. `following`: the next sum's context."""
 
     number: int
     confirmations: tuple[bytes, ...]
+    following: bytes = b""
 
 
 @dataclass(frozen=True)
 class RevealReply:
-    """Shares of self-mask seeds for U2, of round keys for the vanished; and the share key for the next sum."""
+    """Shares of self-mask seeds for U2, of round keys for the vanished; and the offer for the following sum.
+
+    Where there is no offer, `refused` is the public code that says why, if one was asked for.
+    """
 
     reveal: bytes
-    share_key: bytes
+    offer: bytes = b""
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,16 +138,16 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*REPLIES, *REPL
 
 # Each kind's plain fields and their types. What is not here (a plan, a masked vector) travels as arrays.
 _FIELDS: dict[type[Any], dict[str, type]] = {
-    JoinRequest: {"run": str, "study": str},
-    JoinReply: {"site": str, "modalities": list, "share_key": bytes},
+    JoinRequest: {"run": str, "study": str, "roster": str, "number": int},
+    JoinReply: {"member": bytes},
     OfferRequest: {"context": bytes},
     OfferReply: {"offer": bytes},
     RoundRequest: {"number": int, "offers": list},
-    RoundReply: {"steps": int, "epsilon": float, "held_out_epsilon": float},
+    RoundReply: {"head": bytes, "steps": int, "epsilon": float, "held_out_epsilon": float},
     ConfirmRequest: {"number": int, "survivors": list},
     ConfirmReply: {"confirmation": bytes},
-    RevealRequest: {"number": int, "confirmations": list},
-    RevealReply: {"reveal": bytes, "share_key": bytes},
+    RevealRequest: {"number": int, "confirmations": list, "following": bytes},
+    RevealReply: {"reveal": bytes, "offer": bytes, "refused": str},
     Refusal: {"code": str},
 }
 _PLAN_FIELDS: dict[str, type] = {
@@ -196,6 +205,8 @@ def from_records(records: RecordDict) -> Request | Reply:
         values["masked"] = _array(records, "masked", "masked", np.uint8)
     elif kind is Refusal and values["code"] not in PUBLIC_CODES:
         values["code"] = "error"
+    elif kind is RevealReply and values["refused"] not in PUBLIC_CODES | {""}:
+        values["refused"] = "error"
     return cast("Request | Reply", kind(**values))
 
 

@@ -36,7 +36,8 @@ class RoundPlan:
 
     weights: float32 (n,), the global model in the order of `Parameters`
     sites: R, the sites that hold shares, in the order of their names
-    owners: the parameter groups of this round, and for each the sites that declared its modality
+    owners: the groups of this round, and for each the sites that declared its modality: those whose parameters are
+        trained, or whose statistics are summed
     normaliser: modality -> (mean, sd), for those that are normalised by secure-summed statistics
     """
 
@@ -54,7 +55,7 @@ class RoundPlan:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups that are trained and summed in this round."""
+        """The groups that are summed in this round: "shared", and modalities with enough owners."""
         return tuple(self.owners)
 
     def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
@@ -86,7 +87,9 @@ def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: Pr
     segments: list[Segment] = []
     if plan.statistics:
         tail = privacy.statistics_noise_multiplier * patient_sensitivity(study) * NOISE_TAIL if privacy else 0.0
-        segments += [Segment(part.name, part.length, part.bound + tail) for part in statistic_segments(study)]
+        segments += [
+            Segment(part.name, part.length, part.bound + tail) for part in statistic_segments(study, plan.groups)
+        ]
     if plan.train:
         weight = 1.0 if privacy else float(study.secure_sum.max_cases)
         for group in plan.groups:

@@ -8,13 +8,15 @@ Every site adds, as float64:
     moments/<modality>  (3 P,)  training patients only; for each numeric column or gene the number of values, the sum
                                 of u and the sum of u squared, where u = (x - low) / (high - low) is in [0, 1]
 
-A value in [0, 1] gives every sum a bound that is public: the largest number of cases of a site.
+A modality with too few owners is left out of the plan's groups: it has no moments, and nobody counts it as present,
+for the sum would be one site's. A value in [0, 1] gives every sum a bound that is public: the largest number of cases
+of a site.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,11 +47,12 @@ def ranges(study: Study) -> dict[str, tuple[Vector, Vector]]:
     return found
 
 
-def statistic_segments(study: Study) -> tuple[Segment, ...]:
-    """The segments in their order, bounded by the largest cohort that the study allows."""
+def statistic_segments(study: Study, groups: Collection[str] | None = None) -> tuple[Segment, ...]:
+    """The segments of a plan with these groups (or with all), bounded by the largest cohort that the study allows."""
     bound = float(study.secure_sum.max_cases)
     lengths = {"cases": 3, "present": len(study.names), "classes": len(study.task.classes)}
-    lengths |= {f"moments/{name}": 3 * low.size for name, (low, _) in ranges(study).items()}
+    summed = study.names if groups is None else groups
+    lengths |= {f"moments/{name}": 3 * low.size for name, (low, _) in ranges(study).items() if name in summed}
     return tuple(Segment(name, length, bound) for name, length in lengths.items())
 
 
@@ -67,14 +70,16 @@ def patient_sensitivity(study: Study) -> float:
 def normaliser_from_sums(study: Study, sums: Mapping[str, NDArray[Any]]) -> dict[str, tuple[Vector, Vector]]:
     """Modality -> (mean, sd) of its columns in the columns' own units, sd with ddof 1.
 
-    Without noise this is the pooled mean and standard deviation. Noise may make a count negative or a variance
-    impossible; whatever the sums are, the result is finite, mean within [low, high] and sd within (0, high - low].
+    A modality without moments has no entry. Without noise this is the pooled mean and standard deviation. Noise may
+    make a count negative or a variance impossible; whatever the sums are, the result is finite, mean within
+    [low, high] and sd within (0, high - low].
     A column that varies too little to tell (or has fewer than two values) gets the sd of a uniform one, so that its
     values stay small.
     """
     return {
         name: _normaliser(np.asarray(sums[f"moments/{name}"], dtype=np.float64).reshape(-1, 3), low, high)
         for name, (low, high) in ranges(study).items()
+        if f"moments/{name}" in sums
     }
 
 

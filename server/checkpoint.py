@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -30,6 +30,7 @@ class RunState:
     round: int = -1  # last round that is complete; 0 is the statistics round
     attempt: int = 0
     number: int = 0  # of the last secure sum that was begun
+    survivors: list[str] = field(default_factory=list)  # U2 of the open round, once shares for it were asked for
     best_round: int = 0
     best_score: float = float("-inf")
     history: list[dict[str, Any]] = field(default_factory=list)

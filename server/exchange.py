@@ -17,6 +17,7 @@ from common.messages import MESSAGE_TYPES, REPLIES, Refusal, Reply, Request, fro
 
 FIRST_LOOK_SECONDS = 0.002
 SLOWEST_LOOK_SECONDS = 0.25
+GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,41 @@ class Answers:
     bytes_up: int
 
 
-def exchange(grid: Grid, requests: Mapping[int, Request], *, group: str, seconds: float) -> Answers:
-    """Send each node its request; wait until all have answered or `seconds` are over."""
+def exchange(
+    grid: Grid,
+    requests: Mapping[int, Request],
+    *,
+    group: str,
+    seconds: float,
+    optional: Mapping[int, Request] | None = None,
+    optional_group: str = "",
+) -> Answers:
+    """Send each node its request; wait until all have answered or `seconds` are over.
+
+    Nodes in `optional` are asked as well. They are waited for GRACE_SECONDS at most once the others have answered, and
+    nothing is missing when they stay silent.
+    """
+    both = {**requests, **(optional or {})}
     messages = [
-        grid.create_message(to_records(request), MESSAGE_TYPES[type(request)], node, group)
-        for node, request in requests.items()
+        grid.create_message(
+            to_records(request), MESSAGE_TYPES[type(request)], node, group if node in requests else optional_group
+        )
+        for node, request in both.items()
     ]
-    node_of = dict(zip(grid.push_messages(messages), requests, strict=True))
+    node_of = dict(zip(grid.push_messages(messages), both, strict=True))
     came: dict[int, Message] = {}
-    look, ends = FIRST_LOOK_SECONDS, time.monotonic() + seconds
-    while len(came) < len(requests) and time.monotonic() < ends:
+    look, ends, ready = FIRST_LOOK_SECONDS, time.monotonic() + seconds, False
+    while len(came) < len(both) and time.monotonic() < ends:
         for message in grid.pull_messages([item for item, node in node_of.items() if node not in came]):
             came[node_of[message.metadata.reply_to_message_id]] = message
             look = FIRST_LOOK_SECONDS
-        if len(came) < len(requests):
+        if not ready and requests.keys() <= came.keys():
+            ready, ends = True, min(ends, time.monotonic() + GRACE_SECONDS)
+        if len(came) < len(both):
             time.sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK_SECONDS)
-    replies, missing = _sorted_out(requests, came)
+    replies, missing = _sorted_out(both, came)
+    missing = {node: why for node, why in missing.items() if node in requests}
     return Answers(replies, missing, sum(map(size, messages)), sum(map(size, came.values())))
 
 

@@ -8,19 +8,27 @@ from dataclasses import dataclass
 
 from flwr.serverapp import Grid
 
-from common.errors import RunError
-from common.messages import JoinReply, JoinRequest
-from server.exchange import Answers, exchange
+from common.errors import RunError, SecureSumError
+from common.identity import Roster
+from common.messages import JoinReply, JoinRequest, Reply
+from common.secure_sum.messages import Member
+from server.exchange import exchange
 
 
 @dataclass(frozen=True)
 class Participant:
-    """A site in this run: its node, its modalities, and its share key for the next sum."""
+    """A site in this run: its node, and its signed consent to the next sum, with its modalities and share key."""
 
     node: int
-    site: str
-    modalities: tuple[str, ...]
-    share_key: bytes
+    member: Member
+
+    @property
+    def site(self) -> str:
+        return self.member.name
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.member.modalities
 
 
 def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
@@ -34,15 +42,33 @@ def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
 
 
 def invite(
-    grid: Grid, nodes: Iterable[int], *, run: str, study: str, seconds: float
-) -> tuple[dict[int, Participant], Answers]:
-    """Ask these nodes to join; the answers tell why some did not."""
-    request = JoinRequest(run, study)
-    answers = exchange(grid, dict.fromkeys(nodes, request), group=run, seconds=seconds)
-    joined = {
-        node: _participant(node, reply) for node, reply in answers.replies.items() if isinstance(reply, JoinReply)
-    }
-    return joined, answers
+    grid: Grid, nodes: Iterable[int], request: JoinRequest, roster: Roster, *, seconds: float
+) -> tuple[dict[int, Participant], dict[int, str]]:
+    """Ask these nodes to join: who consented, over the roster's signature; and why the others did not."""
+    group = f"{request.run}/{request.number}"
+    answers = exchange(grid, dict.fromkeys(nodes, request), group=group, seconds=seconds)
+    joined, missing = {}, dict(answers.missing)
+    for node, reply in answers.replies.items():
+        participant = participant_of(node, request, reply, roster)
+        if participant is None:
+            missing[node] = "unacceptable message"
+        else:
+            joined[node] = participant
+    return joined, missing
+
+
+def participant_of(node: int, request: JoinRequest, reply: Reply | None, roster: Roster) -> Participant | None:
+    """The participant that a reply makes, unless it is not the consent that was asked for."""
+    if not isinstance(reply, JoinReply):
+        return None
+    try:
+        member = Member.from_bytes(reply.member)
+        member.require_signed(roster)
+    except SecureSumError:
+        return None
+    asked = (request.study, request.roster, request.run, request.number)
+    said = (member.study.hex(), member.roster.hex(), member.run, member.number)
+    return Participant(node, member) if said == asked else None
 
 
 def require_distinct(participants: Mapping[int, Participant]) -> None:
@@ -51,7 +77,3 @@ def require_distinct(participants: Mapping[int, Participant]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RunError(f"Two nodes say that they are {', '.join(twice)}. Stop one of them.")
-
-
-def _participant(node: int, reply: JoinReply) -> Participant:
-    return Participant(node, reply.site, reply.modalities, reply.share_key)

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.identity import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.plan import Normaliser, RoundPlan, layout_of, threshold_of
@@ -74,6 +75,7 @@ class Run:
         folder: Path,
         *,
         sites: int,
+        roster: Roster,
         models: Path | None = None,
         observer: Observer | None = None,
         resume: bool = False,
@@ -93,11 +95,12 @@ class Run:
             grid,
             study,
             self.state.run,
+            roster,
             self.nodes,
             lambda plan: layout_of(plan, study, self.parameters, self.privacy),
             seconds,
             number=self.state.number,
-            before_number=self._keep_number,
+            keep=self._keep,
         )
 
     def _fresh(self, weights: NDArray[np.float32]) -> RunState:
@@ -127,7 +130,11 @@ class Run:
         self._save(number, total, scored, time.monotonic() - began)
 
     def _sum(self, number: int, *, train: bool, statistics: bool, evaluate: Literal["", "validation", "test"]) -> Total:
-        """The round's secure sum; again, with the sites that are left, when it could not be opened."""
+        """The round's secure sum; again, with the sites that are left, when it could not be opened.
+
+        Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
+        a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
+        """
         what = "training" if train else "statistics" if statistics else f"scoring {evaluate or 'nothing'}"
         lost: dict[str, str] = {}
         error_code = f"refused: {TooFewSitesError.code}"
@@ -137,7 +144,9 @@ class Run:
                 total = self.summation.total(
                     lambda holders, working: self._plan(
                         holders, working, number, train=train, statistics=statistics, evaluate=evaluate
-                    )
+                    ),
+                    only=() if self.study.private else self.state.survivors,
+                    last=number == self.study.rounds + 2,
                 )
                 return replace(total, dropped={**lost, **total.dropped})
             except TooFewSitesError as error:
@@ -169,7 +178,7 @@ class Run:
             train,
             evaluate,
             tuple(item.site for item in holders),
-            self._owners([item for item in holders if item.site in working]) if train else {},
+            self._owners([item for item in holders if item.site in working]) if train or statistics else {},
             self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
         )
@@ -234,14 +243,15 @@ class Run:
             metrics=asdict(scored) if scored else None,
         )
         self.state.history.append(asdict(evidence))
-        self.state.round = number
+        self.state.round, self.state.survivors = number, []
         self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
         save(self.state, self.path)
         self.observer.round_done(evidence, self.study.rounds)
 
-    def _keep_number(self, number: int) -> None:
-        """Before a sum is announced: a number must never be used twice, not even by a coordinator that was killed."""
+    def _keep(self, number: int, survivors: Sequence[str]) -> None:
+        """Before a sum is announced, or shares are asked for: neither is forgotten by a coordinator that is killed."""
         self.state.number = number
+        self.state.survivors = list(survivors) or self.state.survivors
         save(self.state, self.path)
 
     def _outcome(self) -> Outcome:

@@ -6,17 +6,20 @@ No function here returns one site's numbers: masked vectors go straight into the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.identity import Roster
 from common.messages import (
     ConfirmReply,
     ConfirmRequest,
+    JoinRequest,
     OfferReply,
     OfferRequest,
     Reply,
@@ -28,12 +31,13 @@ from common.messages import (
 )
 from common.plan import RoundPlan, threshold_of
 from common.secure_sum.coordinator import CoordinatorSum
-from common.secure_sum.fixed_point import FixedPoint, unpack
-from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
+from common.secure_sum.fixed_point import FixedPoint, word_bits
+from common.secure_sum.masking import add_packed, cut
+from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, SumContext
 from common.study import Study
 from common.summand import Layout
 from server.exchange import exchange
-from server.invitation import Participant, invite, require_distinct
+from server.invitation import Participant, invite, participant_of, require_distinct
 
 R = TypeVar("R", bound=Reply)
 A = TypeVar("A")
@@ -60,66 +64,166 @@ class PlanFor(Protocol):
     def __call__(self, holders: Sequence[Participant], working: Collection[str], /) -> RoundPlan: ...
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A sum that stands after leg 0: its context, R, and the offers that came, by node."""
+
+    context: SumContext
+    holders: tuple[Participant, ...]
+    offers: Mapping[int, Offer] = field(repr=False)
+
+
 @dataclass
 class Summation:
-    """Runs one sum after another with the sites of a run. `number` only rises, and is kept in the checkpoint."""
+    """Runs one sum after another with the sites of a run. `number` only rises, and is kept in the checkpoint.
+
+    The offers for a sum ride on the last replies of the sum before. Only the first sum of a run, and one after a sum
+    that failed, asks for consent and offers in legs of their own.
+    """
 
     grid: Grid
     study: Study
     run: str
+    roster: Roster
     nodes: Sequence[int]
     layout_of: Callable[[RoundPlan], Layout]
     seconds: float  # deadline of each leg
     number: int = 0
-    before_number: Callable[[int], None] = lambda number: None  # saves the number before anyone hears of it
-    _present: dict[int, Participant] = field(default_factory=dict)
+    # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
+    keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
+    _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
+    _ahead: Begun | None = None
     _dropped: dict[str, str] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
 
-    def total(self, plan_for: PlanFor) -> Total:
-        """One sum: offers, the round's work, confirmation, opening. Raises SecureSumError when it cannot be opened."""
+    def total(self, plan_for: PlanFor, *, only: Collection[str] = (), last: bool = False) -> Total:
+        """One sum: offers, the round's work, confirmation, opening. Raises SecureSumError when it cannot be opened.
+
+        `only`: the sites that may take part; all, if empty. `last`: no sum follows, so no offers are asked for.
+        """
         self._dropped, self._bytes = {}, [0, 0]
-        self._rejoin()
-        participants = sorted(self._present.values(), key=lambda participant: participant.site)
-        self.number += 1
-        self.before_number(self.number)
-        if self.study.secure_sum.enabled:
-            return self._secure(plan_for, participants)
-        return self._plain(plan_for(participants, [item.site for item in participants]), participants)
+        if not self.study.secure_sum.enabled:
+            participants = self._join(only)
+            return self._plain(plan_for(participants, [item.site for item in participants]), participants)
+        ahead, self._ahead = self._ahead, None
+        begun = self._completed(ahead) if ahead else self._begin(self._join(only))
+        return self._secure(plan_for, begun, last=last)
 
     # ------------------------------------------------------------------------------------------------ with the sum
 
-    def _secure(self, plan_for: PlanFor, participants: Sequence[Participant]) -> Total:
-        context = SumContext(
+    def _begin(self, participants: Sequence[Participant]) -> Begun:
+        """Leg 0, alone."""
+        context = self._context(participants)
+        self.keep(self.number, ())
+        asked: dict[int, Request] = {item.node: OfferRequest(context.to_bytes()) for item in participants}
+        replies = self._leg("offer", context.number, asked, OfferReply)
+        return Begun(context, tuple(participants), self._each("offer", replies, lambda it: Offer.from_bytes(it.offer)))
+
+    def _secure(self, plan_for: PlanFor, begun: Begun, *, last: bool) -> Total:
+        context, holders, number = begun.context, begun.holders, begun.context.number
+        self._miss_absent(holders)
+        plan = plan_for(holders, [offer.name for offer in begun.offers.values()])
+        layout = self.layout_of(plan)
+        half = CoordinatorSum(context, plan.digest, layout.length, self.roster, threads=torch.get_num_threads())
+        self._each("offer", begun.offers, half.add_offer)
+        offers = half.offers
+        work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers))
+        worked = self._leg("round", number, self._to(work, holders, [item.name for item in offers]), RoundReply)
+        self._each("round", worked, lambda it: _add_masked(half, it))
+        survivors = half.survivors
+        asked = self._to(ConfirmRequest(number, survivors), holders, survivors)
+        confirmed, newcomers = self._confirm(number, asked, invite_others=not last)
+        self._each("confirm", confirmed, lambda it: half.add_confirmation(Confirmation.from_bytes(it.confirmation)))
+        confirmations = half.confirmations
+        following = None if last else self._next(begun, confirmations, newcomers)
+        self.keep(self.number, survivors)
+        revealed = self._reveal(begun, confirmations, following)
+        given = {node: reply for node, reply in revealed.items() if isinstance(reply, RevealReply)}
+        self._each("reveal", given, lambda it: half.add_reveal(Reveal.from_bytes(it.reveal)))
+        point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
+        values = point.values()
+        half.open_into(values)
+        total = self._sum_of(layout, values.vector, survivors, worked)
+        self._ahead = self._rode(following, revealed) if following else None
+        return total
+
+    def _context(self, participants: Sequence[Participant]) -> SumContext:
+        """Of the next sum. Its number is to be kept before anyone hears of it."""
+        self.number += 1
+        sites, agreed = len(participants), self.study.secure_sum
+        return SumContext(
             study=bytes.fromhex(self.study.digest),
+            roster=self.roster.digest,
             run=self.run,
             number=self.number,
-            threshold=threshold_of(self.study, len(participants)),
-            members=tuple(Member(item.site, item.share_key) for item in participants),
-            colluding=self.study.secure_sum.colluding,
-            bits=self.study.secure_sum.bits,
+            threshold=threshold_of(self.study, sites),
+            members=tuple(item.member for item in participants),
+            colluding=agreed.colluding,
+            bits=word_bits(agreed.bits, sites),
         )
-        asked: dict[int, Request] = {item.node: OfferRequest(context.to_bytes()) for item in participants}
-        offered = self._each("offer", self._leg("offer", asked, OfferReply), lambda it: Offer.from_bytes(it.offer))
-        plan = plan_for(participants, [offer.name for offer in offered.values()])
-        layout = self.layout_of(plan)
-        half = CoordinatorSum(context, plan.digest, layout.length)
-        self._each("offer", offered, half.add_offer)
-        offers = half.offers
-        self._forget_keys(participants)
-        work = RoundRequest(self.number, plan, tuple(item.to_bytes() for item in offers))
-        worked = self._leg("round", self._to(work, [item.name for item in offers]), RoundReply)
-        self._each("round", worked, lambda it: half.add_masked(MaskedVector.from_bytes(it.masked.tobytes())))
-        survivors = half.survivors
-        confirmed = self._leg("confirm", self._to(ConfirmRequest(self.number, survivors), survivors), ConfirmReply)
-        self._each("confirm", confirmed, lambda it: half.add_confirmation(Confirmation.from_bytes(it.confirmation)))
-        give = RevealRequest(self.number, tuple(item.to_bytes() for item in half.confirmations))
-        revealed = self._leg("reveal", self._to(give, [item.name for item in half.confirmations]), RevealReply)
-        self._each("reveal", revealed, lambda it: half.add_reveal(Reveal.from_bytes(it.reveal)))
-        for node, reply in revealed.items():
-            self._renew_key(node, reply.share_key)
-        point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
-        return self._sum_of(layout, point.decode(half.open()), survivors, worked)
+
+    def _confirm(
+        self, number: int, asked: Mapping[int, Request], *, invite_others: bool
+    ) -> tuple[dict[int, ConfirmReply], dict[int, Participant]]:
+        """Leg 2; at the same time whoever is not in U2 is invited to the next sum."""
+        others = [node for node in self.nodes if node not in asked] if invite_others else []
+        answers = self._asked("confirm", number, asked, dict.fromkeys(others, self._invitation()))
+        confirmed = {node: reply for node, reply in answers.items() if isinstance(reply, ConfirmReply)}
+        silent = [node for node in asked if node not in confirmed] if invite_others else []
+        if silent:  # they may have lost the sum, and be back
+            answers |= self._asked("confirm", number, {}, dict.fromkeys(silent, self._invitation()))
+        request = self._invitation()
+        found = {node: participant_of(node, request, answers.get(node), self.roster) for node in (*others, *silent)}
+        return confirmed, {node: item for node, item in found.items() if item is not None}
+
+    def _next(
+        self, begun: Begun, confirmations: Sequence[Confirmation], newcomers: Mapping[int, Participant]
+    ) -> Begun | None:
+        """The next sum, of those who are here and those who are back; None when they are too few to begin one."""
+        confirmed = {item.name for item in confirmations}
+        here = {
+            item.node: Participant(item.node, begun.offers[item.node].following)
+            for item in begun.holders
+            if item.site in confirmed
+        }
+        holders = sorted((here | dict(newcomers)).values(), key=lambda item: item.site)
+        if len({item.site for item in holders}) < len(holders) or len(holders) < self._least():
+            return None
+        self._sites |= {item.node: item.site for item in holders}
+        return Begun(self._context(holders), tuple(holders), {})
+
+    def _reveal(self, begun: Begun, confirmations: Sequence[Confirmation], following: Begun | None) -> dict[int, Reply]:
+        """Leg 3, with the offers for the next sum on the same replies. Whoever is back is asked for its offer alone."""
+        number, context = begun.context.number, following.context.to_bytes() if following else b""
+        request = RevealRequest(number, tuple(item.to_bytes() for item in confirmations), context)
+        asked = self._to(request, begun.holders, [item.name for item in confirmations])
+        back = [item.node for item in following.holders if item.node not in asked] if following else []
+        return self._asked("reveal", number, asked, dict.fromkeys(back, OfferRequest(context)))
+
+    def _rode(self, following: Begun, replies: Mapping[int, Reply]) -> Begun | None:
+        """The next sum with the offers that came; None when they are too few."""
+        came = {node: it.offer for node, it in replies.items() if isinstance(it, RevealReply | OfferReply) and it.offer}
+        offers = self._each("offer", came, Offer.from_bytes)
+        if len(offers) < following.context.threshold:
+            return None
+        return Begun(following.context, following.holders, offers)
+
+    def _completed(self, begun: Begun) -> Begun:
+        """Holders whose offers did not come with the last replies are asked once more, alone."""
+        late = [item.node for item in begun.holders if item.node not in begun.offers]
+        if not late:
+            return begun
+        request = OfferRequest(begun.context.to_bytes())
+        replies = self._asked("offer", begun.context.number - 1, {}, dict.fromkeys(late, request))
+        came = {node: it.offer for node, it in replies.items() if isinstance(it, OfferReply)}
+        return replace(begun, offers={**begun.offers, **self._each("offer", came, Offer.from_bytes)})
+
+    def _miss_absent(self, holders: Sequence[Participant]) -> None:
+        """Nodes of the run that are not even in R."""
+        there = {item.node for item in holders}
+        for node in self.nodes:
+            if node not in there:
+                self._dropped.setdefault(self._sites.get(node, f"node {node}"), "join: not back yet")
 
     def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[A], B]) -> dict[int, B]:
         """What one site sent wrong costs that site its place in the sum, and not the others their round."""
@@ -128,63 +232,78 @@ class Summation:
             try:
                 taken[node] = take(item)
             except SecureSumError:
-                self._dropped.setdefault(self._present[node].site, f"{leg}: unacceptable message")
+                self._dropped.setdefault(self._sites[node], f"{leg}: unacceptable message")
         return taken
-
-    def _forget_keys(self, participants: Sequence[Participant]) -> None:
-        """A share key serves one sum: whoever gives no new one with the last leg must join again."""
-        for item in participants:
-            if item.node in self._present:
-                self._present[item.node] = Participant(item.node, item.site, item.modalities, b"")
-
-    def _renew_key(self, node: int, share_key: bytes) -> None:
-        old = self._present[node]
-        self._present[node] = Participant(node, old.site, old.modalities, share_key)
 
     # --------------------------------------------------------------------------------------------- without the sum
 
     def _plain(self, plan: RoundPlan, participants: Sequence[Participant]) -> Total:
         """The study switched the secure sum off: the same fixed point, added up in the open. The report says so."""
-        layout, bits = self.layout_of(plan), self.study.secure_sum.bits
+        self.number += 1
+        self.keep(self.number, ())
+        layout, bits = self.layout_of(plan), word_bits(self.study.secure_sum.bits, len(plan.sites))
         work = RoundRequest(self.number, plan, ())
-        worked = self._leg("round", {item.node: work for item in participants}, RoundReply)
+        worked = self._leg("round", self.number, {item.node: work for item in participants}, RoundReply)
         if not worked:
             raise RunError(f"No site did the round's work ({self._why()}).")
         point = FixedPoint(layout, bits=bits, sites=len(plan.sites))
         words = np.zeros(layout.length, dtype=np.uint32)
         for reply in worked.values():
-            words += unpack(reply.masked.tobytes(), bits, layout.length)
-        mask = np.uint32((1 << bits) - 1)
-        return self._sum_of(layout, point.decode(words & mask), [self._present[node].site for node in worked], worked)
+            add_packed(words, reply.masked, bits)
+        cut(words, bits)
+        return self._sum_of(layout, point.decode(words), [self._sites[node] for node in worked], worked)
 
     # --------------------------------------------------------------------------------------------------- both ways
 
-    def _rejoin(self) -> None:
-        """Sites that vanished, or never came, are asked again before every sum."""
-        wanted = [node for node in self.nodes if node not in self._present or not self._present[node].share_key]
-        if wanted:
-            joined, answers = invite(self.grid, wanted, run=self.run, study=self.study.digest, seconds=self.seconds)
-            for node in wanted:
-                self._present.pop(node, None)
-            self._present |= joined
-            require_distinct(self._present)
-            for node, why in answers.missing.items():
-                self._dropped[f"node {node}"] = f"join: {why}"
-        needed = threshold_of(self.study, max(len(self._present), 3)) if self.study.secure_sum.enabled else 1
-        if len(self._present) < needed:
-            raise TooFewSitesError(f"{len(self._present)} sites are ready, {needed} are needed ({self._why()}).")
+    def _join(self, only: Collection[str]) -> list[Participant]:
+        """Ask all nodes to join the next sum; who is ready, by name."""
+        joined, missing = invite(self.grid, self.nodes, self._invitation(), self.roster, seconds=self.seconds)
+        require_distinct(joined)
+        self._sites |= {node: item.site for node, item in joined.items()}
+        for node, why in missing.items():
+            self._dropped[self._sites.get(node, f"node {node}")] = f"join: {why}"
+        participants = sorted(joined.values(), key=lambda item: item.site)
+        wanted = [item for item in participants if not only or item.site in only]
+        if len(wanted) < max(self._least(), len(only)):
+            needed = f"all of {', '.join(sorted(only))}" if only else f"{self._least()}"
+            raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed ({self._why()}).")
+        return wanted
 
-    def _to(self, request: Request, names: Sequence[str]) -> dict[int, Request]:
+    def _least(self) -> int:
+        """The fewest sites that a sum can begin with."""
+        if not self.study.secure_sum.enabled:
+            return 1
+        agreed = self.study.secure_sum
+        return max(agreed.threshold or 0, agreed.colluding + 2)
+
+    def _invitation(self) -> JoinRequest:
+        return JoinRequest(self.run, self.study.digest, self.roster.digest.hex(), self.number + 1)
+
+    def _to(self, request: Request, holders: Sequence[Participant], names: Sequence[str]) -> dict[int, Request]:
         chosen = set(names)
-        return {node: request for node, item in self._present.items() if item.site in chosen}
+        return {item.node: request for item in holders if item.site in chosen}
 
-    def _leg(self, name: str, requests: Mapping[int, Request], kind: type[R]) -> dict[int, R]:
-        answers = exchange(self.grid, requests, group=f"{self.run}/{self.number}", seconds=self.seconds)
+    def _leg(self, name: str, number: int, requests: Mapping[int, Request], kind: type[R]) -> dict[int, R]:
+        answers = self._asked(name, number, requests, {})
+        return {node: reply for node, reply in answers.items() if isinstance(reply, kind)}
+
+    def _asked(
+        self, name: str, number: int, requests: Mapping[int, Request], optional: Mapping[int, Request]
+    ) -> dict[int, Reply]:
+        """One leg of a sum; `optional` is about the sum after. Why a site did not answer is kept, the first reason."""
+        answers = exchange(
+            self.grid,
+            requests,
+            group=f"{self.run}/{number}",
+            seconds=self.seconds,
+            optional=optional,
+            optional_group=f"{self.run}/{number + 1}",
+        )
         self._bytes[0] += answers.bytes_up
         self._bytes[1] += answers.bytes_down
         for node, why in answers.missing.items():
-            self._dropped.setdefault(self._present[node].site, f"{name}: {why}")
-        return {node: reply for node, reply in answers.replies.items() if isinstance(reply, kind)}
+            self._dropped.setdefault(self._sites[node], f"{name}: {why}")
+        return answers.replies
 
     def _sum_of(
         self,
@@ -216,3 +335,7 @@ class Summation:
     def explain(self, error: SecureSumError) -> str:
         """Why the last sum failed, with what happened to whom."""
         return f"{error} ({self._why()})" if self._dropped else str(error)
+
+
+def _add_masked(half: CoordinatorSum, reply: RoundReply) -> None:
+    half.add_masked(MaskedVector.from_bytes(reply.head), reply.masked)

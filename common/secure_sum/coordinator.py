@@ -1,7 +1,7 @@
 """The coordinator's half of one secure sum: it carries messages, adds words, and opens the sum over U2, or nothing.
 
     add_offer         leg 0   until `offers` is read, which fixes U1
-    add_masked        leg 1   straight into one running sum; until `survivors` is read, which fixes U2
+    add_masked        leg 1   added up in batches; until `survivors` is read, which fixes U2
     add_confirmation  leg 2   until `confirmations` is read
     add_reveal        leg 3   each share against the digest that its dealer published
     open                      secrets rebuilt, checked against what their owners published, masks taken off
@@ -14,29 +14,50 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
+from common.identity import Roster
 from common.secure_sum.dealing import Kind, require_offer, seed_digest, share_digest
 from common.secure_sum.key_agreement import MaskKey
-from common.secure_sum.masking import Words, adds, apply_masks, cut, pairwise_mask_key, self_mask_key
+from common.secure_sum.masking import (
+    ArrayWords,
+    Packed,
+    WordArray,
+    Words,
+    WordSink,
+    adds,
+    mask_and_pack,
+    pairwise_mask_key,
+    self_mask_key,
+    unmask_into,
+)
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, RevealedShare, SumContext
-from common.secure_sum.packing import unpack
+from common.secure_sum.packing import require_packed
 from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import combine
 from common.secure_sum.states import COORDINATOR, CoordinatorPhase, Steps
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
 
+# Adding up many vectors in one pass over the memory is much cheaper than one by one; more than so many never wait.
+BATCH = 8
+
 
 class CoordinatorSum:
-    """Sums `length` words of every site of U2. No method returns a single site's words, and none is kept."""
+    """Sums `length` words of every site of U2. No method returns a single site's words."""
 
-    def __init__(self, context: SumContext, plan_digest: bytes, length: int) -> None:
-        self.context = context
+    def __init__(
+        self, context: SumContext, plan_digest: bytes, length: int, roster: Roster, *, threads: int = 1
+    ) -> None:
+        """`length`: words. IdentityError for a context that the sites of `roster` did not sign."""
+        context.require_signed(roster)
+        self.context, self._roster, self._threads = context, roster, threads
         self._plan_digest = plan_digest
         self._steps = Steps(CoordinatorPhase.OFFERS, COORDINATOR)
         self._offers: dict[str, Offer] = {}
         self._transcript = b""
-        self._sum: Words = np.zeros(length, dtype=np.uint32)
+        self._length = length
+        self._vectors: list[Packed] = []  # at most BATCH, masked, packed
         self._survivors: tuple[str, ...] = ()
         self._confirmations: dict[str, Confirmation] = {}
         self._reveals: dict[str, Reveal] = {}
@@ -48,9 +69,11 @@ class CoordinatorSum:
     # -------------------------------------------------------------------------------------------------------- leg 0
 
     def add_offer(self, offer: Offer) -> None:
-        """ProtocolOrderError for a foreign, late or repeated one; SecureSumError for boxes that do not fit R."""
+        """ProtocolOrderError for a foreign, late or repeated one; IdentityError for one that its site did not sign;
+        SecureSumError for boxes that do not fit R.
+        """
         self._steps.require("add an offer")
-        require_offer(self.context, offer)
+        require_offer(self.context, offer, self._roster)
         _require_new(offer.name, self._offers, "offer")
         if offer.mask_key in {other.mask_key for other in self._offers.values()}:
             raise SecureSumError(f"Site {offer.name!r} offered the key of another site.")
@@ -67,16 +90,20 @@ class CoordinatorSum:
 
     # -------------------------------------------------------------------------------------------------------- leg 1
 
-    def add_masked(self, masked: MaskedVector) -> None:
-        """Into the running sum. An error leaves the sum as it was."""
+    def add_masked(self, masked: MaskedVector, packed: NDArray[np.uint8] | bytes) -> None:
+        """Take part in the sum. An error leaves the sum as it was."""
         self._steps.require("add a masked vector")
-        self._require_mine(masked.context, masked.name, self._offers)
+        self._require_mine(masked, self._offers)
         _require_new(masked.name, self._survivors, "masked vector")
         if masked.transcript != self._transcript:
             raise SecureSumError(f"Site {masked.name!r} masked for another plan or other offers.")
-        if masked.count != self._sum.size:
-            raise SecureSumError(f"Site {masked.name!r} sent {masked.count} words; the plan has {self._sum.size}.")
-        self._sum += unpack(masked.packed, self.context.bits, masked.count)
+        if masked.count != self._length:
+            raise SecureSumError(f"Site {masked.name!r} sent {masked.count} words; the plan has {self._length}.")
+        octets = np.frombuffer(packed, dtype=np.uint8)
+        require_packed(octets, self.context.bits, self._length)
+        if len(self._vectors) == BATCH:
+            self._vectors = [self._added_up()]
+        self._vectors.append(octets)
         self._survivors = tuple(sorted((*self._survivors, masked.name)))
 
     @property
@@ -93,9 +120,9 @@ class CoordinatorSum:
     def add_confirmation(self, confirmation: Confirmation) -> None:
         """SecureSumError, naming the site, when it confirmed something else."""
         self._steps.require("add a confirmation")
-        self._require_mine(confirmation.context, confirmation.name, self._survivors)
+        self._require_mine(confirmation, self._survivors)
         _require_new(confirmation.name, self._confirmations, "confirmation")
-        if confirmation.evidence != survivors_digest(self._transcript, self._survivors):
+        if confirmation.agreed != survivors_digest(self._transcript, self._survivors):
             raise SecureSumError(f"Site {confirmation.name!r} confirmed other offers or other survivors.")
         self._confirmations[confirmation.name] = confirmation
 
@@ -111,7 +138,7 @@ class CoordinatorSum:
     def add_reveal(self, reveal: Reveal) -> None:
         """SecureSumError, naming the holder, for shares other than it was dealt. The sum may open without them."""
         self._steps.require("add a reveal")
-        self._require_mine(reveal.context, reveal.name, self._survivors)
+        self._require_mine(reveal, self._survivors)
         _require_new(reveal.name, self._reveals, "reveal")
         if tuple(item.dealer for item in reveal.seeds) != self._survivors:
             raise SecureSumError(f"Site {reveal.name!r} did not reveal a share of the seed of every survivor.")
@@ -124,7 +151,13 @@ class CoordinatorSum:
         self._reveals[reveal.name] = reveal
 
     def open(self) -> Words:
-        """The sum over U2, words (n,) below 2^bits. Once.
+        """The sum over U2, words (n,) below 2^bits. As `open_into`."""
+        sink = WordArray(self._length)
+        self.open_into(sink)
+        return sink.words
+
+    def open_into(self, sink: WordSink) -> None:
+        """Give the sum over U2 to `sink`. Once.
 
         TooFewSitesError below t reveals: more may still be added. SecureSumError, naming the dealer, for a secret that
         is not the one whose public part its dealer offered: then there is no sum.
@@ -132,13 +165,18 @@ class CoordinatorSum:
         self._steps.require("open")
         self._require_enough(len(self._reveals), "sites revealed their shares")
         plus, minus = self._masks_in_sum()
-        opened = self._sum
-        apply_masks(opened, minus, plus)
-        cut(opened, self.context.bits)
+        if sink.length != self._length:
+            raise SecureSumError(f"The sum has {self._length} words; they are wanted as {sink.length}.")
+        unmask_into(sink, self._vectors, self.context.bits, minus, plus, self._threads)
         self._steps.move("open")
-        self._sum = np.zeros(0, dtype=np.uint32)
+        self._vectors.clear()
         self._reveals.clear()
-        return opened
+
+    def _added_up(self) -> Packed:
+        """The vectors so far as one, packed: still masked."""
+        bits, total = self.context.bits, WordArray(self._length)
+        unmask_into(total, self._vectors, bits, [], [], self._threads)
+        return mask_and_pack(ArrayWords(total.words, bits), bits, [], [], self._threads)
 
     # ----------------------------------------------------------------------------------------------- taking masks off
 
@@ -193,9 +231,14 @@ class CoordinatorSum:
         if share_digest(self.context, item.dealer, holder, kind, item.share) != expected:
             raise SecureSumError(f"Site {holder!r} revealed a share of {item.dealer!r} that it was not dealt.")
 
-    def _require_mine(self, context: bytes, name: str, expected: Sequence[str] | Mapping[str, Offer]) -> None:
-        if context != self.context.digest or name not in expected:
-            raise ProtocolOrderError(f"Site {name!r}: a message of another sum, or of a site that is not in this leg.")
+    def _require_mine(
+        self, said: MaskedVector | Confirmation | Reveal, expected: Sequence[str] | Mapping[str, Offer]
+    ) -> None:
+        if said.context != self.context.digest or said.name not in expected:
+            raise ProtocolOrderError(
+                f"Site {said.name!r}: a message of another sum, or of a site that is not in this leg."
+            )
+        said.require_signed(self._roster)
 
     def _require_enough(self, count: int, what: str) -> None:
         if count < self.context.threshold:

@@ -10,9 +10,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.errors import ProtocolOrderError, SecureSumError
+from common.identity import Roster
 from common.secure_sum.encoding import Bytes, digest, encode
 from common.secure_sum.key_agreement import MaskKey, ShareKey
-from common.secure_sum.messages import SHARE_BYTES, Box, Offer, SumContext
+from common.secure_sum.messages import SHARE_BYTES, Box, Member, Offer, SumContext
 from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import deal_shares
 
@@ -36,15 +37,20 @@ class HeldShares:
 
 
 def deal(
-    context: SumContext, dealer: str, share_key: ShareKey, mask_key: MaskKey, seed: Secret
+    context: SumContext, following: Member, share_key: ShareKey, mask_key: MaskKey, seed: Secret
 ) -> tuple[Offer, HeldShares]:
-    """The offer, and the dealer's own shares, which never leave it sealed or open before the last leg."""
+    """The offer, unsigned, and the dealer's own shares, which never leave it sealed or open before the last leg.
+
+    `following` is the dealer's consent to the next sum.
+    """
+    dealer = following.name
     count = len(context.members)
     keys = deal_shares(mask_key.secret, context.threshold, count)
     seeds = deal_shares(seed, context.threshold, count)
     held = [HeldShares(key, share) for key, share in zip(keys, seeds, strict=True)]
     boxes = _seal_all(context, dealer, share_key, mask_key.public, held)
-    offer = Offer(context.digest, dealer, mask_key.public, seed_digest(context, dealer, seed.expose()), boxes)
+    hidden = seed_digest(context, dealer, seed.expose())
+    offer = Offer(context.digest, dealer, mask_key.public, following, hidden, boxes)
     return offer, held[context.place(dealer) - 1]
 
 
@@ -93,15 +99,29 @@ def _fits(context: SumContext, offer: Offer, holder: str, box: Box, held: HeldSh
     return key == box.key_digest and seed == box.seed_digest
 
 
-def require_offer(context: SumContext, offer: Offer) -> None:
-    """ProtocolOrderError for an offer of another sum or of a site outside R; SecureSumError for boxes not as R is."""
+def require_offer(context: SumContext, offer: Offer, roster: Roster) -> None:
+    """ProtocolOrderError for an offer of another sum or of a site outside R; IdentityError when its site did not sign
+    it, or its consent to the next sum; SecureSumError for boxes not as R is.
+    """
     if offer.context != context.digest:
         raise ProtocolOrderError(f"Site {offer.name!r}: its offer is for another sum.")
     context.place(offer.name)
+    offer.require_signed(roster)
+    _require_following(context, offer, roster)
     filled = [name for name, box in zip(context.names, offer.boxes, strict=False) if box.sealed]
     others = [name for name in context.names if name != offer.name]
     if len(offer.boxes) != len(context.members) or filled != others:
         raise SecureSumError(f"Site {offer.name!r}: its offer does not have a box for every other site.")
+
+
+def _require_following(context: SumContext, offer: Offer, roster: Roster) -> None:
+    """The consent that comes with an offer is to the very next sum of the same study, roster and run."""
+    given = offer.following
+    if (given.study, given.roster, given.run) != (context.study, context.roster, context.run) or (
+        given.number != context.number + 1
+    ):
+        raise ProtocolOrderError(f"Site {offer.name!r}: its offer consents to another sum than the next.")
+    given.require_signed(roster)
 
 
 def share_digest(context: SumContext, dealer: str, holder: str, kind: Kind, share: Bytes) -> bytes:

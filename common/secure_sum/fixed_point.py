@@ -4,14 +4,16 @@ A segment whose entries are at most `bound` at a site is multiplied by its scale
 the largest power of two for which |R| such integers, rounded up, add up to at most 2^(k-1) - 1. Negative integers are
 residues modulo 2^k. With a scale of at least 1 integers are exact.
 
-Rounding is stochastic and unbiased, in float64: y becomes floor(y) + 1 with probability y - floor(y), else floor(y).
-Every operation before the comparison is exact (a power of two, a floor, a difference of near numbers), and the uniform
-draw has 53 bits, so the bias is at most 2^-53 of a step. Its bits come from the caller's generator, apart from masks.
+Rounding is stochastic: y becomes floor(y) + 1 with probability y - floor(y), else floor(y). The product is float64 and
+its fraction exact; the fraction is cut to 31 bits and compared with 31 random ones, so that the expected value is y
+less at most 2^-31 of a step, whatever the width. Its random bits are an AES-256-CTR stream under a digest of a seed
+that is no secret: apart from masks and noise, the same for every number of threads, and to be reproduced by anyone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, frexp, ldexp
 
@@ -19,14 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import RangeError
+from common.secure_sum.encoding import digest
+from common.secure_sum.masking import BLOCK_WORDS, WordSource, cut, stream_from
 from common.secure_sum.messages import MAX_BITS, MIN_BITS
-from common.secure_sum.packing import pack, unpack
-from common.summand import Layout, Segment, Vector
+from common.secure_sum.secret import Secret
+from common.summand import Layout, Part, Segment, Summand, Vector
 
-__all__ = ["FixedPoint", "pack", "unpack"]
-
-_BLOCK = 1 << 15  # values at a time: what rounding needs beside them stays in the cache
 _MIN_BOUND, _MAX_BOUND = 2.0**-500, 2.0**500  # so that a scale and its reciprocal are normal numbers
+_ZEROS = bytes(4 * BLOCK_WORDS)
+
+
+def word_bits(bits: int, sites: int) -> int:
+    """k of the ring 2^k for a study's `bits` a value and |R| sites: with room for their sum where 32 bits allow it."""
+    return min(MAX_BITS, bits + (sites - 1).bit_length())
 
 
 @dataclass(frozen=True)
@@ -58,65 +65,140 @@ class FixedPoint:
         """Step of each segment, in its own unit: one rounding moves a value by less than this."""
         return {segment.name: 1.0 / self.scale(segment) for segment in self.layout.segments}
 
-    def encode(self, vector: Vector, rng: np.random.Generator) -> NDArray[np.uint32]:
-        """float64 (n,) -> words (n,). RangeError, with counts only, for NaN, infinity, or beyond a segment's bound."""
+    def words(self, summand: Summand, seed: Sequence[int]) -> WordSource:
+        """A site's values as words, made block by block. Making them raises RangeError, which names the segment only,
+        for NaN, infinity, or a value beyond its segment's bound.
+        """
+        if tuple(part.segment for part in summand.parts) != self.layout.segments:
+            raise RangeError("The summand's segments are not those of the plan.")
+        return _Rounded(self, summand, seed)
+
+    def encode(self, vector: Vector, seed: Sequence[int]) -> NDArray[np.uint32]:
+        """float64 (n,) -> words (n,), the same as from `words`."""
         self._require_vector(vector, np.dtype(np.float64))
+        source = self.words(self.layout.summand(self.layout.part(vector)), seed)
         words = np.empty(vector.size, dtype=np.uint32)
-        for segment, where in self._parts():
-            _require_bound(segment, vector[where])
-            _round(vector[where], self.scale(segment), rng, words[where])
-        return words & np.uint32((1 << self.bits) - 1)
+        for start in range(0, vector.size, BLOCK_WORDS):
+            source.write(start, min(start + BLOCK_WORDS, vector.size), words[start : start + BLOCK_WORDS])
+        return words
+
+    def values(self) -> Decoded:
+        """Takes the words of a sum and holds its values. Taking them raises RangeError, which names the segment only,
+        for words that no `sites` sites can add up to.
+        """
+        return Decoded(self)
 
     def decode(self, words: NDArray[np.uint32]) -> Vector:
-        """Words of a sum (n,) -> float64 (n,). RangeError for what no `sites` sites can add up to."""
+        """Words of a sum (n,) -> float64 (n,), the same as from `values`."""
         self._require_vector(words, np.dtype(np.uint32))
-        vector = np.empty(words.size, dtype=np.float64)
-        for segment, where in self._parts():
-            scale = self.scale(segment)
-            largest = self.sites * ceil(segment.bound * scale)
-            if not _sums(words[where], self.bits, scale, largest, vector[where]):
-                raise RangeError(f"Segment {segment.name}: not a sum of {self.sites} sites within its bound.")
-        return vector
+        sink = self.values()
+        for start in range(0, words.size, BLOCK_WORDS):
+            stop = min(start + BLOCK_WORDS, words.size)
+            sink.read(start, stop, words[start:stop].copy())
+        return sink.vector
 
-    def _parts(self) -> Iterator[tuple[Segment, slice]]:
-        start = 0
-        for segment in self.layout.segments:
-            yield segment, slice(start, start + segment.length)
-            start += segment.length
+    def inside(self, start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
+        """The segments that words [start, stop) touch: which, where in the segment, and where in [start, stop)."""
+        begin = 0
+        for place, segment in enumerate(self.layout.segments):
+            low, high = max(start, begin), min(stop, begin + segment.length)
+            if low < high:
+                yield place, slice(low - begin, high - begin), slice(low - start, high - start)
+            begin += segment.length
 
     def _require_vector(self, vector: NDArray[np.generic], kind: np.dtype[np.generic]) -> None:
         if vector.dtype != kind or vector.shape != (self.layout.length,):
             raise RangeError(f"A secure sum of {self.layout.length} values takes a vector of {kind}, of that length.")
 
 
+class _Scratch(threading.local):
+    """Room for one block, for each thread its own: fresh memory for every block would cost more than the rounding."""
+
+    def __init__(self) -> None:
+        self.scaled, self.low = np.empty(BLOCK_WORDS), np.empty(BLOCK_WORDS)
+        self.carry, self.whole = np.empty(BLOCK_WORDS, dtype=np.uint32), np.empty(BLOCK_WORDS, dtype=np.int32)
+        self.random = bytearray(4 * BLOCK_WORDS)
+
+
+class _Rounded:
+    """A summand's words: which depend on the seed, and not on how they are asked for."""
+
+    def __init__(self, point: FixedPoint, summand: Summand, seed: Sequence[int]) -> None:
+        self._point, self._summand = point, summand
+        self._key = Secret(digest("rounding", *(str(number).encode() for number in seed)))
+        self._scratch = _Scratch()
+
+    @property
+    def length(self) -> int:
+        return self._summand.length
+
+    def write(self, start: int, stop: int, out: NDArray[np.uint32]) -> None:
+        random = self._random(start, stop)
+        for place, inside, outside in self._point.inside(start, stop):
+            self._round(self._summand.parts[place], inside, random[outside], out[outside])
+        cut(out, self._point.bits)
+
+    def _random(self, start: int, stop: int) -> NDArray[np.uint32]:
+        """31 random bits a word; `start` is a multiple of 4."""
+        room = memoryview(self._scratch.random)[: 4 * (stop - start)]
+        stream_from(self._key, start).update_into(memoryview(_ZEROS)[: len(room)], room)
+        random: NDArray[np.uint32] = np.frombuffer(room, dtype="<u4")
+        np.right_shift(random, np.uint32(1), out=random)
+        return random
+
+    def _round(self, part: Part, inside: slice, random: NDArray[np.uint32], words: NDArray[np.uint32]) -> None:
+        """Write the values of a part, scaled and rounded, as 32-bit two's complement into `words`."""
+        scratch, count, scale = self._scratch, words.size, self._point.scale(part.segment)
+        scaled, low = scratch.scaled[:count], scratch.low[:count]
+        np.copyto(scaled, part.values[inside])
+        np.multiply(scaled, part.factor * scale, out=scaled)
+        _require_bound(part.segment, scaled, part.segment.bound * scale)
+        np.floor(scaled, out=low)
+        np.subtract(scaled, low, out=scaled)
+        np.multiply(scaled, 2.0**31, out=scaled)
+        carry, whole = scratch.carry[:count], scratch.whole[:count]
+        np.copyto(carry.view(np.int32), scaled, casting="unsafe")  # the fraction in 31 bits, below 2^31
+        np.add(carry, random, out=carry)  # with 31 random bits it carries as often as it should
+        np.right_shift(carry, np.uint32(31), out=carry)
+        np.copyto(whole, low, casting="unsafe")
+        np.add(whole.view(np.uint32), carry, out=words)
+
+
+class Decoded:
+    """The values of a sum: `vector`, float64 (n,), whole once all words were read."""
+
+    def __init__(self, point: FixedPoint) -> None:
+        self._point = point
+        self.vector: Vector = np.empty(point.layout.length, dtype=np.float64)
+
+    @property
+    def length(self) -> int:
+        return int(self.vector.size)
+
+    def read(self, start: int, stop: int, words: NDArray[np.uint32]) -> None:
+        signed, unused = words.view(np.int32), 32 - self._point.bits
+        if unused:  # two's complement of `bits` bits
+            np.left_shift(signed, unused, out=signed)
+            np.right_shift(signed, unused, out=signed)
+        for place, _, outside in self._point.inside(start, stop):
+            self._take(self._point.layout.segments[place], signed[outside], self.vector[start:stop][outside])
+
+    def _take(self, segment: Segment, signed: NDArray[np.int32], values: Vector) -> None:
+        scale, sites = self._point.scale(segment), self._point.sites
+        largest = sites * ceil(segment.bound * scale)
+        if int(signed.max()) > largest or int(signed.min()) < -largest:
+            raise RangeError(f"Segment {segment.name}: not a sum of {sites} sites within its bound.")
+        np.copyto(values, signed)
+        np.multiply(values, 1.0 / scale, out=values)
+
+
 def _largest(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def _require_bound(segment: Segment, values: Vector) -> None:
-    inside = np.count_nonzero(np.abs(values) <= segment.bound)  # a comparison with NaN is false
-    if inside != values.size:
+def _require_bound(segment: Segment, scaled: Vector, limit: float) -> None:
+    if not (float(scaled.max()) <= limit and float(scaled.min()) >= -limit):  # a comparison with NaN is false
         raise RangeError(
-            f"Segment {segment.name}: {values.size - inside} of {values.size} values are not numbers within the bound "
-            "of the plan. Nothing was sent; clip before the secure sum."
+            f"Segment {segment.name}: a value is not a number within the bound of the plan. Nothing was sent; clip "
+            "before the secure sum."
         )
-
-
-def _round(values: Vector, scale: float, rng: np.random.Generator, words: NDArray[np.uint32]) -> None:
-    """Write values * scale, rounded, as 32-bit two's complement into `words`."""
-    for start in range(0, values.size, _BLOCK):
-        scaled = values[start : start + _BLOCK] * scale
-        low = np.floor(scaled)
-        low += rng.random(scaled.size) < scaled - low
-        words[start : start + _BLOCK] = low.astype(np.int32).view(np.uint32)
-
-
-def _sums(words: NDArray[np.uint32], bits: int, scale: float, largest: int, values: Vector) -> bool:
-    """Write the signed words / scale into `values`; False if one is beyond `largest` in absolute value."""
-    unused = 32 - bits
-    for start in range(0, words.size, _BLOCK):
-        signed = (words[start : start + _BLOCK] << np.uint32(unused)).view(np.int32) >> np.int32(unused)
-        if int(signed.max()) > largest or int(signed.min()) < -largest:
-            return False
-        values[start : start + _BLOCK] = signed / scale
-    return True

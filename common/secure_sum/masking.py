@@ -1,27 +1,94 @@
 """Masks: AES-256-CTR key streams (NIST SP 800-38A), read as little-endian 32-bit words and added modulo 2^32.
 
-A mask key is derived by HKDF from a secret of one sum, for one T and one site or one pair of sites. It encrypts exactly
-one stream, so the counter may start at zero: no (key, counter) pair is ever used twice. The ring has 2^k elements with
-k <= 32; as 2^k divides 2^32, cutting a sum of 32-bit words to k bits is the sum of the words cut to k bits.
+A mask key is derived by HKDF from a secret of one sum, for one T and one site or one pair of sites, and masks one
+vector. The vector is cut into spans of 2^20 words; the stream of span i is AES over the counter blocks i || 2, i || 3,
+..., with 12 and 4 bytes, big endian: no (key, counter) pair is ever used twice. These are the very blocks that AES-GCM
+uses under the nonce i (SP 800-38D, GCTR), and OpenSSL computes them faster there than in its CTR mode; the tag of GCM
+is not used. Spans are independent, so that more cores than one can work, and the masks do not depend on how many.
+
+The ring has 2^k elements with k <= 32; as 2^k divides 2^32, cutting a sum of 32-bit words to k bits is the sum of the
+words cut to k bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 from numpy.typing import NDArray
 
 from common.secure_sum.key_agreement import MaskKey, derive
+from common.secure_sum.packing import pack_into, packed_size, require_packed, require_words, unpack_block
 from common.secure_sum.secret import Secret
 
 Words = NDArray[np.uint32]
+Packed = NDArray[np.uint8]
 
-BLOCK_WORDS = 1 << 16  # 256 KiB: a block of the vector and of its mask stay in the cache while all streams pass
-_START = bytes(16)
+SPAN_WORDS = 1 << 20
+BLOCK_WORDS = 1 << 16  # a block of the vector and of its mask stay in the cache while all streams pass; divides a span
+_ZEROS = bytes(4 * BLOCK_WORDS)
+
+
+class WordSource(Protocol):
+    """A vector of words that is made when it is asked for, so that it never exists unmasked as a whole."""
+
+    @property
+    def length(self) -> int:
+        """In words."""
+        ...
+
+    def write(self, start: int, stop: int, out: Words) -> None:
+        """Write the words [start, stop) into `out`. Ranges lie within a span, begin at a multiple of 4, and may
+        come from different threads.
+        """
+        ...
+
+
+class WordSink(Protocol):
+    """Takes the words of an opened sum, block by block, as a `WordSource` gives them."""
+
+    @property
+    def length(self) -> int:
+        """In words."""
+        ...
+
+    def read(self, start: int, stop: int, words: Words) -> None:
+        """Take the words [start, stop); `words` is used again afterwards."""
+        ...
+
+
+class ArrayWords:
+    """The words of an array, (n,) uint32, each below 2^bits: SecureSumError for any other."""
+
+    def __init__(self, words: Words, bits: int) -> None:
+        require_words(words, bits)
+        self._words = words
+
+    @property
+    def length(self) -> int:
+        return int(self._words.size)
+
+    def write(self, start: int, stop: int, out: Words) -> None:
+        out[:] = self._words[start:stop]
+
+
+class WordArray:
+    """Words as one array, (n,) uint32."""
+
+    def __init__(self, length: int) -> None:
+        self.words: Words = np.empty(length, dtype=np.uint32)
+
+    @property
+    def length(self) -> int:
+        return int(self.words.size)
+
+    def read(self, start: int, stop: int, words: Words) -> None:
+        self.words[start:stop] = words
 
 
 def self_mask_key(seed: Secret, agreed: bytes, name: str) -> Secret:
@@ -40,26 +107,135 @@ def adds(name: str, peer: str) -> bool:
     return name < peer
 
 
-def apply_masks(words: Words, plus: Iterable[Secret], minus: Iterable[Secret], block: int = BLOCK_WORDS) -> None:
-    """Add the streams of `plus` and subtract those of `minus`, in place, modulo 2^32. `block` is for speed only."""
-    added, subtracted = [_stream(key) for key in plus], [_stream(key) for key in minus]
-    zeros, room = bytes(4 * block), bytearray(4 * block)
-    for start in range(0, words.size, block):
-        part = words[start : start + block]
-        plain, mask = memoryview(zeros)[: part.nbytes], memoryview(room)[: part.nbytes]
-        stream_words = np.frombuffer(mask, dtype="<u4")
-        for stream in added:
-            stream.update_into(plain, mask)
-            np.add(part, stream_words, out=part)
-        for stream in subtracted:
-            stream.update_into(plain, mask)
-            np.subtract(part, stream_words, out=part)
+def mask_and_pack(
+    source: WordSource, bits: int, plus: Sequence[Secret], minus: Sequence[Secret], threads: int = 1
+) -> Packed:
+    """The words of `source` + the streams of `plus` - those of `minus`, cut to `bits` and packed: uint8, in one pass.
+
+    What is not masked yet is one block, and is masked in place; when `source` raises, nothing is returned.
+    """
+    packed = np.empty(packed_size(source.length, bits), dtype=np.uint8)
+
+    def mask_span(span: int, start: int, stop: int) -> None:
+        streams = _Streams(plus, minus, span)
+        block = np.empty(min(BLOCK_WORDS, stop - start), dtype=np.uint32)
+        for begin, end in _blocks(start, stop):
+            part = block[: end - begin]
+            try:
+                source.write(begin, end, part)
+                streams.apply(part)
+            except BaseException:
+                part[:] = 0
+                raise
+            pack_into(packed, begin, part, bits)
+
+    _each_span(source.length, mask_span, threads)
+    return packed
+
+
+def unmask_into(
+    sink: WordSink,
+    vectors: Sequence[Packed],
+    bits: int,
+    plus: Sequence[Secret],
+    minus: Sequence[Secret],
+    threads: int = 1,
+) -> None:
+    """Add up packed vectors, add the streams of `plus`, subtract those of `minus`, cut to `bits`: into `sink`, in one
+    pass over the memory. All vectors have the sink's length, as `require_packed` holds.
+    """
+
+    def unmask_span(span: int, start: int, stop: int) -> None:
+        streams = _Streams(plus, minus, span)
+        block = np.empty(min(BLOCK_WORDS, stop - start), dtype=np.uint32)
+        for begin, end in _blocks(start, stop):
+            part = block[: end - begin]
+            part[:] = 0
+            for packed in vectors:
+                np.add(part, unpack_block(packed, begin, end, bits), out=part)
+            streams.apply(part)
+            cut(part, bits)
+            sink.read(begin, end, part)
+
+    _each_span(sink.length, unmask_span, threads)
+
+
+def apply_masks(words: Words, plus: Iterable[Secret], minus: Iterable[Secret], threads: int = 1) -> None:
+    """Add the streams of `plus` and subtract those of `minus`, in place, modulo 2^32."""
+    added, subtracted = list(plus), list(minus)
+
+    def mask_span(span: int, start: int, stop: int) -> None:
+        streams = _Streams(added, subtracted, span)
+        for begin, end in _blocks(start, stop):
+            streams.apply(words[begin:end])
+
+    _each_span(words.size, mask_span, threads)
+
+
+def add_packed(total: Words, packed: Packed | bytes, bits: int, threads: int = 1) -> None:
+    """Add packed words to `total`, in place, modulo 2^32. SecureSumError, and nothing added, for a wrong length or for
+    bits set after the last word.
+    """
+    octets = np.frombuffer(packed, dtype=np.uint8)
+    require_packed(octets, bits, total.size)
+
+    def add_span(_: int, start: int, stop: int) -> None:
+        for begin, end in _blocks(start, stop):
+            total[begin:end] += unpack_block(octets, begin, end, bits)
+
+    _each_span(total.size, add_span, threads)
 
 
 def cut(words: Words, bits: int) -> None:
     """Reduce words modulo 2^bits, in place."""
-    np.bitwise_and(words, np.uint32((1 << bits) - 1), out=words)
+    if bits < 32:
+        np.bitwise_and(words, np.uint32((1 << bits) - 1), out=words)
 
 
-def _stream(key: Secret) -> CipherContext:
-    return Cipher(AES(key.expose()), CTR(_START)).encryptor()
+def key_stream(key: Secret, span: int) -> CipherContext:
+    """AES-256 over the counter blocks of one span; encrypting zeros gives the stream."""
+    return Cipher(AES(key.expose()), GCM(span.to_bytes(12, "big"))).encryptor()
+
+
+def stream_from(key: Secret, start: int) -> CipherContext:
+    """The same stream from the word `start` (a multiple of 4) on, to the end of its span."""
+    span, offset = divmod(start, SPAN_WORDS)
+    counter = span.to_bytes(12, "big") + (2 + offset // 4).to_bytes(4, "big")
+    return Cipher(AES(key.expose()), CTR(counter)).encryptor()
+
+
+class _Streams:
+    """The streams of some keys over one span, from its beginning."""
+
+    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], span: int) -> None:
+        self._plus = [key_stream(key, span) for key in plus]
+        self._minus = [key_stream(key, span) for key in minus]
+        self._room = bytearray(4 * BLOCK_WORDS)
+
+    def apply(self, words: Words) -> None:
+        """Go on by one block. (n,) words, n at most BLOCK_WORDS."""
+        zeros, mask = memoryview(_ZEROS)[: 4 * words.size], memoryview(self._room)[: 4 * words.size]
+        stream_words = np.frombuffer(mask, dtype="<u4")
+        for stream in self._plus:
+            stream.update_into(zeros, mask)
+            np.add(words, stream_words, out=words)
+        for stream in self._minus:
+            stream.update_into(zeros, mask)
+            np.subtract(words, stream_words, out=words)
+
+
+def _each_span(length: int, act: Callable[[int, int, int], None], threads: int) -> None:
+    """Call act(span, start, stop) for every span of a vector, on more than one core where that pays."""
+    spans = [(start // SPAN_WORDS, start, min(start + SPAN_WORDS, length)) for start in range(0, length, SPAN_WORDS)]
+    if threads < 2 or len(spans) < 2:
+        for span in spans:
+            act(*span)
+        return
+    with ThreadPoolExecutor(min(threads, len(spans))) as pool:
+        for done in [pool.submit(act, *span) for span in spans]:
+            done.result()
+
+
+def _blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    for begin in range(start, stop, BLOCK_WORDS):
+        yield begin, min(begin + BLOCK_WORDS, stop)

@@ -1,18 +1,22 @@
 """What goes over the wire, as declarations. A message of wrong shape cannot be made, so none is checked twice.
 
+Whatever a site says is signed by it (`Signed`), with the kind of the message as the purpose: an offer's signature
+serves no confirmation. A list of sites is a list of what these sites signed.
+
 The bytes of a message are `encode(label(type), field, field, ...)`, a tuple being an `encode` of its items. Parsing is
 strict: exact number of fields, no trailing bytes, integers in 8 bytes, text in NFC; what parses encodes back to the
-same bytes. `context` in a message is the digest of the `SumContext`: study, run, number, t, c, width and all of R.
+same bytes. `context` in a message is the digest of the `SumContext`: study, roster, run, number, t, c, width, all of R.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-from common.errors import ProtocolOrderError, SecureSumError
+from common.errors import IdentityError, ProtocolOrderError, SecureSumError
+from common.identity import Roster, SigningKey
 from common.secure_sum.encoding import (
     DIGEST_BYTES,
     digest,
@@ -64,6 +68,24 @@ class Message:
         if head != label(cls.__name__) or len(parts) != len(kinds):
             raise SecureSumError(f"These bytes are not a {cls.__name__} of this protocol.")
         return cls(**{name: _read(kind, part) for (name, kind), part in zip(kinds, parts, strict=True)})
+
+
+class Signed(Message):
+    """A message of the site `name`, whose last field is that site's signature over all the others."""
+
+    name: str
+    signature: bytes
+
+    def signed(self, key: SigningKey) -> Self:
+        """The same, signed. dataclasses.replace needs to know the concrete class, which only mypy doubts."""
+        return replace(self, signature=key.sign(type(self).__name__, *self._statement()))  # type: ignore[type-var]
+
+    def require_signed(self, roster: Roster) -> None:
+        """IdentityError, naming the site, unless it signed just this."""
+        roster.require_signature(self.name, self.signature, type(self).__name__, *self._statement())
+
+    def _statement(self) -> tuple[bytes, ...]:
+        return tuple(_write(getattr(self, name)) for name, _ in _kinds(type(self)) if name != "signature")
 
 
 _KINDS: dict[str, tuple[tuple[str, Any], ...]] = {}  # filled as messages are first used: resolving hints is slow
@@ -118,40 +140,58 @@ def _require_ascending(names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Member(Message):
-    """A site that holds shares, and its `ek` for this sum."""
+class Member(Signed):
+    """A site's consent to hold shares in one sum, with its share key `ek` for just this one.
 
+    `study`, `roster`: digests of what the site approved and pinned. `modalities`: those that it has, by name.
+    """
+
+    study: bytes = field(repr=False)
+    roster: bytes = field(repr=False)
+    run: str
+    number: int
     name: str
+    modalities: tuple[str, ...]
     share_key: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
+        _require_digest(self.study, self.roster)
         _require_public_key(self.share_key)
+        _require_ascending(self.modalities)
 
 
 @dataclass(frozen=True)
 class SumContext(Message):
-    """What everybody must agree on before anything is offered. `members` is R, ordered by name.
+    """What a site must know to make an offer: which sum this is, and R, by the names, as the members signed it.
 
-    study: digest of the study, 32 bytes. number: of this sum, increasing, never reused. bits: width k of the ring 2^k.
+    `bits` is the width of a word, k of the ring 2^k. SecureSumError for a context that no honest site may serve:
+    R not in order of names, a share key twice, t unsafe for |R| and c.
     """
 
     study: bytes = field(repr=False)
+    roster: bytes = field(repr=False)
     run: str
     number: int
     threshold: int
-    members: tuple[Member, ...] = field(repr=False)
-    colluding: int
-    bits: int
+    members: tuple[Member, ...]
+    colluding: int = 1
+    bits: int = 32
 
     def check(self) -> None:
-        _require_digest(self.study)
+        _require_digest(self.study, self.roster)
         _require_ascending(self.names)
-        number(self.number)
         if len({member.share_key for member in self.members}) != len(self.members):
             raise SecureSumError("Two sites have the same share key.")
         if not MIN_BITS <= self.bits <= MAX_BITS:
             raise SecureSumError(f"A word has {MIN_BITS} to {MAX_BITS} bits.")
         require_threshold(len(self.members), self.threshold, self.colluding)
+        for member in self.members:
+            if (member.study, member.roster) != (self.study, self.roster) or (member.run, member.number) != (
+                self.run,
+                self.number,
+            ):
+                raise ProtocolOrderError(f"Site {member.name!r} consented to another study, roster, run or sum.")
 
     @cached_property
     def digest(self) -> bytes:
@@ -166,6 +206,17 @@ class SumContext(Message):
         if name not in self.names:
             raise ProtocolOrderError(f"Site {name!r} holds no shares in sum {self.number}.")
         return self.names.index(name) + 1
+
+    def owners(self, modality: str) -> tuple[str, ...]:
+        """The members that declared a modality, over their signatures."""
+        return tuple(member.name for member in self.members if modality in member.modalities)
+
+    def require_signed(self, roster: Roster) -> None:
+        """IdentityError unless this is the sum of `roster`, and every member signed its own entry."""
+        if self.roster != roster.digest:
+            raise IdentityError("The sum is of another roster than the one pinned here.")
+        for member in self.members:
+            member.require_signed(roster)
 
 
 @dataclass(frozen=True)
@@ -183,48 +234,56 @@ class Box(Message):
 
 
 @dataclass(frozen=True)
-class Offer(Message):
-    """Leg 0. `mask_key` is pk; `seed_digest` is H(b); `boxes` are in the order of R."""
+class Offer(Signed):
+    """Leg 0. `mask_key` is pk; `seed_digest` is H(b); `boxes` are in the order of R.
+
+    `following` is the site's consent to the next sum, with its next `ek`: so that the next R needs no leg of its own.
+    """
 
     context: bytes = field(repr=False)
     name: str
     mask_key: bytes = field(repr=False)
+    following: Member = field(repr=False)
     seed_digest: bytes = field(repr=False)
     boxes: tuple[Box, ...] = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
         _require_digest(self.context, self.seed_digest)
         _require_public_key(self.mask_key)
+        if self.following.name != self.name:
+            raise SecureSumError(f"Site {self.name!r} offered with another site's consent to the next sum.")
 
 
 @dataclass(frozen=True)
-class MaskedVector(Message):
-    """Leg 1. `count` words of the context's width, packed; `transcript` is T as this site saw it."""
+class MaskedVector(Signed):
+    """Leg 1: the head of an upload of `count` words of the context's width; `transcript` is T as this site saw it.
+
+    The packed words travel beside it. They are uniformly random to everyone, so that a signature over them would prove
+    nothing about the site; what it is needed for, who sends how much to which sum, is here.
+    """
 
     context: bytes = field(repr=False)
     transcript: bytes = field(repr=False)
     name: str
     count: int
-    packed: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
         _require_digest(self.context, self.transcript)
 
 
 @dataclass(frozen=True)
-class Confirmation(Message):
-    """Leg 2. `evidence` is the digest of (T, U2).
-
-    Whoever knows T and U2 can make it: it shows honest sites that they saw the same, and binds nobody. It is kept as
-    opaque bytes, so that a signature of the site over the digest can take its place.
-    """
+class Confirmation(Signed):
+    """Leg 2: this site saw T and U2 (`agreed` is the digest of both), and will open no other U2 of this sum."""
 
     context: bytes = field(repr=False)
     name: str
-    evidence: bytes = field(repr=False)
+    agreed: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
-        _require_digest(self.context)
+        _require_digest(self.context, self.agreed)
 
 
 @dataclass(frozen=True)
@@ -240,13 +299,14 @@ class RevealedShare(Message):
 
 
 @dataclass(frozen=True)
-class Reveal(Message):
+class Reveal(Signed):
     """Leg 3. Shares of the seeds `b` of U2, and of the mask keys `sk` of U1 without U2: never both of one dealer."""
 
     context: bytes = field(repr=False)
     name: str
     seeds: tuple[RevealedShare, ...]
     keys: tuple[RevealedShare, ...]
+    signature: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
         _require_digest(self.context)

@@ -1,6 +1,7 @@
 """Words of k bits <-> bytes: word i is bits i*k to i*k + k - 1 of a stream whose bits run from the lowest of each byte.
 
-Exactly ceil(count * k / 8) bytes; the bits left over in the last one are zero.
+Exactly ceil(count * k / 8) bytes; the bits left over in the last one are zero. Eight words are k bytes: in blocks of
+eight, word j of each eight begins at bit j*k, in the same byte and at the same place in it.
 """
 
 from __future__ import annotations
@@ -14,44 +15,56 @@ from common.secure_sum.messages import MAX_BITS, MIN_BITS
 Words = NDArray[np.uint32]
 _Octets = NDArray[np.uint8]
 
-_BLOCK = 1 << 14  # words at a time, so that what is spread out stays in the cache; a multiple of 8 ends at a whole byte
+_BLOCK = 1 << 15  # words at a time, so that what is spread out stays in the cache; a multiple of 8 ends at a whole byte
 
 
 def packed_size(count: int, bits: int) -> int:
-    """Bytes of `count` words."""
+    """Bytes of `count` words. SecureSumError for a width that the protocol does not have."""
+    _require_bits(bits)
     return (count * bits + 7) // 8
 
 
 def pack(words: Words, bits: int) -> bytes:
     """SecureSumError unless `words` are uint32 (n,), each below 2^bits."""
     require_words(words, bits)
-    if bits == 32:
-        return words.astype("<u4", copy=False).tobytes()
-    packing = _pack_pairs if bits % 4 == 0 else _pack_bits
     octets = np.empty(packed_size(words.size, bits), dtype=np.uint8)
     for start in range(0, words.size, _BLOCK):
-        part = packing(words[start : start + _BLOCK], bits)
-        begin = start * bits // 8
-        octets[begin : begin + part.size] = part
+        pack_into(octets, start, words[start : start + _BLOCK], bits)
     return octets.tobytes()
 
 
 def unpack(data: bytes, bits: int, count: int) -> Words:
     """The reverse of `pack`. SecureSumError for a wrong length, or for bits set after the last word."""
-    _require_bits(bits)
-    if count < 0 or len(data) != packed_size(count, bits):
-        raise SecureSumError(f"{count} words of {bits} bits are {packed_size(count, bits)} bytes, not {len(data)}.")
-    if count * bits % 8 and data[-1] >> (count * bits % 8):
-        raise SecureSumError("Bits are set after the last word of a packed vector.")
-    if bits == 32:
-        return np.frombuffer(data, dtype="<u4").astype(np.uint32)
-    unpacking = _unpack_pairs if bits % 4 == 0 else _unpack_bits
-    octets, words = np.frombuffer(data, dtype=np.uint8), np.empty(count, dtype=np.uint32)
+    octets = np.frombuffer(data, dtype=np.uint8)
+    require_packed(octets, bits, count)
+    words = np.empty(count, dtype=np.uint32)
     for start in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - start)
-        begin = start * bits // 8
-        words[start : start + size] = unpacking(octets[begin : begin + packed_size(size, bits)], bits, size)
+        stop = min(start + _BLOCK, count)
+        words[start:stop] = unpack_block(octets, start, stop, bits)
     return words
+
+
+def pack_into(octets: _Octets, start: int, words: Words, bits: int) -> None:
+    """Pack `words`, cut to `bits`, as the words from `start` (a multiple of 8) of a packed vector."""
+    begin = start * bits // 8
+    part = octets[begin : begin + packed_size(words.size, bits)]
+    if bits == 32:
+        part.view("<u4")[:] = words
+        return
+    padded = np.zeros((words.size + 7) // 8 * 8, dtype=np.uint64)
+    np.bitwise_and(words, np.uint32((1 << bits) - 1), out=padded[: words.size])
+    part[:] = _pack_eights(padded.reshape(-1, 8), bits).reshape(-1)[: part.size]
+
+
+def unpack_block(octets: _Octets, start: int, stop: int, bits: int) -> Words:
+    """The words [start, stop) of a packed vector; `start` a multiple of 8."""
+    begin, end = start * bits // 8, (stop * bits + 7) // 8
+    if bits == 32:
+        return octets[begin:end].view("<u4")
+    eights = (stop - start + 7) // 8
+    padded = np.zeros(eights * bits, dtype=np.uint8)
+    padded[: end - begin] = octets[begin:end]
+    return _unpack_eights(padded.reshape(eights, bits), bits).reshape(-1)[: stop - start]
 
 
 def require_words(words: Words, bits: int) -> None:
@@ -63,37 +76,37 @@ def require_words(words: Words, bits: int) -> None:
         raise SecureSumError(f"A word of a secure sum has more than {bits} bits.")
 
 
+def require_packed(octets: _Octets, bits: int, count: int) -> None:
+    """SecureSumError unless the bytes are exactly `count` words."""
+    if count < 0 or octets.ndim != 1 or octets.size != packed_size(count, bits):
+        raise SecureSumError(f"{count} words of {bits} bits are not {octets.size} bytes.")
+    if count * bits % 8 and int(octets[-1]) >> (count * bits % 8):
+        raise SecureSumError("Bits are set after the last word of a packed vector.")
+
+
 def _require_bits(bits: int) -> None:
     if not MIN_BITS <= bits <= MAX_BITS:
         raise SecureSumError(f"A word has {MIN_BITS} to {MAX_BITS} bits.")
 
 
-def _pack_pairs(words: Words, bits: int) -> _Octets:
-    """Two words of a multiple of 4 bits are whole bytes: their 64-bit number, cut."""
-    paired = np.zeros((words.size + 1) // 2 * 2, dtype=np.uint64)
-    paired[: words.size] = words
-    numbers = paired[0::2] | paired[1::2] << np.uint64(bits)
-    octets = numbers.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)[:, : bits // 4]
-    return octets.reshape(-1)[: packed_size(words.size, bits)]
+def _pack_eights(words: NDArray[np.uint64], bits: int) -> _Octets:
+    """(n, 8) words -> (n, bits) bytes."""
+    octets = np.zeros((len(words), bits), dtype=np.uint8)
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        spread = (words[:, place] << np.uint64(shift)).astype("<u8").view(np.uint8).reshape(-1, 8)
+        for column in range((shift + bits + 7) // 8):
+            octets[:, byte + column] |= spread[:, column]
+    return octets
 
 
-def _unpack_pairs(octets: _Octets, bits: int, count: int) -> Words:
-    pairs = (count + 1) // 2
-    spread = np.zeros((pairs, 8), dtype=np.uint8)
-    padded = np.zeros(pairs * bits // 4, dtype=np.uint8)
-    padded[: octets.size] = octets
-    spread[:, : bits // 4] = padded.reshape(pairs, bits // 4)
-    numbers = spread.reshape(-1).view("<u8")
-    words = np.stack((numbers & np.uint64((1 << bits) - 1), numbers >> np.uint64(bits)), axis=1)
-    return words.reshape(-1)[:count].astype(np.uint32)
-
-
-def _pack_bits(words: Words, bits: int) -> _Octets:
-    octets = words.astype("<u4", copy=False).view(np.uint8).reshape(-1, 4)
-    return np.packbits(np.unpackbits(octets, axis=1, bitorder="little")[:, :bits], bitorder="little")
-
-
-def _unpack_bits(octets: _Octets, bits: int, count: int) -> Words:
-    spread = np.zeros((count, 32), dtype=np.uint8)
-    spread[:, :bits] = np.unpackbits(octets, count=count * bits, bitorder="little").reshape(count, bits)
-    return np.packbits(spread, axis=1, bitorder="little").reshape(-1).view("<u4").astype(np.uint32)
+def _unpack_eights(octets: _Octets, bits: int) -> Words:
+    """(n, bits) bytes -> (n, 8) words."""
+    words = np.empty((len(octets), 8), dtype=np.uint32)
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        spread = np.zeros((len(octets), 8), dtype=np.uint8)
+        for column in range((shift + bits + 7) // 8):
+            spread[:, column] = octets[:, byte + column]
+        words[:, place] = (spread.reshape(-1).view("<u8") >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
+    return words

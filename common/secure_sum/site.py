@@ -15,25 +15,30 @@ all sites once given (reveal), and everything by `forget` or when the object is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
-from common.secure_sum.dealing import HeldShares, deal, open_box
+from common.identity import Roster, SigningKey
+from common.secure_sum.dealing import HeldShares, deal, open_box, require_offer
 from common.secure_sum.encoding import digest, normal_text
 from common.secure_sum.key_agreement import KEY_BYTES, MaskKey, ShareKey
-from common.secure_sum.masking import Words, adds, apply_masks, cut, pairwise_mask_key, self_mask_key
-from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, RevealedShare, SumContext
-from common.secure_sum.packing import pack, require_words
+from common.secure_sum.masking import WordSource, adds, mask_and_pack, pairwise_mask_key, self_mask_key
+from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, RevealedShare, SumContext
 from common.secure_sum.secret import Secret
 from common.secure_sum.states import SITE, SitePhase, Steps
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
 
-__all__ = ["ShareKey", "SiteSum"]
+__all__ = ["ShareKey", "SiteSum", "Upload"]
 
 R = TypeVar("R")
+Upload = tuple[MaskedVector, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +62,19 @@ class _Agreed:
 
 
 class SiteSum:
-    """Serves one number, once. `name` is this site's own; `share_key` is its `ek` in R, and is erased with the rest.
+    """Serves one number, once. `member` is this site's own consent to it, `share_key` the key that it names.
 
-    The caller keeps the highest number on disk and refuses any that is not above it; compares study, run, c and width
-    with its own study; and checks before `confirm` that no group of parameters has too few owners in U2.
+    The caller keeps numbers and uploads on disk; compares study, run, c, t and width with its own study; and checks
+    before `confirm` that no group of parameters has too few owners in U2, and that U2 shows nothing new.
     """
 
-    def __init__(self, name: str, share_key: ShareKey) -> None:
-        self._name = normal_text(name)
-        self._share_key = share_key
+    def __init__(
+        self, member: Member, share_key: ShareKey, signing_key: SigningKey, roster: Roster, *, threads: int = 1
+    ) -> None:
+        self._member, self._name = member, member.name
+        self._share_key, self._signing_key, self._roster = share_key, signing_key, roster
+        self._threads = threads
+        self._process = os.getpid()
         self._steps = Steps(SitePhase.NEW, SITE)
         self._answers: dict[str, tuple[bytes, Any]] = {}
         self._own: _Own | None = None
@@ -79,20 +88,24 @@ class SiteSum:
 
     # --------------------------------------------------------------------------------------------------------- legs
 
-    def offer(self, context: SumContext) -> Offer:
-        """Leg 0. SecureSumError unless this site is in R with its own share key; R, t and c are checked by the type."""
-        return self._once("offer", context.digest, lambda: self._offer(context))
+    def offer(self, context: SumContext, following: Member) -> Offer:
+        """Leg 0, with this site's consent to the next sum. IdentityError unless all of R consented, over their
+        signatures; SecureSumError unless this site is in R as it consented; R, t and c are checked by the type.
+        """
+        return self._once("offer", context.digest, lambda: self._offer(context, following))
 
     def agree(self, plan_digest: bytes, offers: Sequence[Offer]) -> bytes:
         """First half of leg 1, without the vector: T. Call it before training, so that a bad request costs nothing."""
         with self._lock:
             own = self._after_offer()
+            for offer in offers:
+                require_offer(own.context, offer, self._roster)
             ordered = order_offers(own.context, offers)
             agreed = transcript(own.context, plan_digest, ordered)
             return self._once("agree", agreed, lambda: self._agree(agreed, ordered))
 
-    def mask(self, plan_digest: bytes, offers: Sequence[Offer], words: Words) -> MaskedVector:
-        """Leg 1. `words` (n,) below 2^bits, not changed. The same plan and offers again get the same bytes.
+    def mask(self, plan_digest: bytes, offers: Sequence[Offer], words: WordSource) -> Upload:
+        """Leg 1: the head, and the masked words (n,) packed, uint8. The same plan and offers again get the same bytes.
 
         `words` of a repeated request are not looked at: what was sent stands.
         """
@@ -111,6 +124,17 @@ class SiteSum:
         """Leg 3. At least t sites of U2 confirmed what this site confirmed. Everything else is erased."""
         request = digest("confirmations", *sorted(item.to_bytes() for item in confirmations))
         return self._once("reveal", request, lambda: self._reveal(confirmations))
+
+    def require_confirmed(self, confirmations: Sequence[Confirmation]) -> None:
+        """What `reveal` checks first, without revealing: at least t of U2 signed this site's own (T, U2)."""
+        with self._lock:
+            self._steps.require("reveal")
+            self._require_confirmed(self._after_offer(), self._after_agree(), confirmations)
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """U2 as this site confirmed it, in the order of names."""
+        return self._survivors
 
     def forget(self) -> None:
         """Erase secrets and stored answers, whatever the phase: the sum is over, or was given up."""
@@ -133,12 +157,13 @@ class SiteSum:
             self._answers[event] = (request, answered)
             return answered
 
-    def _offer(self, context: SumContext) -> Offer:
-        member = context.members[context.place(self._name) - 1]
-        if member.share_key != self._share_key.public:
-            raise SecureSumError("The list of sites does not have this site's own share key.")
+    def _offer(self, context: SumContext, following: Member) -> Offer:
+        context.require_signed(self._roster)
+        if context.members[context.place(self._name) - 1] != self._member:
+            raise SecureSumError("The list of sites does not have this site's own consent as it gave it.")
         mask_key, seed = MaskKey.generate(), Secret.random(KEY_BYTES)
-        offer, shares = deal(context, self._name, self._share_key, mask_key, seed)
+        unsigned, shares = deal(context, following, self._share_key, mask_key, seed)
+        offer = unsigned.signed(self._signing_key)
         self._own = _Own(context, mask_key, seed, shares, offer)
         return offer
 
@@ -155,33 +180,36 @@ class SiteSum:
         self._share_key.wipe()
         return agreed
 
-    def _mask(self, words: Words) -> MaskedVector:
+    def _mask(self, words: WordSource) -> Upload:
         own, agreed = self._after_offer(), self._after_agree()
-        require_words(words, own.context.bits)
+        self._require_same_process()
         plus, minus = [self_mask_key(own.seed, agreed.transcript, self._name)], list[Secret]()
         for peer, key in self._pairwise_keys(own, agreed):
             (plus if adds(self._name, peer) else minus).append(key)
-        masked = words.copy()
-        apply_masks(masked, plus, minus)
-        cut(masked, own.context.bits)
-        packed = pack(masked, own.context.bits)
+        packed = mask_and_pack(words, own.context.bits, plus, minus, self._threads)
         own.mask_key.wipe()
         own.seed.wipe()
-        return MaskedVector(own.context.digest, agreed.transcript, self._name, words.size, packed)
+        head = MaskedVector(own.context.digest, agreed.transcript, self._name, words.length)
+        return head.signed(self._signing_key), packed
+
+    def _require_same_process(self) -> None:
+        """A forked copy has the same masks: two vectors under them would show their difference."""
+        if os.getpid() != self._process:
+            raise ProtocolOrderError("This is a copy of the process that made the offer. Only that one may go on.")
 
     def _pairwise_keys(self, own: _Own, agreed: _Agreed) -> Iterator[tuple[str, Secret]]:
         for peer, offer in agreed.offers.items():
             if peer != self._name:
                 yield peer, pairwise_mask_key(own.mask_key, self._name, peer, offer.mask_key, agreed.transcript)
 
-    def _confirm(self, names: tuple[str, ...], evidence: bytes) -> Confirmation:
+    def _confirm(self, names: tuple[str, ...], agreed_on: bytes) -> Confirmation:
         own, agreed = self._after_offer(), self._after_agree()
         if len(set(names)) != len(names) or not set(names) <= set(agreed.offers) or self._name not in names:
             raise SecureSumError("The survivors are not different sites of this sum with this site among them.")
         if len(names) < own.context.threshold:
             raise TooFewSitesError(f"{len(names)} vectors arrived; this sum needs {own.context.threshold}.")
         self._survivors = names
-        return Confirmation(own.context.digest, self._name, evidence)
+        return Confirmation(own.context.digest, self._name, agreed_on).signed(self._signing_key)
 
     def _reveal(self, confirmations: Sequence[Confirmation]) -> Reveal:
         own, agreed = self._after_offer(), self._after_agree()
@@ -192,16 +220,18 @@ class SiteSum:
                 seeds.append(RevealedShare(dealer, bytes(held.seed.expose())))
             else:
                 keys.append(RevealedShare(dealer, bytes(held.key.expose())))
+        reveal = Reveal(own.context.digest, self._name, tuple(seeds), tuple(keys)).signed(self._signing_key)
         self._erase()
-        return Reveal(own.context.digest, self._name, tuple(seeds), tuple(keys))
+        return reveal
 
     def _require_confirmed(self, own: _Own, agreed: _Agreed, confirmations: Sequence[Confirmation]) -> None:
         expected = survivors_digest(agreed.transcript, self._survivors)
         for item in confirmations:
             if item.context != own.context.digest or item.name not in self._survivors:
                 raise ProtocolOrderError(f"Site {item.name!r}: a confirmation of another sum, or from outside U2.")
-            if item.evidence != expected:
+            if item.agreed != expected:
                 raise SecureSumError(f"Site {item.name!r} confirmed other offers or other survivors.")
+            item.require_signed(self._roster)
         confirmed = {item.name for item in confirmations}
         if len(confirmed) != len(confirmations):
             raise SecureSumError("A site's confirmation was counted twice.")

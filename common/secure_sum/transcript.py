@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.errors import SecureSumError, TooFewSitesError
-from common.secure_sum.dealing import require_offer
 from common.secure_sum.encoding import DIGEST_BYTES, digest
 from common.secure_sum.messages import Offer, SumContext
 
 
 def order_offers(context: SumContext, offers: Sequence[Offer]) -> dict[str, Offer]:
-    """U1 by name, in the order of names. Refuses foreign and repeated offers, repeated keys, and fewer than t."""
-    for offer in offers:
-        require_offer(context, offer)
+    """U1 by name, in the order of names, of offers that passed `require_offer`. Refuses repeated sites and keys, and
+    fewer than t.
+    """
     ordered = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
     if len(ordered) != len(offers) or len({offer.mask_key for offer in offers}) != len(offers):
         raise SecureSumError("A site offered twice, or two sites offered the same key.")
@@ -27,7 +26,7 @@ def order_offers(context: SumContext, offers: Sequence[Offer]) -> dict[str, Offe
 
 
 def transcript(context: SumContext, plan_digest: bytes, ordered: Mapping[str, Offer]) -> bytes:
-    """T = digest of the context (study, run, number, t, c, width, R), the plan, and every offer of U1, whole."""
+    """T = digest of the context (study, roster, run, number, t, c, width, R), the plan, every offer of U1, whole."""
     if len(plan_digest) != DIGEST_BYTES:
         raise SecureSumError(f"A plan's digest has {DIGEST_BYTES} bytes.")
     return digest("transcript", context.digest, plan_digest, *(offer.to_bytes() for offer in ordered.values()))

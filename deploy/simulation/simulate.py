@@ -17,11 +17,14 @@ from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
 from common.errors import CheckpointError, CohortError, RunError, SiteFailedError
+from common.identity import Roster
+from common.messages import JoinRequest
 from common.models.network import build_network, set_normaliser
 from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
 from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
+from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.worker import SitePlace, Watched
@@ -70,17 +73,19 @@ def simulate(
     places = [
         SitePlace(folder, plan.folder / "sites" / name) for folder, name in zip(plan.hospitals, names, strict=True)
     ]
+    roster = enrol(plan.folder.name, dict(zip(names, (place.state for place in places), strict=True)))
     fate = Losses(plan.losses, {name: node for node, name in enumerate(names, start=1)}) if plan.losses else None
     tell = (lambda event: watch(names[event.node - 1], event)) if watch else None
     log = plan.folder / "sites.log"
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
-        _require_ready(plan, grid)
+        _require_ready(plan, grid, roster)
         run = Run(
             plan.study,
             grid,
             plan.folder,
             sites=len(places),
+            roster=roster,
             models=models_of(plan.hospitals),
             observer=observer,
             resume=plan.resume,
@@ -117,12 +122,13 @@ def _require_modalities(plan: Simulation) -> None:
         )
 
 
-def _require_ready(plan: Simulation, grid: InProcessGrid) -> None:
+def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> None:
     """Every site reads its data before anything is trained. A deployed run would go on without a site that cannot; a
     researcher wants to know what is wrong, so the first such site's own error is raised here.
     """
     nodes = list(grid.get_node_ids())
-    joined, _ = invite(grid, nodes, run="check", study=plan.study.digest, seconds=plan.seconds)
+    request = JoinRequest("0" * 16, plan.study.digest, roster.digest.hex(), 0)
+    joined, _ = invite(grid, nodes, request, roster, seconds=plan.seconds)
     for node, folder in enumerate(plan.hospitals, start=1):
         if node not in joined:
             prepare(read_site(folder), plan.study)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.identity import Roster, SigningKey
 from common.secure_sum.coordinator import CoordinatorSum
+from common.secure_sum.masking import ArrayWords, WordSource
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
-from common.secure_sum.site import ShareKey, SiteSum
+from common.secure_sum.site import ShareKey, SiteSum, Upload
 from common.secure_sum.thresholds import smallest_threshold
 
 Words = NDArray[np.uint32]
@@ -29,8 +32,30 @@ def add_up(words: Iterable[Words], bits: int) -> Words:
     return np.asarray(total % (1 << bits), dtype=np.uint32)
 
 
+class Player(SiteSum):
+    """A site's real half, with what its caller would add: its consent to the next sum, and words from an array."""
+
+    def __init__(self, member: Member, share_key: ShareKey, signing_key: SigningKey, roster: Roster) -> None:
+        super().__init__(member, share_key, signing_key, roster)
+        self.member, self.signing_key = member, signing_key
+
+    def offer(self, context: SumContext, following: Member | None = None) -> Offer:
+        return super().offer(context, following or next_member(self.member, self.signing_key))
+
+    def mask(self, plan_digest: bytes, offers: Sequence[Offer], words: WordSource | Words) -> Upload:
+        bits = self._own.context.bits if self._own is not None else 32
+        source = ArrayWords(words, bits) if isinstance(words, np.ndarray) else words
+        return super().mask(plan_digest, offers, source)
+
+
+def next_member(member: Member, signing_key: SigningKey) -> Member:
+    """The consent to the sum after this one, with a new share key."""
+    key = ShareKey.generate()
+    return replace(member, number=member.number + 1, share_key=key.public).signed(signing_key)
+
+
 class Consortium:
-    """Fresh keys, a context, both halves; `leave` says with which leg a site falls silent, and for good."""
+    """Fresh keys, a roster, a context, both halves; `leave` says with which leg a site falls silent, and for good."""
 
     def __init__(
         self,
@@ -43,24 +68,50 @@ class Consortium:
         run: str = "run",
         seed: int = 0,
         leave: Mapping[str, str] | None = None,
+        called: Sequence[str] = (),
+        threads: int = 1,
     ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.keys = {name: ShareKey.generate() for name in names(count)}
+        listed = sorted(called or names(count))
+        self.signing = {name: SigningKey.generate() for name in listed}
+        self.roster = Roster("test", {name: key.public for name, key in self.signing.items()})
+        self.keys = {name: ShareKey.generate() for name in listed}
+        study = os.urandom(32)
+        self.members = {
+            name: Member(study, self.roster.digest, run, number, name, ("image",), key.public).signed(
+                self.signing[name]
+            )
+            for name, key in self.keys.items()
+        }
         self.context = SumContext(
-            study=os.urandom(32),
+            study=study,
+            roster=self.roster.digest,
             run=run,
             number=number,
             threshold=threshold or smallest_threshold(count, 1),
-            members=tuple(Member(name, key.public) for name, key in self.keys.items()),
+            members=tuple(self.members.values()),
             colluding=1,
             bits=bits,
         )
-        self.sites = {name: SiteSum(name, key) for name, key in self.keys.items()}
-        self.half = CoordinatorSum(self.context, PLAN, length)
+        self.sites = {name: self.player(name) for name in listed}
+        self.half = CoordinatorSum(self.context, PLAN, length, self.roster, threads=threads)
         self.words = {
             name: self.rng.integers(0, 1 << bits, length, dtype=np.uint64).astype(np.uint32) for name in self.sites
         }
         self._leave = dict(leave or {})
+
+    def player(self, name: str) -> Player:
+        """A new half of this site, as its memory was before the sum."""
+        return Player(self.members[name], self.keys[name], self.signing[name], self.roster)
+
+    def another(self, **changes: object) -> SumContext:
+        """The context of another sum of the same sites, to which they consented with the same share keys."""
+        about = {name: value for name, value in changes.items() if name in ("study", "run", "number")}
+        members = tuple(
+            replace(self.members[name], **about).signed(self.signing[name])  # type: ignore[arg-type]
+            for name in self.members
+        )
+        return replace(self.context, **{"members": members, **changes})  # type: ignore[arg-type]
 
     @property
     def bits(self) -> int:
@@ -80,8 +131,8 @@ class Consortium:
 
     def mask(self) -> None:
         for name in [name for name in self.there("mask") if name in {offer.name for offer in self.half.offers}]:
-            masked = self.sites[name].mask(PLAN, self.half.offers, self.words[name])
-            self.half.add_masked(MaskedVector.from_bytes(masked.to_bytes()))
+            head, packed = self.sites[name].mask(PLAN, self.half.offers, self.words[name])
+            self.half.add_masked(MaskedVector.from_bytes(head.to_bytes()), packed)
 
     def confirm(self) -> None:
         for name in [name for name in self.there("confirm") if name in self.half.survivors]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RangeError
-from common.secure_sum.fixed_point import FixedPoint
+from common.secure_sum.fixed_point import FixedPoint, word_bits
+from common.secure_sum.masking import SPAN_WORDS
 from common.summand import Layout, Segment
 
 WIDTHS = (16, 19, 20, 24, 32)
@@ -55,7 +57,7 @@ def test_sum_of_encodings_is_near_the_sum_of_values(
     ]
     total = np.zeros(layout.length, dtype=np.uint32)
     for vector in vectors:
-        words = fixed.encode(vector, rng)
+        words = fixed.encode(vector, [seed])
         assert words.dtype == np.uint32
         assert int(words.max()) < 1 << bits
         total = (total + words) & np.uint32((1 << bits) - 1)
@@ -67,7 +69,7 @@ def test_every_site_at_its_bound_does_not_wrap(bits: int) -> None:
     for bound in (1.0, 0.3, 4.0, 3276.5, 1000 / 7):
         fixed = point(bound, 3, bits=bits, sites=10)
         extreme = np.array([bound, -bound, bound])
-        total = sum(fixed.encode(extreme, np.random.default_rng(i)).astype(object) for i in range(10))
+        total = sum(fixed.encode(extreme, [i]).astype(object) for i in range(10))
         decoded = fixed.decode(np.asarray(total % (1 << bits), dtype=np.uint32))
         assert np.allclose(decoded, 10 * extreme, atol=10 * fixed.resolution()["update"])
 
@@ -76,12 +78,12 @@ def test_integers_are_exact_where_there_is_room() -> None:
     fixed = point(10_000.0, 20_001, bits=32, sites=50)
     counts = np.arange(-10_000, 10_001, dtype=np.float64)
     for seed in range(3):
-        assert np.array_equal(fixed.decode(fixed.encode(counts, np.random.default_rng(seed))), counts)
+        assert np.array_equal(fixed.decode(fixed.encode(counts, [seed])), counts)
 
 
 def test_known_words() -> None:
     fixed = FixedPoint(Layout((Segment("a", 3, 4.0), Segment("b", 2, 1.0))), bits=16, sites=4)
-    words = fixed.encode(np.array([4.0, -4.0, 0.0, 0.5, -1.0]), np.random.default_rng(0))
+    words = fixed.encode(np.array([4.0, -4.0, 0.0, 0.5, -1.0]), [0])
     assert fixed.resolution() == {"a": 1 / 1024, "b": 1 / 4096}
     assert words.tolist() == [4096, 65536 - 4096, 0, 2048, 65536 - 4096]
 
@@ -89,24 +91,76 @@ def test_known_words() -> None:
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_rounding_is_unbiased(bits: int) -> None:
     """The mean error over a million draws is within 5 standard errors of nothing, at tiny and large values alike."""
-    draws, rng = 1_000_000, np.random.default_rng(bits)
+    draws = 1_000_000
     for where in (0.37, -0.37, 0.999, -1e-3, 0.5):
         fixed = point(1.0, draws, bits=bits, sites=8)
         step = fixed.resolution()["update"]
         for value in (where * step, where / 2 + step / 3):  # within the first step, and far from zero
-            errors = (fixed.decode(fixed.encode(np.full(draws, value), rng)) - value) / step
+            errors = (fixed.decode(fixed.encode(np.full(draws, value), [bits])) - value) / step
             up = Fraction(value) / Fraction(step) % 1
             assert np.max(np.abs(errors)) < 1
             assert abs(errors.mean()) < 5 * math.sqrt(float(up * (1 - up)) / draws) + 1e-9
             assert len(np.unique(errors)) == 2
 
 
-def test_rounding_follows_the_generator_and_nothing_else() -> None:
+def test_the_test_for_bias_sees_dither_in_float32() -> None:
+    """What is not done here: adding a float32 draw to a float32 value rounds twice, which shows from 20 bits on."""
+    draws, rng, value = 1_000_000, np.random.default_rng(0), np.float32(2**21 + 0.37)
+    dithered = np.floor(value + rng.random(draws, dtype=np.float32)) - float(value)
+    up = float(value) % 1
+    assert abs(dithered.mean()) > 5 * math.sqrt(up * (1 - up) / draws)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_the_measured_bias_over_many_values_is_nothing(bits: int) -> None:
+    """Four million values of every size: the mean error, in steps, within 5 standard errors (0.0012 steps)."""
+    draws = 4_000_000
+    fixed, step = point(1.0, draws, bits=bits, sites=8), 0.0
+    step = fixed.resolution()["update"]
+    values = np.random.default_rng(bits).uniform(-1, 1, draws)
+    errors = (fixed.decode(fixed.encode(values, [bits])) - values) / step
+    assert abs(errors.mean()) < 5 * math.sqrt(1 / 6 / draws)
+    assert abs(np.mean(errors * np.sign(values))) < 5 * math.sqrt(1 / 6 / draws), "neither towards zero nor away"
+
+
+def test_rounding_follows_the_seed_and_nothing_else() -> None:
     fixed = point(1.0, 100_001, bits=16)
     vector = np.random.default_rng(5).uniform(-1, 1, 100_001)
-    first = fixed.encode(vector, np.random.default_rng(1))
-    assert np.array_equal(first, fixed.encode(vector.copy(), np.random.default_rng(1)))
-    assert not np.array_equal(first, fixed.encode(vector, np.random.default_rng(2)))
+    first = fixed.encode(vector, [1])
+    assert np.array_equal(first, fixed.encode(vector.copy(), [1]))
+    for other in ([2], [1, 0], [], [11]):
+        assert not np.array_equal(first, fixed.encode(vector, other))
+
+
+def test_words_do_not_depend_on_blocks_or_on_the_type_of_the_values() -> None:
+    """float32 with a factor gives the words of the float64 products; any cut at a multiple of 4 gives the same."""
+    layout = Layout((Segment("weight", 1, 40.0), Segment("update", 150_001, 160.0), Segment("counts", 7, 9.0)))
+    fixed, rng = FixedPoint(layout, bits=24, sites=5), np.random.default_rng(3)
+    update = rng.uniform(-4, 4, 150_001).astype(np.float32)
+    values = {"weight": np.array([37.0]), "update": (update, 37.0), "counts": np.arange(7)}
+    source, vector = fixed.words(layout.summand(values), [5, 6]), layout.join(values)
+    whole = fixed.encode(vector, [5, 6])
+    cuts = [0, *sorted(4 * rng.integers(1, 37_000, 9)), 150_009]
+    for start, stop in itertools.pairwise(cuts):
+        for begin in range(start, stop, 65_536):
+            part = np.empty(min(65_536, stop - begin), dtype=np.uint32)
+            source.write(begin, begin + part.size, part)
+            assert np.array_equal(part, whole[begin : begin + part.size])
+
+
+def test_a_vector_of_many_spans_rounds_each_value_with_its_own_bits() -> None:
+    fixed = point(1.0, 2 * SPAN_WORDS + 5, bits=16)
+    halves = np.full(fixed.layout.length, fixed.resolution()["update"] / 2)
+    words = fixed.encode(halves, [0])
+    first, second = words[:SPAN_WORDS], words[SPAN_WORDS : 2 * SPAN_WORDS]
+    assert abs(int(np.sum(first == second)) - SPAN_WORDS / 2) < 5 * math.sqrt(SPAN_WORDS / 4)
+
+
+@pytest.mark.parametrize(
+    ("bits", "sites", "width"), [(16, 8, 19), (16, 3, 18), (20, 8, 23), (24, 9, 28), (32, 50, 32), (24, 1, 24)]
+)
+def test_a_word_has_room_for_the_sites(bits: int, sites: int, width: int) -> None:
+    assert word_bits(bits, sites) == width
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.5000000000000002, -7.65432e3])
@@ -115,9 +169,9 @@ def test_out_of_range_is_refused_without_a_value(wrong: float) -> None:
     vector = np.full(fixed.layout.length, 0.7654321)
     vector[77_777] = wrong
     with pytest.raises(RangeError) as refusal:
-        fixed.encode(vector, np.random.default_rng(0))
+        fixed.encode(vector, [0])
     text = str(refusal.value)
-    assert "update" in text and "1 of 100000" in text
+    assert "update" in text
     for value in ("0.765", "7654", "nan", "inf", "1.5", "77777"):
         assert value not in text.lower()
     assert refusal.value.__cause__ is None
@@ -128,7 +182,7 @@ def test_out_of_range_is_refused_without_a_value(wrong: float) -> None:
 )
 def test_vectors_of_other_shape_or_type_are_refused(vector: np.ndarray) -> None:
     with pytest.raises(RangeError):
-        point(1.0, 2).encode(vector, np.random.default_rng(0))
+        point(1.0, 2).encode(vector, [0])
     with pytest.raises(RangeError):
         point(1.0, 2).decode(vector)
 
@@ -161,4 +215,4 @@ def test_width_and_number_of_sites_are_limited() -> None:
 
 def test_an_empty_vector_passes() -> None:
     fixed = FixedPoint(Layout(()), bits=32, sites=3)
-    assert fixed.decode(fixed.encode(np.zeros(0), np.random.default_rng(0))).size == 0
+    assert fixed.decode(fixed.encode(np.zeros(0), [0])).size == 0

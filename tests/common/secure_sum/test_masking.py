@@ -13,39 +13,69 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import RangeError, SecureSumError
+from common.secure_sum import masking
 from common.secure_sum.key_agreement import MaskKey
-from common.secure_sum.masking import BLOCK_WORDS, apply_masks, cut, pairwise_mask_key, self_mask_key
+from common.secure_sum.masking import (
+    BLOCK_WORDS,
+    SPAN_WORDS,
+    ArrayWords,
+    add_packed,
+    apply_masks,
+    cut,
+    mask_and_pack,
+    pairwise_mask_key,
+    self_mask_key,
+    stream_from,
+)
 from common.secure_sum.secret import Secret
 
 KEY = bytes(range(32))
 
+COUNT = SPAN_WORDS + 3 * BLOCK_WORDS // 2 + 5  # more than a span, not a whole number of blocks
+
 # Made once, with AES in ECB mode over counted blocks: SHA-256 of the first words under KEY, each cut to the width and
 # written as 4 bytes, little endian.
-GOLDEN_COUNT = 3 * BLOCK_WORDS + 12_345
+GOLDEN_COUNT = SPAN_WORDS + 12_345
 GOLDEN = {
-    16: "a7d179d1d4b7e065c0de876815f4f883fda6c87c7fc1ae54f31933a852bbdce4",
-    19: "cabcab2303db8354825b3c635c541e1c98768fd4d0a88a6aab8c4d4f9527521e",
-    20: "3557e86646c1cd935b5745132f7adefa65d593ec04fd61fde871acb470cd37b4",
-    24: "90e0a96788b251c7fdd533367a0169e63bc905fa8456c271ce355d084ba55d1c",
-    32: "a86c94183597c8c03f892c90a96a9c9289e00c91b355f4d7c7565512208af1cb",
+    16: "83214b7dc08fe4bb97d083f6307dfac55dd90b94ba23798df9ea66ddfda5749d",
+    19: "bc1fe19f3de92ab4453709b9fd7d11091df2db40e4af05d3388ec538183b9fa5",
+    20: "ce8823aae48f49bc6d016f01c94fb7f2b541feac24a64eceae7f2073bb58de27",
+    24: "29d6b3cd9ef75fe41a275daaaa74083e674c142023b3ab9b8297497294a46686",
+    32: "d8b7417626924b4464a1c304f6d773df557dbbacbe0cc4ee69a9c51d97f20e5d",
 }
 
 
-def stream(key: bytes, count: int, block: int = BLOCK_WORDS) -> np.ndarray:
+def stream(key: bytes, count: int, threads: int = 1) -> np.ndarray:
     words = np.zeros(count, dtype=np.uint32)
-    apply_masks(words, [Secret(key)], [], block)
+    apply_masks(words, [Secret(key)], [], threads)
     return words
 
 
+def counted(key: bytes, count: int) -> np.ndarray:
+    """The words of the definition: AES-256 of each counter block, by the primitive alone."""
+    blocks = []
+    for span in range(-(-count // SPAN_WORDS)):
+        words = min(SPAN_WORDS, count - span * SPAN_WORDS)
+        blocks += [span.to_bytes(12, "big") + (2 + i).to_bytes(4, "big") for i in range(-(-words // 4))]
+    encryptor = Cipher(AES(key), ECB()).encryptor()
+    return np.frombuffer(encryptor.update(b"".join(blocks)), dtype="<u4")[:count]
+
+
 def test_first_block_is_the_published_one() -> None:
-    """AES-256 of a zero block under a zero key: H of test case 13 of the GCM specification (McGrew and Viega)."""
-    assert stream(bytes(32), 4).astype("<u4").tobytes().hex() == "dc95c078a2408989ad48a21492842087"
+    """AES-256-GCM under a zero key and nonce, of a zero block: test case 14 of the GCM specification."""
+    assert stream(bytes(32), 4).astype("<u4").tobytes().hex() == "cea7403d4d606b6e074ec5d3baf39d18"
 
 
-def test_stream_is_aes_over_a_counter_from_zero() -> None:
-    counted = b"".join(number.to_bytes(16, "big") for number in range(300))
-    encryptor = Cipher(AES(KEY), ECB()).encryptor()
-    assert stream(KEY, 1200).astype("<u4").tobytes() == encryptor.update(counted)
+@pytest.mark.parametrize("count", [1, 5, 1200, COUNT])
+def test_stream_is_aes_over_counter_blocks(count: int) -> None:
+    assert np.array_equal(stream(KEY, count), counted(KEY, count))
+
+
+@pytest.mark.parametrize("start", [0, 4, 4000, SPAN_WORDS - 4, SPAN_WORDS, SPAN_WORDS + 65_536])
+def test_a_stream_from_the_middle_is_the_same_stream(start: int) -> None:
+    seen = np.frombuffer(stream_from(Secret(KEY), start).update(bytes(16)), dtype="<u4")
+    assert np.array_equal(seen, counted(KEY, start + 4)[start:])
 
 
 @pytest.mark.parametrize("bits", GOLDEN)
@@ -55,23 +85,83 @@ def test_golden_stream(bits: int) -> None:
     assert hashlib.sha256(words.astype("<u4").tobytes()).hexdigest() == GOLDEN[bits]
 
 
-@pytest.mark.parametrize("block", [1, 3, 16, 1000, 4096, 65_535, 65_536, 1 << 20])
-def test_block_size_changes_nothing(block: int) -> None:
-    count = 70_001 if block > 100 else 5_001
-    assert np.array_equal(stream(KEY, count, block), stream(KEY, count))
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("bits", [19, 32])
+def test_threads_change_nothing(threads: int, bits: int) -> None:
+    words = np.random.default_rng(0).integers(0, 1 << bits, COUNT, dtype=np.uint64).astype(np.uint32)
+    plus, minus = [Secret(bytes([i]) * 32) for i in range(2)], [Secret(bytes([9]) * 32)]
+    packed = mask_and_pack(ArrayWords(words, bits), bits, plus, minus, threads)
+    assert packed.tobytes() == mask_and_pack(ArrayWords(words, bits), bits, plus, minus).tobytes()
+    total = np.zeros(COUNT, dtype=np.uint32)
+    add_packed(total, packed, bits, threads)
+    apply_masks(total, minus, plus, threads)
+    cut(total, bits)
+    assert np.array_equal(total, words)
+
+
+@pytest.mark.parametrize("block", [8, 1000, 4096, 65_536])
+def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    words = np.arange(50_001, dtype=np.uint32) % 99_991
+    usual = mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], [])
+    monkeypatch.setattr(masking, "BLOCK_WORDS", block)
+    assert np.array_equal(mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], []), usual)
+    total = np.zeros(words.size, dtype=np.uint32)
+    add_packed(total, usual, 20)
+    apply_masks(total, [], [Secret(KEY)])
+    cut(total, 20)
+    assert np.array_equal(total, words)
+
+
+def test_words_of_either_byte_order_are_masked_alike() -> None:
+    """The stream is read as little endian wherever it is computed: by value, not by the machine's memory."""
+    words = np.arange(1000, dtype=np.uint32)
+    other = words.astype(">u4")
+    apply_masks(other, [Secret(KEY)], [])  # type: ignore[arg-type]
+    native = words.copy()
+    apply_masks(native, [Secret(KEY)], [])
+    assert np.array_equal(other.astype(np.uint32), native)
+
+
+def test_a_source_that_fails_leaves_nothing_unmasked() -> None:
+    seen: list[np.ndarray] = []
+
+    class Failing(ArrayWords):
+        def write(self, start: int, stop: int, out: np.ndarray) -> None:
+            super().write(start, stop, out)
+            seen.append(out)
+            if start:
+                raise RangeError("told")
+
+    with pytest.raises(RangeError, match="told"):
+        mask_and_pack(Failing(np.full(3 * BLOCK_WORDS, 77, dtype=np.uint32), 32), 32, [Secret(KEY)], [])
+    assert len(seen) == 2 and not np.any(seen[-1])
+
+
+@pytest.mark.parametrize("bits", [16, 19, 32])
+def test_packed_words_of_another_size_are_not_added(bits: int) -> None:
+    total, packed = (
+        np.zeros(9, dtype=np.uint32),
+        mask_and_pack(ArrayWords(np.arange(9, dtype=np.uint32), bits), bits, [], []),
+    )
+    wrong = [packed[:-1], np.append(packed, np.uint8(0)), packed[:0]]
+    if 9 * bits % 8:
+        wrong.append(np.append(packed[:-1], packed[-1] | np.uint8(0x80)))
+    for other in wrong:
+        with pytest.raises(SecureSumError):
+            add_packed(total, other, bits)
+        assert not np.any(total)
 
 
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(0, 300),
-    st.integers(1, 64),
     st.lists(st.binary(min_size=32, max_size=32), max_size=4),
     st.lists(st.binary(min_size=32, max_size=32), max_size=4),
 )
-def test_plus_and_minus_are_sums_in_the_ring(count: int, block: int, plus: list[bytes], minus: list[bytes]) -> None:
+def test_plus_and_minus_are_sums_in_the_ring(count: int, plus: list[bytes], minus: list[bytes]) -> None:
     start = np.random.default_rng(count).integers(0, 2**32, count, dtype=np.uint32)
     words = start.copy()
-    apply_masks(words, [Secret(key) for key in plus], [Secret(key) for key in minus], block)
+    apply_masks(words, [Secret(key) for key in plus], [Secret(key) for key in minus])
     expected = start.astype(object)
     for key in plus:
         expected = expected + stream(key, count).astype(object)

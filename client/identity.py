@@ -1,0 +1,77 @@
+"""This site's long-term signing key and the roster that it pinned, on disk: made here, and never sent."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from common.errors import IdentityError
+from common.identity import KEY_BYTES, Roster, SigningKey
+from common.secure_sum.secret import Secret
+
+KEY_FILE = "signing.key"
+ROSTER_FILE = "roster.yaml"
+
+
+@dataclass(frozen=True)
+class SiteIdentity:
+    """Who this site is. IdentityError unless the roster has this name with this key."""
+
+    name: str
+    key: SigningKey
+    roster: Roster
+
+    def __post_init__(self) -> None:
+        self.roster.require_member(self.name, self.key.public)
+
+    @classmethod
+    def read(cls, name: str, folder: Path) -> Self:
+        """From the folder that holds the key and the pinned roster."""
+        return cls(name, read_key(folder / KEY_FILE), Roster.read(folder / ROSTER_FILE))
+
+
+def make_key(folder: Path) -> SigningKey:
+    """A new key, written to `folder` for its owner's eyes only. Never over another: IdentityError if one is there."""
+    _make_private(folder)
+    path, key = folder / KEY_FILE, SigningKey.generate()
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise IdentityError(
+            f"{path}: a key is here already. A site keeps its key; move it away to make a new one."
+        ) from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(key.expose())
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def read_key(path: Path) -> SigningKey:
+    """IdentityError when it is not there, not a key, or open to others than its owner."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise IdentityError(f"{path}: others than its owner may read it. Run chmod 600 on it, or make a new key.")
+        secret = Secret(path.read_bytes())
+    except OSError as problem:
+        raise IdentityError(f"{path}: cannot be read ({problem.strerror}).") from None
+    if len(secret.expose()) != KEY_BYTES:
+        raise IdentityError(f"{path}: is not a signing key of {KEY_BYTES} bytes.")
+    return SigningKey(secret)
+
+
+def pin_roster(folder: Path, roster: Roster) -> None:
+    """Keep a roster whose fingerprints the site has compared, in place of the one before."""
+    _make_private(folder)
+    draft = folder / f"{ROSTER_FILE}.draft"
+    draft.write_text(roster.to_text(), encoding="utf-8")
+    draft.replace(folder / ROSTER_FILE)
+
+
+def _make_private(folder: Path) -> None:
+    """mkdir gives its mode to the last folder only."""
+    for path in (folder.parent, folder):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
