@@ -39,6 +39,8 @@ from common.summand import Layout
 from server.exchange import exchange
 from server.invitation import Participant, invite, participant_of, require_distinct
 
+NOTHING = np.empty(0, dtype=np.uint8)
+
 R = TypeVar("R", bound=Reply)
 A = TypeVar("A")
 B = TypeVar("B")
@@ -130,6 +132,7 @@ class Summation:
         work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers))
         worked = self._leg("round", number, self._to(work, holders, [item.name for item in offers]), RoundReply)
         self._each("round", worked, lambda it: _add_masked(half, it))
+        worked = {node: replace(reply, masked=NOTHING) for node, reply in worked.items()}  # vectors are large
         survivors = half.survivors
         asked = self._to(ConfirmRequest(number, survivors), holders, survivors)
         confirmed, newcomers = self._confirm(number, asked, invite_others=not last)

@@ -150,8 +150,8 @@ def unmask_into(
         block = np.empty(min(BLOCK_WORDS, stop - start), dtype=np.uint32)
         for begin, end in _blocks(start, stop):
             part = block[: end - begin]
-            part[:] = 0
-            for packed in vectors:
+            part[:] = unpack_block(vectors[0], begin, end, bits) if vectors else 0
+            for packed in vectors[1:]:
                 np.add(part, unpack_block(packed, begin, end, bits), out=part)
             streams.apply(part)
             cut(part, bits)
