@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from common.identity import Roster, SigningKey
 from common.secure_sum.coordinator import CoordinatorSum
+from common.secure_sum.encoding import normal_text
 from common.secure_sum.masking import ArrayWords, WordSource
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
 from common.secure_sum.site import ShareKey, SiteSum, Upload
@@ -48,6 +49,12 @@ class Player(SiteSum):
         return super().mask(plan_digest, offers, source)
 
 
+def consent(name: str, share_key: bytes, **about: object) -> Member:
+    """A consent that nobody signed."""
+    given = {"study": PLAN, "roster": PLAN, "run": "run", "number": 7, "modalities": ("image",)} | about
+    return Member(name=name, share_key=share_key, **given)  # type: ignore[arg-type]
+
+
 def next_member(member: Member, signing_key: SigningKey) -> Member:
     """The consent to the sum after this one, with a new share key."""
     key = ShareKey.generate()
@@ -72,7 +79,7 @@ class Consortium:
         threads: int = 1,
     ) -> None:
         self.rng = np.random.default_rng(seed)
-        listed = sorted(called or names(count))
+        listed = sorted(normal_text(name) for name in called or names(count))
         self.signing = {name: SigningKey.generate() for name in listed}
         self.roster = Roster("test", {name: key.public for name, key in self.signing.items()})
         self.keys = {name: ShareKey.generate() for name in listed}

@@ -14,8 +14,7 @@ from common.secure_sum.dealing import deal, open_box, seed_digest, share_digest
 from common.secure_sum.encoding import split
 from common.secure_sum.key_agreement import MaskKey
 from common.secure_sum.secret import Secret
-from common.secure_sum.site import SiteSum
-from tests.support.secure_sum import Consortium, names
+from tests.support.secure_sum import Consortium, names, next_member
 
 
 class Recorder:
@@ -44,8 +43,8 @@ def test_no_key_and_nonce_seal_twice(recorder: Recorder) -> None:
     """Also when a site offers again under the same share key, as one whose memory was copied would."""
     group = Consortium(4)
     for _ in range(60):
-        for name, key in group.keys.items():
-            SiteSum(name, key).offer(group.context)
+        for name in group.keys:
+            group.player(name).offer(group.context)
     assert len(recorder.seen) == 60 * 4 * 3
     assert len({(key, nonce) for key, nonce, _ in recorder.seen}) == len(recorder.seen)
 
@@ -59,15 +58,17 @@ def test_a_box_names_its_sum_dealer_holder_and_key(recorder: Recorder) -> None:
 
 def test_a_box_opens_for_its_holder_in_its_sum_only() -> None:
     group = Consortium(4)
-    offer, own = deal(group.context, "site_01", group.keys["site_01"], MaskKey.generate(), Secret.random(32))
+    following = next_member(group.members["site_01"], group.signing["site_01"])
+    offer, own = deal(group.context, following, group.keys["site_01"], MaskKey.generate(), Secret.random(32))
+    renamed = replace(offer, name="site_03", following=replace(following, name="site_03"))
     assert bytes(open_box(group.context, offer, "site_00", group.keys["site_00"]).key.expose()) != bytes(
         own.key.expose()
     )
     wrong = [
         (group.context, offer, "site_00", group.keys["site_02"]),  # another holder's key
         (group.context, offer, "site_02", group.keys["site_00"]),
-        (group.context, replace(offer, name="site_03"), "site_00", group.keys["site_00"]),  # another dealer's name
-        (replace(group.context, number=2), offer, "site_00", group.keys["site_00"]),  # another sum, with the same keys
+        (group.context, renamed, "site_00", group.keys["site_00"]),  # another dealer's name
+        (group.another(number=2), offer, "site_00", group.keys["site_00"]),  # another sum, with the same keys
         (group.context, offer, "site_01", group.keys["site_01"]),  # the dealer's own box is empty
     ]
     for context, shown, holder, key in wrong:
@@ -77,7 +78,7 @@ def test_a_box_opens_for_its_holder_in_its_sum_only() -> None:
 
 def test_every_input_changes_a_digest() -> None:
     group = Consortium(3)
-    contexts = (group.context, replace(group.context, number=2))
+    contexts = (group.context, group.another(number=2))
     shares = [
         share_digest(*parts)
         for parts in itertools.product(

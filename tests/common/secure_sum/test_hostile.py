@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
+from common.errors import IdentityError, ProtocolOrderError, SecureSumError, TooFewSitesError
 from common.secure_sum import dealing
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.key_agreement import MaskKey, ShareKey
-from common.secure_sum.messages import Box, MaskedVector, Member, Offer, Reveal, RevealedShare
+from common.secure_sum.messages import Box, MaskedVector, Offer, Reveal, RevealedShare
 from common.secure_sum.packing import pack
 from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import deal_shares
-from tests.support.secure_sum import PLAN, Consortium, names
+from tests.support.secure_sum import PLAN, Consortium, Player, names, next_member
 
 ME, BAD = "site_00", "site_02"
 OTHER_PLAN = bytes(32)
@@ -56,16 +56,34 @@ TAMPERED: dict[str, Callable[[list[Offer]], Offer]] = {
     "a box too few": lambda o: replace(o[2], boxes=o[2].boxes[:-1]),
     "a box too many": lambda o: replace(o[2], boxes=(*o[2].boxes, o[2].boxes[0])),
     "a box for itself": lambda o: replace(o[2], boxes=(*o[2].boxes[:2], o[2].boxes[1], o[2].boxes[3])),
+    "another digest of its seed": lambda o: replace(o[2], seed_digest=bytes(32)),
+    "a consent to the sum after the next": lambda o: replace(o[2], following=replace(o[2].following, number=3)),
 }
+# What only the signature shows: sealed boxes still open, and H(b) is compared when the sum is opened.
+ONLY_THE_COORDINATOR_SEES = {"another digest of its seed"}
 
 
 @pytest.mark.parametrize("what", TAMPERED)
-def test_a_tampered_offer_names_its_dealer_and_costs_nothing(what: str) -> None:
+def test_an_offer_that_was_tampered_with_is_refused(what: str) -> None:
+    """Between a site and the others, by the coordinator: the site's signature does not cover it."""
     group = Consortium(4)
     offers = offers_of(group)
     with pytest.raises(SecureSumError, match=BAD):
         group.sites[ME].agree(PLAN, [*offers[:2], TAMPERED[what](offers), offers[3]])
+    with pytest.raises(SecureSumError, match=BAD):
+        group.half.add_offer(TAMPERED[what](offers))
     group.sites[ME].agree(PLAN, [*offers[:2], offers[3]])  # the sum goes on without it
+
+
+@pytest.mark.parametrize("what", sorted(set(TAMPERED) - ONLY_THE_COORDINATOR_SEES))
+def test_a_wrong_offer_under_a_right_signature_names_its_dealer_and_costs_nothing(what: str) -> None:
+    """Another dealer's shares, an invented key, ...: made and signed by the dealer itself."""
+    group = Consortium(4)
+    offers = offers_of(group)
+    bad = TAMPERED[what](offers).signed(group.signing[BAD])
+    with pytest.raises(SecureSumError, match=BAD):
+        group.sites[ME].agree(PLAN, [*offers[:2], bad, offers[3]])
+    group.sites[ME].agree(PLAN, [*offers[:2], offers[3]])
 
 
 def test_an_offer_with_anothers_key_is_refused() -> None:
@@ -74,7 +92,9 @@ def test_an_offer_with_anothers_key_is_refused() -> None:
     offers = offers_of(group)
     copied = MaskKey.generate()
     copied.public = offers[1].mask_key
-    bad, _ = dealing.deal(group.context, BAD, group.keys[BAD], copied, Secret.random(32))
+    following = next_member(group.members[BAD], group.signing[BAD])
+    unsigned, _ = dealing.deal(group.context, following, group.keys[BAD], copied, Secret.random(32))
+    bad = unsigned.signed(group.signing[BAD])
     with pytest.raises(SecureSumError, match="same key"):
         group.sites[ME].agree(PLAN, [*offers[:2], bad, offers[3]])
     for offer in offers[:2]:
@@ -95,7 +115,7 @@ def test_low_order_keys_do_not_even_parse(low: bytes) -> None:
 def test_its_own_offer_must_be_there_as_it_was_sent() -> None:
     group = Consortium(4)
     offers = offers_of(group)
-    changed = replace(offers[0], seed_digest=bytes(32))
+    changed = replace(offers[0], seed_digest=bytes(32)).signed(group.signing[ME])
     for shown in ([changed, *offers[1:]], offers[1:]):
         with pytest.raises(SecureSumError, match="own offer"):
             group.sites[ME].agree(PLAN, shown)
@@ -110,8 +130,9 @@ def test_sets_of_offers_that_no_sum_has() -> None:
         group.sites[ME].agree(PLAN, [*offers, offers[3]])
     with pytest.raises(ProtocolOrderError, match="site_03"):
         group.sites[ME].agree(PLAN, [*offers[:3], offers_of(other)[3]])
+    renamed = replace(offers[3], name="stranger", following=replace(offers[3].following, name="stranger"))
     with pytest.raises(ProtocolOrderError, match="stranger"):
-        group.sites[ME].agree(PLAN, [*offers, replace(offers[3], name="stranger")])
+        group.sites[ME].agree(PLAN, [*offers, renamed])
     with pytest.raises(SecureSumError):
         group.sites[ME].agree(b"short", offers)
 
@@ -120,10 +141,13 @@ def test_sets_of_offers_that_no_sum_has() -> None:
 def test_a_site_that_was_shown_another_context_is_not_of_this_sum(change: str) -> None:
     """Another number, t, width, or a swapped `ek`: its offer carries another context's digest."""
     group = Consortium(4)
-    swapped = (*group.context.members[:3], Member("site_03", ShareKey.generate().public))
+    other = replace(group.members["site_03"], share_key=ShareKey.generate().public).signed(group.signing["site_03"])
+    swapped = (*group.context.members[:3], other)
     shown = {"number": 2, "run": "other", "threshold": 4, "bits": 24, "members": swapped}[change]
     offers = [group.sites[name].offer(group.context) for name in names(3) if name != BAD]
-    odd = group.sites[BAD].offer(replace(group.context, **{change: shown}))  # type: ignore[arg-type]
+    about = group.another(**{change: shown})
+    mine = about.members[2]
+    odd = Player(mine, group.keys[BAD], group.signing[BAD], group.roster).offer(about)
     with pytest.raises(ProtocolOrderError, match=BAD):
         group.half.add_offer(odd)
     with pytest.raises(ProtocolOrderError, match=BAD):
@@ -138,13 +162,14 @@ def test_a_site_with_another_view_is_found_out_and_cannot_be_unmasked(view: str)
     group = Consortium(5).until("mask")
     offers = group.half.offers
     for name in names(4):
-        group.half.add_masked(group.sites[name].mask(PLAN, offers, group.words[name]))
+        group.half.add_masked(*group.sites[name].mask(PLAN, offers, group.words[name]))
     plan, shown = (OTHER_PLAN, offers) if view == "plan" else (PLAN, offers[1:])
-    odd = group.sites["site_04"].mask(plan, shown, group.words["site_04"])
+    odd, packed = group.sites["site_04"].mask(plan, shown, group.words["site_04"])
     with pytest.raises(SecureSumError, match="site_04"):
-        group.half.add_masked(odd)
+        group.half.add_masked(odd, packed)
     # A coordinator that adds it all the same, and gets every share that the sites will give:
-    group.half.add_masked(replace(odd, transcript=group.half._transcript))
+    forged = replace(odd, transcript=group.half._transcript).signed(group.signing["site_04"])
+    group.half.add_masked(forged, packed)
     for name in names(4):
         group.half.add_confirmation(group.sites[name].confirm(group.half.survivors))
     seen = group.half.survivors if view == "plan" else group.half.survivors[1:]  # the same U2, but another T
@@ -187,8 +212,11 @@ def test_shares_need_enough_confirmations_of_the_same() -> None:
         ([*good[:3], replace(good[3], name="site_05")], ProtocolOrderError, "site_05"),  # not in U2
         ([*good[:3], replace(good[3], name="stranger")], ProtocolOrderError, "stranger"),
         ([*good[:3], other[3]], ProtocolOrderError, "site_03"),  # of another sum
-        ([*good[:3], replace(good[3], evidence=other[3].evidence)], SecureSumError, "site_03"),  # over another (T, U2)
-        ([*good, replace(good[0], evidence=b"")], SecureSumError, ME),
+        ([*good[:3], replace(good[3], agreed=other[3].agreed)], SecureSumError, "site_03"),  # over another (T, U2)
+        ([*good[:3], replace(good[3], signature=good[2].signature)], IdentityError, "site_03"),
+        ([*good[:3], replace(good[3], signature=b"")], IdentityError, "site_03"),
+        ([*good[:3], replace(good[3], signature=group.half.offers[3].signature)], IdentityError, "site_03"),
+        ([*good[:3], replace(good[2], name="site_03")], IdentityError, "site_03"),  # one signer as two
         ([], TooFewSitesError, "0 .*4"),
     ]
     for confirmations, error, text in wrong:
@@ -263,8 +291,10 @@ WRONG_REVEALS: dict[str, Callable[[Reveal, Reveal], Reveal]] = {
 def test_a_holder_of_wrong_shares_is_named_and_the_sum_opens_without_it(what: str) -> None:
     group = Consortium(6, leave={"site_05": "mask"}).until("reveal")
     reveals = {name: group.sites[name].reveal(group.half.confirmations) for name in group.half.survivors}
-    with pytest.raises(SecureSumError, match=BAD):
-        group.half.add_reveal(WRONG_REVEALS[what](reveals[BAD], reveals[ME]))
+    wrong = WRONG_REVEALS[what](reveals[BAD], reveals[ME])
+    for given in (wrong, wrong.signed(group.signing[BAD])):  # changed on its way, and by the holder itself
+        with pytest.raises(SecureSumError, match=BAD):
+            group.half.add_reveal(given)
     for name in names(5):
         if name != BAD:
             group.half.add_reveal(reveals[name])
@@ -278,17 +308,17 @@ def test_the_coordinator_takes_each_message_once_in_its_leg_and_from_its_site() 
     group, other = Consortium(4), Consortium(4).until("open")
     half = group.half
     offer = other.half.offers[0]
-    masked = MaskedVector(group.context.digest, bytes(32), ME, 5, bytes(20))
+    masked = MaskedVector(group.context.digest, bytes(32), ME, 5)
     confirmation = other.half.confirmations[0]
     reveal = other.sites[ME].reveal(other.half.confirmations)
-    for add, message in (
-        (half.add_offer, offer),
-        (half.add_masked, masked),
-        (half.add_confirmation, confirmation),
-        (half.add_reveal, reveal),
+    for early in (
+        lambda: half.add_offer(offer),
+        lambda: half.add_masked(masked, bytes(20)),
+        lambda: half.add_confirmation(confirmation),
+        lambda: half.add_reveal(reveal),
     ):
         with pytest.raises(ProtocolOrderError):
-            add(message)  # type: ignore[operator]
+            early()
     for look in (lambda: half.survivors, lambda: half.confirmations, half.open):
         with pytest.raises(ProtocolOrderError):
             look()
@@ -302,10 +332,10 @@ def test_the_coordinator_takes_each_message_once_in_its_leg_and_from_its_site() 
 
     group.mask()
     with pytest.raises(ProtocolOrderError, match="already"):
-        half.add_masked(group.sites[ME].mask(PLAN, half.offers, group.words[ME]))
+        half.add_masked(*group.sites[ME].mask(PLAN, half.offers, group.words[ME]))
     assert half.survivors == tuple(names(4))
     with pytest.raises(ProtocolOrderError):
-        half.add_masked(group.sites[ME].mask(PLAN, half.offers, group.words[ME]))
+        half.add_masked(*group.sites[ME].mask(PLAN, half.offers, group.words[ME]))
 
     with pytest.raises(ProtocolOrderError):
         half.add_confirmation(confirmation)
@@ -333,46 +363,52 @@ def test_a_late_vector_is_refused() -> None:
     late = group.sites["site_03"].mask(PLAN, group.half.offers, group.words["site_03"])
     assert group.half.survivors == tuple(names(3))
     with pytest.raises(ProtocolOrderError):
-        group.half.add_masked(late)
+        group.half.add_masked(*late)
 
 
 def test_a_wrong_vector_leaves_the_sum_as_it_was() -> None:
-    group = Consortium(4, 6, bits=20).until("mask")
-    good = group.sites[ME].mask(PLAN, group.half.offers, group.words[ME])
-    words = np.zeros(5, dtype=np.uint32)
-    wrong: list[tuple[MaskedVector, type[SecureSumError]]] = [
-        (replace(good, context=bytes(32)), ProtocolOrderError),
-        (replace(good, transcript=bytes(32)), SecureSumError),
-        (replace(good, name="stranger"), ProtocolOrderError),
-        (replace(good, count=5, packed=pack(words, 20)), SecureSumError),
-        (replace(good, packed=good.packed[:-1]), SecureSumError),
-        (replace(good, packed=good.packed + b"\0"), SecureSumError),
-        (replace(good, packed=pack(np.zeros(6, dtype=np.uint32), 24)), SecureSumError),
-        (replace(good, count=2**40), SecureSumError),
+    group, other = Consortium(4, 6, bits=20).until("mask"), Consortium(4, 6, bits=20).until("mask")
+    good, packed = group.sites[ME].mask(PLAN, group.half.offers, group.words[ME])
+    foreign, _ = other.sites[ME].mask(PLAN, other.half.offers, group.words[ME])
+    key = group.signing[ME]
+    five = np.frombuffer(pack(np.zeros(5, dtype=np.uint32), 20), dtype=np.uint8)
+    wide = np.frombuffer(pack(np.zeros(6, dtype=np.uint32), 24), dtype=np.uint8)
+    wrong: list[tuple[MaskedVector, np.ndarray, type[SecureSumError]]] = [
+        (foreign, packed, ProtocolOrderError),  # of another study
+        (replace(good, context=bytes(32)).signed(key), packed, ProtocolOrderError),
+        (replace(good, transcript=bytes(32)).signed(key), packed, SecureSumError),
+        (replace(good, name="stranger").signed(key), packed, ProtocolOrderError),
+        (replace(good, count=5).signed(key), five, SecureSumError),
+        (replace(good, count=2**40).signed(key), packed, SecureSumError),
+        (replace(good, count=5), five, IdentityError),
+        (replace(good, signature=b""), packed, IdentityError),
+        (good, packed[:-1], SecureSumError),
+        (good, np.append(packed, np.uint8(0)), SecureSumError),
+        (good, wide, SecureSumError),
     ]
-    for masked, error in wrong:
+    for head, words, error in wrong:
         with pytest.raises(error):
-            group.half.add_masked(masked)
+            group.half.add_masked(head, words)
     group.mask()
     group.confirm()
     group.reveal()
     assert np.array_equal(group.half.open(), group.plain())
 
 
-def test_a_vector_under_another_sites_name_spoils_the_sum_and_shows_nothing() -> None:
-    """Nothing is signed yet, so the name is believed: the masks then cancel nobody's."""
+def test_a_vector_under_another_sites_name_is_refused_and_the_sum_stays_right() -> None:
     group = Consortium(4).until("mask")
     sent = {name: group.sites[name].mask(PLAN, group.half.offers, group.words[name]) for name in group.sites}
     for name, claimed in ((ME, "site_01"), ("site_01", ME), (BAD, "site_03")):
-        group.half.add_masked(replace(sent[name], name=claimed))
+        head, packed = sent[name]
+        for forged in (replace(head, name=claimed), replace(head, name=claimed).signed(group.signing[name])):
+            with pytest.raises(IdentityError, match=claimed):
+                group.half.add_masked(forged, packed)
+    group.mask()
     group.confirm()
     group.reveal()
-    opened = group.half.open()
-    for subset in ([ME, "site_01", BAD], [ME, "site_01", "site_03"]):
-        total = sum(group.words[name].astype(np.uint64) for name in subset)
-        assert np.count_nonzero(opened == (total & 0xFFFFFFFF).astype(np.uint32)) <= 1
+    assert np.array_equal(group.half.open(), group.plain())
 
 
 def test_an_empty_coordinator_says_how_many_are_needed() -> None:
     with pytest.raises(TooFewSitesError, match=r"0 .*3"):
-        _ = CoordinatorSum(Consortium(4).context, PLAN, 3).offers
+        _ = CoordinatorSum((group := Consortium(4)).context, PLAN, 3, group.roster).offers

@@ -6,8 +6,8 @@ import pytest
 
 from common.errors import SecureSumError
 from common.secure_sum.key_agreement import AgreementKey, MaskKey, ShareKey, derive, hkdf
-from common.secure_sum.messages import Member
 from common.secure_sum.secret import Secret
+from tests.support.secure_sum import consent
 
 # RFC 7748, section 6.1
 ALICE = bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
@@ -57,7 +57,7 @@ def test_low_order_keys_are_refused_and_the_peer_is_named(public: bytes) -> None
         MaskKey.generate().agree("mallory", public, "test")
     assert refusal.value.__cause__ is None
     with pytest.raises(SecureSumError, match="low order"):
-        Member("mallory", public)
+        consent("mallory", public)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_low_order_keys_are_refused_and_the_peer_is_named(public: bytes) -> None
 )
 def test_a_key_has_one_encoding(public: bytes) -> None:
     with pytest.raises(SecureSumError):
-        Member("mallory", public)
+        consent("mallory", public)
 
 
 def test_fresh_keys_differ_and_are_erased() -> None:

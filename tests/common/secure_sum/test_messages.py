@@ -24,22 +24,23 @@ from common.secure_sum.messages import (
     RevealedShare,
     SumContext,
 )
-from tests.support.secure_sum import Consortium
+from tests.support.secure_sum import Consortium, consent
 
 DIGEST = bytes(range(32))
 EK = [ShareKey.generate().public for _ in range(4)]
-CONTEXT = SumContext(DIGEST, "run", 7, 3, tuple(Member(name, ek) for name, ek in zip("abcd", EK, strict=True)), 1, 20)
+MEMBERS = tuple(consent(name, ek) for name, ek in zip("abcd", EK, strict=True))
+CONTEXT = SumContext(DIGEST, DIGEST, "run", 7, 3, MEMBERS, 1, 20)
 BOX = Box(bytes(148), DIGEST, DIGEST)
 SHARE = RevealedShare("a", bytes(66))
 MESSAGES: list[Message] = [
     CONTEXT.members[0],
     CONTEXT,
     BOX,
-    Offer(DIGEST, "b", EK[0], DIGEST, (BOX, Box(b"", DIGEST, DIGEST), BOX)),
-    MaskedVector(DIGEST, DIGEST, "c", 5, b"packed"),
-    Confirmation(DIGEST, "d", b"evidence"),
+    Offer(DIGEST, "b", EK[0], MEMBERS[1], DIGEST, (BOX, Box(b"", DIGEST, DIGEST), BOX), b"signed"),
+    MaskedVector(DIGEST, DIGEST, "c", 5, b"signed"),
+    Confirmation(DIGEST, "d", DIGEST[::-1], b"signed"),
     SHARE,
-    Reveal(DIGEST, "a", (SHARE, RevealedShare("b", bytes(66))), (RevealedShare("c", bytes(66)),)),
+    Reveal(DIGEST, "a", (SHARE, RevealedShare("b", bytes(66))), (RevealedShare("c", bytes(66)),), b"signed"),
 ]
 
 
@@ -95,8 +96,8 @@ def test_changed_bytes_are_refused_or_are_another_message(message: Message, data
 def test_real_messages_come_back() -> None:
     group = Consortium(4, leave={"site_00": "mask"}).until("mask")
     offers = group.half.offers
-    masked = group.sites["site_01"].mask(bytes(range(32)), offers, group.words["site_01"])
-    for message in (group.context, *offers, masked):
+    head, _ = group.sites["site_01"].mask(bytes(range(32)), offers, group.words["site_01"])
+    for message in (group.context, *offers, head):
         assert type(message).from_bytes(message.to_bytes()) == message
 
 
@@ -113,42 +114,56 @@ def test_no_message_prints_bytes_of_keys_shares_or_vectors() -> None:
     "change",
     [
         {"study": DIGEST[:-1] + b"\0"},
+        {"roster": DIGEST[:-1] + b"\0"},
         {"run": "ruN"},
         {"number": 8},
         {"threshold": 4},
         {"members": CONTEXT.members[:3]},
-        {"members": (Member("a", EK[1]), Member("b", EK[0]), *CONTEXT.members[2:])},
-        {"members": (*CONTEXT.members[:3], Member("e", EK[3]))},
+        {"members": (consent("a", EK[1]), consent("b", EK[0]), *MEMBERS[2:])},
+        {"members": (*MEMBERS[:3], consent("e", EK[3]))},
+        {"members": (*MEMBERS[:3], consent("d", EK[3], modalities=("image", "note")))},
+        {"members": (*MEMBERS[:3], replace(MEMBERS[3], signature=b"signed"))},
         {"colluding": 2, "threshold": 4},
         {"bits": 24},
     ],
 )
 def test_everything_in_the_context_is_in_its_digest(change: dict[str, object]) -> None:
-    assert replace(CONTEXT, **change).digest != CONTEXT.digest  # type: ignore[arg-type]
+    about = {name: value for name, value in change.items() if name in ("study", "roster", "run", "number")}
+    members = change.pop("members", tuple(replace(member, **about) for member in MEMBERS))  # type: ignore[arg-type]
+    assert replace(CONTEXT, members=members, **change).digest != CONTEXT.digest  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "about", [{"study": DIGEST[::-1]}, {"roster": DIGEST[::-1]}, {"run": "other"}, {"number": 6}, {"number": 8}]
+)
+def test_a_consent_to_another_sum_makes_no_context(about: dict[str, object]) -> None:
+    with pytest.raises(ProtocolOrderError, match="'c'"):
+        replace(CONTEXT, members=(*MEMBERS[:2], replace(MEMBERS[2], **about), MEMBERS[3]))  # type: ignore[arg-type]
 
 
 def test_names_are_split_by_their_lengths() -> None:
-    one = replace(CONTEXT, members=tuple(Member(n, k) for n, k in zip(("a", "bc", "d"), EK, strict=False)))
-    other = replace(CONTEXT, members=tuple(Member(n, k) for n, k in zip(("ab", "c", "d"), EK, strict=False)))
+    one = replace(CONTEXT, members=tuple(consent(n, k) for n, k in zip(("a", "bc", "d"), EK, strict=False)))
+    other = replace(CONTEXT, members=tuple(consent(n, k) for n, k in zip(("ab", "c", "d"), EK, strict=False)))
     assert one.digest != other.digest
 
 
 def test_one_name_written_two_ways_is_one_name() -> None:
     composed, decomposed = "clínica", unicodedata.normalize("NFD", "clínica")
     assert composed != decomposed
-    assert Member(composed, EK[0]).to_bytes() == Member(decomposed, EK[0]).to_bytes()
+    assert consent(composed, EK[0]).to_bytes() == consent(decomposed, EK[0]).to_bytes()
     with pytest.raises(SecureSumError):
-        replace(CONTEXT, members=(Member(decomposed, EK[0]), Member(composed, EK[1]), Member("d", EK[2])))
-    data = Member(composed, EK[0]).to_bytes()
-    wrong = encode(split(data)[0], decomposed.encode(), EK[0])
+        replace(CONTEXT, members=(consent(decomposed, EK[0]), consent(composed, EK[1]), consent("d", EK[2])))
+    fields = split(consent(composed, EK[0]).to_bytes())
+    assert Member.from_bytes(encode(*fields)).name == composed
+    wrong = [decomposed.encode() if field == composed.encode() else field for field in fields]
     with pytest.raises(SecureSumError):
-        Member.from_bytes(wrong)
+        Member.from_bytes(encode(*wrong))
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a\0", "x" * 201, "\u202eabc", "\ud800"])
 def test_names_that_a_log_cannot_show_are_refused(name: str) -> None:
     with pytest.raises(SecureSumError):
-        Member(name, EK[0])
+        consent(name, EK[0])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +177,7 @@ def test_names_that_a_log_cannot_show_are_refused(name: str) -> None:
 )
 def test_lists_of_sites_are_ordered_and_distinct(members: list[tuple[str, int]]) -> None:
     with pytest.raises(SecureSumError):
-        replace(CONTEXT, members=tuple(Member(name, EK[i]) for name, i in members))
+        replace(CONTEXT, members=tuple(consent(name, EK[i]) for name, i in members))
 
 
 @pytest.mark.parametrize(

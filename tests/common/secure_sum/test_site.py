@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import unicodedata
 from collections.abc import Callable
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from common.errors import ProtocolOrderError, SecureSumError
-from common.secure_sum.messages import Confirmation, Member, Offer, Reveal
+from common.identity import SigningKey
+from common.secure_sum.messages import Confirmation, Offer, Reveal
 from common.secure_sum.secret import Secret
-from common.secure_sum.site import ShareKey, SiteSum
+from common.secure_sum.site import ShareKey
 from common.secure_sum.states import SITE, SitePhase, Steps
-from tests.support.secure_sum import PLAN, Consortium, names
+from tests.support.secure_sum import PLAN, Consortium, Player, names
 
 ME = "site_00"
 
@@ -33,7 +35,7 @@ class Run:
                 site.mask(PLAN, self.offers, group.words[name])
         self.survivors = names(3)
         self.others = [group.sites[name].confirm(self.survivors) for name in self.survivors if name != ME]
-        mine = replace(self.others[0], name=ME)
+        mine = replace(self.others[0], name=ME).signed(group.signing[ME])
         self.confirmations = (mine, *self.others)
         self.group = group
 
@@ -76,7 +78,7 @@ def test_the_table_is_one_line_with_an_end() -> None:
 @pytest.mark.parametrize("done", LEGS)
 def test_a_leg_ahead_of_its_turn_is_refused_and_changes_nothing(done: str) -> None:
     run = Run()
-    run.site = SiteSum(ME, run.group.keys[ME]) if done == "offer" else run.site
+    run.site = run.group.player(ME) if done == "offer" else run.site
     ahead = LEGS[LEGS.index(done) + (2 if done == "agree" else 1) :]  # `mask` agrees by itself
     if done != "offer":
         run.until(done)
@@ -105,14 +107,15 @@ def test_the_same_request_gets_the_same_bytes(leg: str) -> None:
 def test_a_repeated_upload_ignores_other_words() -> None:
     """The same plan and offers: what was sent stands, byte for byte, whatever a second training gave."""
     run = Run().until("mask")
-    first = run.site.mask(PLAN, run.offers, run.words).to_bytes()
-    assert run.site.mask(PLAN, run.offers[::-1], run.words + np.uint32(1)).to_bytes() == first
+    head, packed = run.site.mask(PLAN, run.offers, run.words)
+    again, same = run.site.mask(PLAN, run.offers[::-1], run.words + np.uint32(1))
+    assert again.to_bytes() == head.to_bytes() and same.tobytes() == packed.tobytes()
 
 
 def test_a_different_repeat_is_refused() -> None:
     run = Run()
     with pytest.raises(ProtocolOrderError):
-        run.site.offer(replace(run.context, number=2))
+        run.site.offer(run.group.another(number=2))
     run.until("agree").site.agree(PLAN, run.offers)
     for plan, offers in ((bytes(32), run.offers), (PLAN, run.offers[:3])):
         with pytest.raises(ProtocolOrderError):
@@ -150,6 +153,26 @@ def test_two_sets_of_survivors_at_once_get_one_confirmation() -> None:
         assert sum(isinstance(outcome, Confirmation) for outcome in outcomes) == 1
 
 
+def test_a_forked_copy_of_a_site_masks_nothing() -> None:
+    """Both would use the same masks: the difference of their vectors would be that of their updates."""
+    run = Run().until("mask")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            run.site.mask(PLAN, run.offers, run.words)
+            os.write(writing, b"masked")
+        except ProtocolOrderError:
+            os.write(writing, b"refused")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 16) == b"refused"
+    run.site.mask(PLAN, run.offers, run.words)  # the original goes on
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.parametrize("vanished", [[], ["site_03"], ["site_01", "site_04"]])
 def test_one_share_for_each_site_and_of_the_right_secret(vanished: list[str]) -> None:
     group = Consortium(6, leave=dict.fromkeys(vanished, "mask")).until("reveal")
@@ -160,8 +183,8 @@ def test_one_share_for_each_site_and_of_the_right_secret(vanished: list[str]) ->
 
 
 def alive(thing: object, seen: set[int]) -> list[Secret]:
-    """Every secret that can be reached from an object and is not erased."""
-    if id(thing) in seen:
+    """Every secret of the sum that can be reached from an object and is not erased; the signing key is not of it."""
+    if id(thing) in seen or isinstance(thing, SigningKey):
         return []
     seen.add(id(thing))
     if isinstance(thing, Secret):
@@ -209,25 +232,30 @@ def test_dropping_the_object_erases_its_secrets() -> None:
     assert all(bytes(view) == bytes(len(view)) for view in views)
 
 
-def test_an_offer_needs_its_own_name_and_key_in_the_list() -> None:
-    group, other = Consortium(4), ShareKey.generate()
+def test_an_offer_needs_its_own_consent_in_the_list() -> None:
+    group, other = Consortium(4), Consortium(4)
+    with pytest.raises(SecureSumError):
+        other.sites[ME].offer(group.context)  # another roster
+    stranger = Player(replace(group.members[ME], name="stranger"), group.keys[ME], group.signing[ME], group.roster)
     with pytest.raises(ProtocolOrderError):
-        SiteSum("stranger", other).offer(group.context)
-    with pytest.raises(SecureSumError):
-        SiteSum(ME, other).offer(group.context)
-    swapped = replace(group.context, members=(Member(ME, other.public), *group.context.members[1:]))
-    with pytest.raises(SecureSumError):
+        stranger.offer(group.context)
+    fresh = ShareKey.generate()
+    mine = replace(group.members[ME], share_key=fresh.public).signed(group.signing[ME])
+    swapped = replace(group.context, members=(mine, *group.context.members[1:]))
+    with pytest.raises(SecureSumError, match="own consent"):
         group.sites[ME].offer(swapped)
     assert isinstance(group.sites[ME].offer(group.context), Offer)
 
 
 def test_a_name_written_in_another_normal_form_is_the_same_site() -> None:
-    group, key = Consortium(4), ShareKey.generate()
-    context = replace(group.context, members=(*group.context.members, Member("études", key.public)), threshold=4)
-    site = SiteSum(unicodedata.normalize("NFD", "études"), key)
-    offers = [site.offer(context), *(group.sites[name].offer(context) for name in group.sites)]
-    site.mask(PLAN, offers, np.zeros(3, dtype=np.uint32))
-    site.confirm([*names(4), unicodedata.normalize("NFD", "études")])
+    called = ["site_00", "site_01", "site_02", "études"]
+    group = Consortium(4, called=[unicodedata.normalize("NFD", name) for name in called], leave={"site_02": "mask"})
+    group.until("confirm")
+    assert "études" in group.half.survivors
+    group.sites["site_00"].confirm([unicodedata.normalize("NFD", name) for name in group.half.survivors])
+    group.confirm()
+    group.reveal()
+    assert np.array_equal(group.half.open(), group.plain())
 
 
 @pytest.mark.parametrize(
