@@ -84,7 +84,9 @@ class SiteSums:
         consent = self._consents.get(context.number)
         if consent is None:
             raise ProtocolOrderError("This site has not consented to a sum of this number since it started.")
-        context.require_signed(self._identity.roster)  # before the number is used up
+        if consent.member not in context.members:
+            raise SecureSumError("The list of sites does not have this site's own consent as it gave it.")
+        context.require_signed(self._identity.roster)  # all of this before the number is used up
         self.records.offering(self._run, context.number)
         self._forget_below(context.number)
         del self._consents[context.number]
