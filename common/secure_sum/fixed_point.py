@@ -16,19 +16,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, frexp, ldexp
+from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import CipherContext
 from numpy.typing import NDArray
 
 from common.errors import RangeError
 from common.secure_sum.encoding import digest
-from common.secure_sum.masking import BLOCK_WORDS, WordSource, cut, stream_from
+from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, WordSource, aligned, cut, next_words, stream_from
 from common.secure_sum.messages import MAX_BITS, MIN_BITS
 from common.secure_sum.secret import Secret
 from common.summand import Layout, Part, Segment, Summand, Vector
 
 _MIN_BOUND, _MAX_BOUND = 2.0**-500, 2.0**500  # so that a scale and its reciprocal are normal numbers
-_ZEROS = bytes(4 * BLOCK_WORDS)
 
 
 def word_bits(bits: int, sites: int) -> int:
@@ -115,9 +116,11 @@ class _Scratch(threading.local):
     """Room for one block, for each thread its own: fresh memory for every block would cost more than the rounding."""
 
     def __init__(self) -> None:
-        self.scaled, self.low = np.empty(BLOCK_WORDS), np.empty(BLOCK_WORDS)
-        self.carry, self.whole = np.empty(BLOCK_WORDS, dtype=np.uint32), np.empty(BLOCK_WORDS, dtype=np.int32)
-        self.random = bytearray(4 * BLOCK_WORDS)
+        self.scaled, self.low = aligned(2 * BLOCK_WORDS).view(np.float64), aligned(2 * BLOCK_WORDS).view(np.float64)
+        self.carry, self.whole = aligned(BLOCK_WORDS), aligned(BLOCK_WORDS).view(np.int32)
+        self.random = aligned(BLOCK_WORDS)
+        self.stream: CipherContext | None = None
+        self.next = 0  # the word from which the stream goes on
 
 
 class _Rounded:
@@ -140,19 +143,22 @@ class _Rounded:
 
     def _random(self, start: int, stop: int) -> NDArray[np.uint32]:
         """31 random bits a word; `start` is a multiple of 4."""
-        room = memoryview(self._scratch.random)[: 4 * (stop - start)]
-        stream_from(self._key, start).update_into(memoryview(_ZEROS)[: len(room)], room)
-        random: NDArray[np.uint32] = np.frombuffer(room, dtype="<u4")
+        scratch = self._scratch
+        if scratch.stream is None or scratch.next != start or start % SPAN_WORDS == 0:
+            scratch.stream = stream_from(self._key, start)
+        random = next_words(scratch.stream, scratch.random[: stop - start])
+        scratch.next = stop
         np.right_shift(random, np.uint32(1), out=random)
         return random
 
     def _round(self, part: Part, inside: slice, random: NDArray[np.uint32], words: NDArray[np.uint32]) -> None:
         """Write the values of a part, scaled and rounded, as 32-bit two's complement into `words`."""
         scratch, count, scale = self._scratch, words.size, self._point.scale(part.segment)
+        values, factor = part.values[inside], part.factor * scale
+        _require_bound(part.segment, values, factor, part.segment.bound * scale)
         scaled, low = scratch.scaled[:count], scratch.low[:count]
-        np.copyto(scaled, part.values[inside])
-        np.multiply(scaled, part.factor * scale, out=scaled)
-        _require_bound(part.segment, scaled, part.segment.bound * scale)
+        np.copyto(scaled, values)
+        np.multiply(scaled, factor, out=scaled)
         np.floor(scaled, out=low)
         np.subtract(scaled, low, out=scaled)
         np.multiply(scaled, 2.0**31, out=scaled)
@@ -196,8 +202,10 @@ def _largest(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def _require_bound(segment: Segment, scaled: Vector, limit: float) -> None:
-    if not (float(scaled.max()) <= limit and float(scaled.min()) >= -limit):  # a comparison with NaN is false
+def _require_bound(segment: Segment, values: NDArray[np.floating[Any]], factor: float, limit: float) -> None:
+    """That all products are within the limit: the largest and the smallest are, for rounding keeps their order."""
+    ends = float(values.max()) * factor, float(values.min()) * factor
+    if not all(-limit <= end <= limit for end in ends):  # a comparison with NaN is false
         raise RangeError(
             f"Segment {segment.name}: a value is not a number within the bound of the plan. Nothing was sent; clip "
             "before the secure sum."

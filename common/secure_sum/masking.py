@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
@@ -32,6 +32,7 @@ Packed = NDArray[np.uint8]
 SPAN_WORDS = 1 << 20
 BLOCK_WORDS = 1 << 16  # a block of the vector and of its mask stay in the cache while all streams pass; divides a span
 _ZEROS = bytes(4 * BLOCK_WORDS)
+_LINE = 64  # bytes of a cache line: vectors that begin with one are added faster
 
 
 class WordSource(Protocol):
@@ -116,20 +117,21 @@ def mask_and_pack(
     """
     packed = np.empty(packed_size(source.length, bits), dtype=np.uint8)
 
-    def mask_span(span: int, start: int, stop: int) -> None:
-        streams = _Streams(plus, minus, span)
-        block = np.empty(min(BLOCK_WORDS, stop - start), dtype=np.uint32)
-        for begin, end in _blocks(start, stop):
-            part = block[: end - begin]
-            try:
-                source.write(begin, end, part)
-                streams.apply(part)
-            except BaseException:
-                part[:] = 0
-                raise
-            pack_into(packed, begin, part, bits)
+    def mask_spans(spans: Sequence[_Span]) -> None:
+        room = _Room()
+        for span in spans:
+            streams = _Streams(plus, minus, span.number)
+            for begin, end in span.blocks():
+                part = room.total[: end - begin]
+                try:
+                    source.write(begin, end, part)
+                    streams.apply(part, room)
+                except BaseException:
+                    part[:] = 0
+                    raise
+                pack_into(packed, begin, part, bits)
 
-    _each_span(source.length, mask_span, threads)
+    _share_out(source.length, mask_spans, threads)
     return packed
 
 
@@ -145,31 +147,32 @@ def unmask_into(
     pass over the memory. All vectors have the sink's length, as `require_packed` holds.
     """
 
-    def unmask_span(span: int, start: int, stop: int) -> None:
-        streams = _Streams(plus, minus, span)
-        block = np.empty(min(BLOCK_WORDS, stop - start), dtype=np.uint32)
-        for begin, end in _blocks(start, stop):
-            part = block[: end - begin]
-            part[:] = unpack_block(vectors[0], begin, end, bits) if vectors else 0
-            for packed in vectors[1:]:
-                np.add(part, unpack_block(packed, begin, end, bits), out=part)
-            streams.apply(part)
-            cut(part, bits)
-            sink.read(begin, end, part)
+    def unmask_spans(spans: Sequence[_Span]) -> None:
+        room = _Room()
+        for span in spans:
+            streams = _Streams(plus, minus, span.number)
+            for begin, end in span.blocks():
+                part = room.total[: end - begin]
+                _add_up(part, room, (unpack_block(packed, begin, end, bits) for packed in vectors))
+                streams.apply(part, room)
+                cut(part, bits)
+                sink.read(begin, end, part)
 
-    _each_span(sink.length, unmask_span, threads)
+    _share_out(sink.length, unmask_spans, threads)
 
 
 def apply_masks(words: Words, plus: Iterable[Secret], minus: Iterable[Secret], threads: int = 1) -> None:
     """Add the streams of `plus` and subtract those of `minus`, in place, modulo 2^32."""
     added, subtracted = list(plus), list(minus)
 
-    def mask_span(span: int, start: int, stop: int) -> None:
-        streams = _Streams(added, subtracted, span)
-        for begin, end in _blocks(start, stop):
-            streams.apply(words[begin:end])
+    def mask_spans(spans: Sequence[_Span]) -> None:
+        room = _Room()
+        for span in spans:
+            streams = _Streams(added, subtracted, span.number)
+            for begin, end in span.blocks():
+                streams.apply(words[begin:end], room)
 
-    _each_span(words.size, mask_span, threads)
+    _share_out(words.size, mask_spans, threads)
 
 
 def add_packed(total: Words, packed: Packed | bytes, bits: int, threads: int = 1) -> None:
@@ -179,11 +182,12 @@ def add_packed(total: Words, packed: Packed | bytes, bits: int, threads: int = 1
     octets = np.frombuffer(packed, dtype=np.uint8)
     require_packed(octets, bits, total.size)
 
-    def add_span(_: int, start: int, stop: int) -> None:
-        for begin, end in _blocks(start, stop):
-            total[begin:end] += unpack_block(octets, begin, end, bits)
+    def add_spans(spans: Sequence[_Span]) -> None:
+        for span in spans:
+            for begin, end in span.blocks():
+                total[begin:end] += unpack_block(octets, begin, end, bits)
 
-    _each_span(total.size, add_span, threads)
+    _share_out(total.size, add_spans, threads)
 
 
 def cut(words: Words, bits: int) -> None:
@@ -200,8 +204,43 @@ def key_stream(key: Secret, span: int) -> CipherContext:
 def stream_from(key: Secret, start: int) -> CipherContext:
     """The same stream from the word `start` (a multiple of 4) on, to the end of its span."""
     span, offset = divmod(start, SPAN_WORDS)
+    if not offset:
+        return key_stream(key, span)
     counter = span.to_bytes(12, "big") + (2 + offset // 4).to_bytes(4, "big")
     return Cipher(AES(key.expose()), CTR(counter)).encryptor()
+
+
+def next_words(stream: CipherContext, room: Words) -> Words:
+    """The next (n,) words of a stream, written into `room`; n at most BLOCK_WORDS."""
+    octets = room.view(np.uint8)
+    stream.update_into(memoryview(_ZEROS)[: octets.size], octets.data)
+    return octets.view("<u4")
+
+
+def aligned(count: int) -> Words:
+    """Room for words, (count,) uint32, from the beginning of a cache line."""
+    octets = np.empty(4 * count + _LINE, dtype=np.uint8)
+    begin = -octets.ctypes.data % _LINE
+    return octets[begin : begin + 4 * count].view(np.uint32)
+
+
+class _Room:
+    """What one core works in: memory that stays in its cache, and that is not asked for again at every span."""
+
+    def __init__(self) -> None:
+        self.total, self.spare = aligned(BLOCK_WORDS), aligned(BLOCK_WORDS)
+
+
+class _Span(NamedTuple):
+    """The words [start, stop) of a vector."""
+
+    number: int
+    start: int
+    stop: int
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        for begin in range(self.start, self.stop, BLOCK_WORDS):
+            yield begin, min(begin + BLOCK_WORDS, self.stop)
 
 
 class _Streams:
@@ -210,32 +249,41 @@ class _Streams:
     def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], span: int) -> None:
         self._plus = [key_stream(key, span) for key in plus]
         self._minus = [key_stream(key, span) for key in minus]
-        self._room = bytearray(4 * BLOCK_WORDS)
 
-    def apply(self, words: Words) -> None:
+    def apply(self, words: Words, room: _Room) -> None:
         """Go on by one block. (n,) words, n at most BLOCK_WORDS."""
-        zeros, mask = memoryview(_ZEROS)[: 4 * words.size], memoryview(self._room)[: 4 * words.size]
-        stream_words = np.frombuffer(mask, dtype="<u4")
+        mask = room.spare[: words.size]
         for stream in self._plus:
-            stream.update_into(zeros, mask)
-            np.add(words, stream_words, out=words)
+            np.add(words, next_words(stream, mask), out=words)
         for stream in self._minus:
-            stream.update_into(zeros, mask)
-            np.subtract(words, stream_words, out=words)
+            np.subtract(words, next_words(stream, mask), out=words)
 
 
-def _each_span(length: int, act: Callable[[int, int, int], None], threads: int) -> None:
-    """Call act(span, start, stop) for every span of a vector, on more than one core where that pays."""
-    spans = [(start // SPAN_WORDS, start, min(start + SPAN_WORDS, length)) for start in range(0, length, SPAN_WORDS)]
+def _add_up(total: Words, room: _Room, parts: Iterator[Words]) -> None:
+    """Write the sum of the parts into `total`. Two at a time: memory is read faster at two places than at one."""
+    spare = room.spare[: total.size]
+    into = total
+    for part in parts:
+        other = next(parts, None)
+        if other is not None:
+            np.add(part, other, out=into)
+        else:
+            np.copyto(into, part)
+        if into is spare:
+            np.add(total, spare, out=total)
+        into = spare
+    if into is total:
+        total[:] = 0
+
+
+def _share_out(length: int, work: Callable[[Sequence[_Span]], None], threads: int) -> None:
+    """Call work(spans) for every core that pays, so that together they get all spans of a vector."""
+    starts = range(0, length, SPAN_WORDS)
+    spans = [_Span(number, start, min(start + SPAN_WORDS, length)) for number, start in enumerate(starts)]
     if threads < 2 or len(spans) < 2:
-        for span in spans:
-            act(*span)
+        work(spans)
         return
-    with ThreadPoolExecutor(min(threads, len(spans))) as pool:
-        for done in [pool.submit(act, *span) for span in spans]:
+    lanes = min(threads, len(spans))
+    with ThreadPoolExecutor(lanes) as pool:
+        for done in [pool.submit(work, spans[lane::lanes]) for lane in range(lanes)]:
             done.result()
-
-
-def _blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    for begin in range(start, stop, BLOCK_WORDS):
-        yield begin, min(begin + BLOCK_WORDS, stop)
