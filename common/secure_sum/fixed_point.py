@@ -116,9 +116,8 @@ class _Scratch(threading.local):
     """Room for one block, for each thread its own: fresh memory for every block would cost more than the rounding."""
 
     def __init__(self) -> None:
-        self.scaled, self.low = aligned(2 * BLOCK_WORDS).view(np.float64), aligned(2 * BLOCK_WORDS).view(np.float64)
-        self.carry, self.whole = aligned(BLOCK_WORDS), aligned(BLOCK_WORDS).view(np.int32)
-        self.random = aligned(BLOCK_WORDS)
+        self.scaled, self.low = (aligned(8 * BLOCK_WORDS).view(np.float64) for _ in range(2))
+        self.carry, self.random = (aligned(4 * BLOCK_WORDS).view(np.uint32) for _ in range(2))
         self.stream: CipherContext | None = None
         self.next = 0  # the word from which the stream goes on
 
@@ -128,6 +127,7 @@ class _Rounded:
 
     def __init__(self, point: FixedPoint, summand: Summand, seed: Sequence[int]) -> None:
         self._point, self._summand = point, summand
+        self._scales = [point.scale(part.segment) for part in summand.parts]
         self._key = Secret(digest("rounding", *(str(number).encode() for number in seed)))
         self._scratch = _Scratch()
 
@@ -138,7 +138,7 @@ class _Rounded:
     def write(self, start: int, stop: int, out: NDArray[np.uint32]) -> None:
         random = self._random(start, stop)
         for place, inside, outside in self._point.inside(start, stop):
-            self._round(self._summand.parts[place], inside, random[outside], out[outside])
+            self._round(self._summand.parts[place], self._scales[place], inside, random[outside], out[outside])
         cut(out, self._point.bits)
 
     def _random(self, start: int, stop: int) -> NDArray[np.uint32]:
@@ -151,9 +151,11 @@ class _Rounded:
         np.right_shift(random, np.uint32(1), out=random)
         return random
 
-    def _round(self, part: Part, inside: slice, random: NDArray[np.uint32], words: NDArray[np.uint32]) -> None:
+    def _round(
+        self, part: Part, scale: float, inside: slice, random: NDArray[np.uint32], words: NDArray[np.uint32]
+    ) -> None:
         """Write the values of a part, scaled and rounded, as 32-bit two's complement into `words`."""
-        scratch, count, scale = self._scratch, words.size, self._point.scale(part.segment)
+        scratch, count = self._scratch, words.size
         values, factor = part.values[inside], part.factor * scale
         _require_bound(part.segment, values, factor, part.segment.bound * scale)
         scaled, low = scratch.scaled[:count], scratch.low[:count]
@@ -162,12 +164,12 @@ class _Rounded:
         np.floor(scaled, out=low)
         np.subtract(scaled, low, out=scaled)
         np.multiply(scaled, 2.0**31, out=scaled)
-        carry, whole = scratch.carry[:count], scratch.whole[:count]
+        carry = scratch.carry[:count]
         np.copyto(carry.view(np.int32), scaled, casting="unsafe")  # the fraction in 31 bits, below 2^31
         np.add(carry, random, out=carry)  # with 31 random bits it carries as often as it should
         np.right_shift(carry, np.uint32(31), out=carry)
-        np.copyto(whole, low, casting="unsafe")
-        np.add(whole.view(np.uint32), carry, out=words)
+        np.copyto(words.view(np.int32), low, casting="unsafe")
+        np.add(words, carry, out=words)
 
 
 class Decoded:
@@ -175,6 +177,7 @@ class Decoded:
 
     def __init__(self, point: FixedPoint) -> None:
         self._point = point
+        self._scales = [point.scale(segment) for segment in point.layout.segments]
         self.vector: Vector = np.empty(point.layout.length, dtype=np.float64)
 
     @property
@@ -187,10 +190,10 @@ class Decoded:
             np.left_shift(signed, unused, out=signed)
             np.right_shift(signed, unused, out=signed)
         for place, _, outside in self._point.inside(start, stop):
-            self._take(self._point.layout.segments[place], signed[outside], self.vector[start:stop][outside])
+            self._take(place, signed[outside], self.vector[start:stop][outside])
 
-    def _take(self, segment: Segment, signed: NDArray[np.int32], values: Vector) -> None:
-        scale, sites = self._point.scale(segment), self._point.sites
+    def _take(self, place: int, signed: NDArray[np.int32], values: Vector) -> None:
+        segment, scale, sites = self._point.layout.segments[place], self._scales[place], self._point.sites
         largest = sites * ceil(segment.bound * scale)
         if int(signed.max()) > largest or int(signed.min()) < -largest:
             raise RangeError(f"Segment {segment.name}: not a sum of {sites} sites within its bound.")
@@ -204,8 +207,8 @@ def _largest(bits: int) -> int:
 
 def _require_bound(segment: Segment, values: NDArray[np.floating[Any]], factor: float, limit: float) -> None:
     """That all products are within the limit: the largest and the smallest are, for rounding keeps their order."""
-    ends = float(values.max()) * factor, float(values.min()) * factor
-    if not all(-limit <= end <= limit for end in ends):  # a comparison with NaN is false
+    one, other = float(values.max()) * factor, float(values.min()) * factor
+    if not (-limit <= one <= limit and -limit <= other <= limit):  # a comparison with NaN is false
         raise RangeError(
             f"Segment {segment.name}: a value is not a number within the bound of the plan. Nothing was sent; clip "
             "before the secure sum."

@@ -12,6 +12,7 @@ words cut to k bits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -113,23 +114,26 @@ def mask_and_pack(
 ) -> Packed:
     """The words of `source` + the streams of `plus` - those of `minus`, cut to `bits` and packed: uint8, in one pass.
 
-    What is not masked yet is one block, and is masked in place; when `source` raises, nothing is returned.
+    What is not masked yet is one block, and is masked in place; when `source` raises, it is erased, and nothing is
+    returned.
     """
-    packed = np.empty(packed_size(source.length, bits), dtype=np.uint8)
+    packed = aligned(packed_size(source.length, bits))
+    in_place = bits == 32 and sys.byteorder == "little"  # then words are packed as they stand
 
     def mask_spans(spans: Sequence[_Span]) -> None:
         room = _Room()
         for span in spans:
             streams = _Streams(plus, minus, span.number)
             for begin, end in span.blocks():
-                part = room.total[: end - begin]
+                part = packed.view(np.uint32)[begin:end] if in_place else room.total[: end - begin]
                 try:
                     source.write(begin, end, part)
                     streams.apply(part, room)
                 except BaseException:
                     part[:] = 0
                     raise
-                pack_into(packed, begin, part, bits)
+                if not in_place:
+                    pack_into(packed, begin, part, bits)
 
     _share_out(source.length, mask_spans, threads)
     return packed
@@ -217,18 +221,18 @@ def next_words(stream: CipherContext, room: Words) -> Words:
     return octets.view("<u4")
 
 
-def aligned(count: int) -> Words:
-    """Room for words, (count,) uint32, from the beginning of a cache line."""
-    octets = np.empty(4 * count + _LINE, dtype=np.uint8)
-    begin = -octets.ctypes.data % _LINE
-    return octets[begin : begin + 4 * count].view(np.uint32)
+def aligned(octets: int) -> Packed:
+    """So many bytes, (octets,) uint8, from the beginning of a cache line."""
+    room = np.empty(octets + _LINE, dtype=np.uint8)
+    begin = -room.ctypes.data % _LINE
+    return room[begin : begin + octets]
 
 
 class _Room:
     """What one core works in: memory that stays in its cache, and that is not asked for again at every span."""
 
     def __init__(self) -> None:
-        self.total, self.spare = aligned(BLOCK_WORDS), aligned(BLOCK_WORDS)
+        self.total, self.spare = (aligned(4 * BLOCK_WORDS).view(np.uint32) for _ in range(2))
 
 
 class _Span(NamedTuple):
@@ -252,11 +256,14 @@ class _Streams:
 
     def apply(self, words: Words, room: _Room) -> None:
         """Go on by one block. (n,) words, n at most BLOCK_WORDS."""
-        mask = room.spare[: words.size]
+        mask, zeros = room.spare[: words.size].view(np.uint8), memoryview(_ZEROS)[: 4 * words.size]
+        octets, mask_words = mask.data, mask.view("<u4")
         for stream in self._plus:
-            np.add(words, next_words(stream, mask), out=words)
+            stream.update_into(zeros, octets)
+            np.add(words, mask_words, out=words)
         for stream in self._minus:
-            np.subtract(words, next_words(stream, mask), out=words)
+            stream.update_into(zeros, octets)
+            np.subtract(words, mask_words, out=words)
 
 
 def _add_up(total: Words, room: _Room, parts: Iterator[Words]) -> None:
