@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from common.models.network import MultimodalNetwork
 from common.parameters import SHARED, Parameters, flatten
 
-
 _BLOCK = 1 << 18  # numbers that are float64 at a time: a whole vector of them would be several times the network
 
 
