@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.training import update
 from client.training.update import update_of
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
@@ -53,6 +54,21 @@ def test_weights_that_are_no_numbers_say_nothing(value: float) -> None:
     updates = update_of(network, before, parameters, ALL, 4.0)
     assert all(np.isfinite(part).all() for part in updates.values())
     assert not any(part.any() for part in updates.values())
+
+
+def test_blocks_change_nothing_and_the_weights_before_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network(STUDY)
+    parameters, before = Parameters.of(network), flatten(network)
+    kept = before.copy()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    updates = update_of(network, before, parameters, ["chart"], 1.0)
+    monkeypatch.setattr(update, "_BLOCK", 7)
+    for group, part in update_of(network, before, parameters, ["chart"], 1.0).items():
+        assert np.array_equal(part, updates[group])
+    assert np.array_equal(before, kept)
 
 
 @settings(max_examples=30, deadline=None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.errors import RangeError
 from common.secure_sum.fixed_point import FixedPoint, word_bits
-from common.secure_sum.masking import SPAN_WORDS
+from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, mask_and_pack
 from common.summand import Layout, Segment
 
 WIDTHS = (16, 19, 20, 24, 32)
@@ -148,6 +148,26 @@ def test_words_do_not_depend_on_blocks_or_on_the_type_of_the_values() -> None:
             assert np.array_equal(part, whole[begin : begin + part.size])
 
 
+def test_words_do_not_depend_on_the_order_of_spans_or_on_asking_twice() -> None:
+    fixed = point(1.0, 2 * SPAN_WORDS + 70_001, bits=32)
+    vector = np.random.default_rng(4).uniform(-1, 1, fixed.layout.length)
+    source, whole = fixed.words(fixed.layout.summand(fixed.layout.part(vector)), [8]), fixed.encode(vector, [8])
+    block = BLOCK_WORDS
+    for start in (2 * SPAN_WORDS, 0, block, block, 2 * block, SPAN_WORDS, SPAN_WORDS + block, SPAN_WORDS - block, 0):
+        part = np.empty(block, dtype=np.uint32)
+        source.write(start, start + block, part)
+        assert np.array_equal(part, whole[start : start + block])
+
+
+@pytest.mark.parametrize("bits", [19, 32])
+def test_rounding_does_not_depend_on_threads(bits: int) -> None:
+    fixed = point(4.0, 2 * SPAN_WORDS + 5, bits=bits)
+    update = np.random.default_rng(4).normal(0, 0.1, fixed.layout.length).astype(np.float32)
+    summand = fixed.layout.summand({"update": (update, 3.0)})
+    one, other = (mask_and_pack(fixed.words(summand, [1]), bits, [], [], threads) for threads in (1, 3))
+    assert one.tobytes() == other.tobytes()
+
+
 def test_a_vector_of_many_spans_rounds_each_value_with_its_own_bits() -> None:
     fixed = point(1.0, 2 * SPAN_WORDS + 5, bits=16)
     halves = np.full(fixed.layout.length, fixed.resolution()["update"] / 2)
@@ -175,6 +195,29 @@ def test_out_of_range_is_refused_without_a_value(wrong: float) -> None:
     for value in ("0.765", "7654", "nan", "inf", "1.5", "77777"):
         assert value not in text.lower()
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("place", [0, SPAN_WORDS + 3, -1])
+@pytest.mark.parametrize("wrong", [math.nan, -math.inf, 4.0000005])
+def test_one_value_out_of_range_anywhere_stops_the_upload(wrong: float, place: int, threads: int) -> None:
+    fixed = point(40.0, 2 * SPAN_WORDS + 5)
+    update = np.full(fixed.layout.length, -4.0, dtype=np.float32)
+    mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], threads)
+    update[place] = wrong
+    with pytest.raises(RangeError, match="update"):
+        mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], threads)
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf, -math.inf, 10.000000000000002, -10.000000000000002, 1e308])
+def test_a_weight_that_leaves_the_range_is_refused(factor: float) -> None:
+    fixed = point(40.0, 3)
+    for largest in (4.0, -4.0):
+        values = np.array([0.0, largest, 0.0], dtype=np.float32)
+        with pytest.raises(RangeError, match="update"):
+            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, factor)}), [1]), 32, [], [])
+        for allowed in (10.0, -10.0, 0.0):
+            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, allowed)}), [1]), 32, [], [])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from common.secure_sum.masking import (
     BLOCK_WORDS,
     SPAN_WORDS,
     ArrayWords,
+    WordArray,
     add_packed,
     apply_masks,
     cut,
@@ -27,6 +28,7 @@ from common.secure_sum.masking import (
     pairwise_mask_key,
     self_mask_key,
     stream_from,
+    unmask_into,
 )
 from common.secure_sum.secret import Secret
 
@@ -122,19 +124,50 @@ def test_words_of_either_byte_order_are_masked_alike() -> None:
     assert np.array_equal(other.astype(np.uint32), native)
 
 
-def test_a_source_that_fails_leaves_nothing_unmasked() -> None:
-    seen: list[np.ndarray] = []
+class Watched(ArrayWords):
+    """A source that keeps every block that it wrote into, and fails from a word on."""
 
-    class Failing(ArrayWords):
-        def write(self, start: int, stop: int, out: np.ndarray) -> None:
-            super().write(start, stop, out)
-            seen.append(out)
-            if start:
-                raise RangeError("told")
+    def __init__(self, words: np.ndarray, bits: int, fails: int = 2**40) -> None:
+        super().__init__(words, bits)
+        self.blocks: list[np.ndarray] = []
+        self._fails = fails
 
+    def write(self, start: int, stop: int, out: np.ndarray) -> None:
+        super().write(start, stop, out)
+        self.blocks.append(out)
+        if start >= self._fails:
+            raise RangeError("told")
+
+
+@pytest.mark.parametrize("bits", [19, 32])
+def test_a_source_that_fails_leaves_nothing_unmasked(bits: int) -> None:
+    source = Watched(np.full(3 * BLOCK_WORDS, 77, dtype=np.uint32), bits, fails=BLOCK_WORDS)
     with pytest.raises(RangeError, match="told"):
-        mask_and_pack(Failing(np.full(3 * BLOCK_WORDS, 77, dtype=np.uint32), 32), 32, [Secret(KEY)], [])
-    assert len(seen) == 2 and not np.any(seen[-1])
+        mask_and_pack(source, bits, [Secret(KEY)], [])
+    assert len(source.blocks) == 2 and not np.any(source.blocks[-1])
+    assert np.count_nonzero(source.blocks[0] == 77) < 10
+
+
+@pytest.mark.parametrize("bits", [19, 32])
+def test_no_block_stays_unmasked(bits: int) -> None:
+    source = Watched(np.full(COUNT, 77, dtype=np.uint32), bits)
+    mask_and_pack(source, bits, [Secret(KEY)], [], threads=2)
+    assert sum(block.size for block in source.blocks) == COUNT
+    assert sum(np.count_nonzero(block == 77) for block in source.blocks) < 10
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("bits", [16, 19, 31, 32])
+@pytest.mark.parametrize("vectors", range(6))
+def test_any_number_of_vectors_is_added_up_and_unmasked(vectors: int, bits: int, threads: int) -> None:
+    count, rng = COUNT if threads > 1 else 70_001, np.random.default_rng(vectors)
+    words = [rng.integers(0, 1 << bits, count, dtype=np.uint32) for _ in range(vectors)]
+    keys = [Secret(bytes([i]) * 32) for i in range(vectors)]
+    packed = [mask_and_pack(ArrayWords(part, bits), bits, [key], []) for part, key in zip(words, keys, strict=True)]
+    sink = WordArray(count)
+    unmask_into(sink, packed, bits, [], keys, threads)
+    expected = sum((part.astype(np.uint64) for part in words), np.zeros(count, dtype=np.uint64))
+    assert np.array_equal(sink.words, expected % (1 << bits))
 
 
 @pytest.mark.parametrize("bits", [16, 19, 32])
