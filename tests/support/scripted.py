@@ -31,11 +31,12 @@ from common.messages import (
 )
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import RoundPlan, threshold_of
+from common.plan import RoundPlan, layout_of, threshold_of
+from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.dealing import HeldShares
-from common.secure_sum.fixed_point import word_bits
+from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.key_agreement import MaskKey, ShareKey
-from common.secure_sum.messages import Member, SumContext
+from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
 from common.secure_sum.secret import Secret
 from common.study import Study
 from deploy.simulation.enrol import enrol
@@ -173,6 +174,27 @@ class Hospitals:
         for name in sum.confirmations:
             self.ask(name, self.reveal_request(sum))
         return sum
+
+    def summed(self, number: int, survivors: Sequence[str] = (), **changes: Any) -> Mapping[str, NDArray[np.float64]]:
+        """A whole sum with the coordinator's real half: its values by segment."""
+        sum = self.offered(number, **changes)
+        site = self.sites[self.names[0]].site
+        layout = layout_of(sum.plan, self.study, self.parameters, site.privacy)
+        half = CoordinatorSum(sum.context, sum.plan.digest, layout.length, self.roster)
+        for offer in sum.offers.values():
+            half.add_offer(Offer.from_bytes(offer))
+        _ = half.offers
+        for name in survivors or self.names:
+            reply = self.ask(name, self.round_request(sum))
+            half.add_masked(MaskedVector.from_bytes(reply.head), reply.masked)
+        for confirmation in self.confirmed(sum, half.survivors).confirmations.values():
+            half.add_confirmation(Confirmation.from_bytes(confirmation))
+        _ = half.confirmations
+        for name in half.survivors:
+            half.add_reveal(Reveal.from_bytes(self.ask(name, self.reveal_request(sum)).reveal))
+        values = FixedPoint(layout, bits=sum.context.bits, sites=len(sum.context.members)).values()
+        half.open_into(values)
+        return layout.part(values.vector)
 
     def played(self, number: int, survivors: Sequence[str] = (), *, run: str = RUN, **changes: Any) -> Sum:
         """A whole sum over these survivors of all sites."""
