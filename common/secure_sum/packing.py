@@ -135,7 +135,7 @@ def _pieces(words: Words, bits: int) -> tuple[int, NDArray[np.uint64]]:
     width, low = _width(bits), np.uint64((1 << bits) - 1)
     if width == bits:
         return width, (words & low).reshape(-1, 8)
-    lanes = words.astype("<u4", copy=False).view("<u8")
+    lanes = np.ascontiguousarray(words, dtype="<u4").view("<u8")
     pairs = lanes >> np.uint64(32 - bits)
     np.bitwise_and(pairs, low << np.uint64(bits), out=pairs)
     np.bitwise_or(pairs, lanes & low, out=pairs)

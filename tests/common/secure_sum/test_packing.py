@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.errors import SecureSumError
 from common.secure_sum import packing
-from common.secure_sum.packing import pack, unpack
+from common.secure_sum.packing import pack, pack_into, unpack
 
 COUNTING = np.arange(1, 10, dtype=np.uint32)
 PATTERN = (np.arange(100_003, dtype=np.uint64) * 2654435761 % 2**32).astype(np.uint32)  # an odd length, many blocks
@@ -85,10 +85,14 @@ def test_block_size_changes_nothing(bits: int, monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(unpack(expected, bits, words.size), words)
 
 
-def test_words_from_another_byte_order_or_stride_pack_alike() -> None:
-    strided = np.repeat(PATTERN[:99], 2)[::2]
-    assert pack(strided, 32) == pack(PATTERN[:99], 32)
-    assert pack(cut(strided, 19), 19) == pack(cut(PATTERN[:99], 19), 19)
+@pytest.mark.parametrize("bits", [16, 19, 24, 31, 32])
+def test_words_from_another_byte_order_or_stride_pack_alike(bits: int) -> None:
+    words = cut(PATTERN[:99], bits)
+    expected = pack(words, bits)
+    assert pack(np.repeat(words, 2)[::2], bits) == expected
+    octets = np.empty(len(expected), dtype=np.uint8)
+    pack_into(octets, 0, words.astype(">u4"), bits)
+    assert octets.tobytes() == expected
 
 
 @pytest.mark.parametrize("bits", range(16, 33))
