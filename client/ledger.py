@@ -124,7 +124,8 @@ class Ledger:
         except OSError as problem:
             raise self._unusable(problem) from None
         finally:
-            os.close(file)  # and the lock with it
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing does not free it while a child forked meanwhile has the file
+            os.close(file)
 
     def _read(self, file: int) -> tuple[list[Entry], str]:
         """All entries, and the last seal. A last line without its end is mended."""

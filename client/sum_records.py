@@ -57,11 +57,14 @@ class SumRecords:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._lock.open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                before = self._read()
-                records = {kind: dict(before.get(kind, {})) for kind in ("numbers", "uploads", "answered")}
-                yield records
-                if records != before:
-                    self._write(records)
+                try:
+                    before = self._read()
+                    records = {kind: dict(before.get(kind, {})) for kind in ("numbers", "uploads", "answered")}
+                    yield records
+                    if records != before:
+                        self._write(records)
+                finally:  # closing does not free it while a child forked meanwhile has the file
+                    fcntl.flock(lock, fcntl.LOCK_UN)
         except OSError as problem:
             raise RunError(f"{self._path}: cannot be kept ({problem.strerror}). Make room, or mend the disk.") from None
 
