@@ -14,7 +14,7 @@ import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.errors import IdentityError, RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.messages import (
     ConfirmReply,
@@ -33,7 +33,7 @@ from common.plan import RoundPlan, threshold_of
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import add_packed, cut
-from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, SumContext
+from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, Signed, SumContext
 from common.study import Study
 from common.summand import Layout
 from server.exchange import exchange
@@ -42,6 +42,7 @@ from server.invitation import Participant, invite, participant_of, require_disti
 NOTHING = np.empty(0, dtype=np.uint8)
 
 R = TypeVar("R", bound=Reply)
+S = TypeVar("S", bound=Signed)
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -119,7 +120,7 @@ class Summation:
         self.keep(self.number, ())
         asked: dict[int, Request] = {item.node: OfferRequest(context.to_bytes()) for item in participants}
         replies = self._leg("offer", context.number, asked, OfferReply)
-        return Begun(context, tuple(participants), self._each("offer", replies, lambda it: Offer.from_bytes(it.offer)))
+        return Begun(context, tuple(participants), self._offers({node: it.offer for node, it in replies.items()}))
 
     def _secure(self, plan_for: PlanFor, begun: Begun, *, last: bool) -> Total:
         context, holders, number = begun.context, begun.holders, begun.context.number
@@ -127,22 +128,24 @@ class Summation:
         plan = plan_for(holders, [offer.name for offer in begun.offers.values()])
         layout = self.layout_of(plan)
         half = CoordinatorSum(context, plan.digest, layout.length, self.roster, threads=torch.get_num_threads())
-        self._each("offer", begun.offers, half.add_offer)
+        self._each("offer", begun.offers, lambda node, offer: half.add_offer(offer))
         offers = half.offers
         work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers))
         worked = self._leg("round", number, self._to(work, holders, [item.name for item in offers]), RoundReply)
-        self._each("round", worked, lambda it: _add_masked(half, it))
+        self._each("round", worked, lambda node, it: half.add_masked(self._of(node, MaskedVector, it.head), it.masked))
         worked = {node: replace(reply, masked=NOTHING) for node, reply in worked.items()}  # vectors are large
         survivors = half.survivors
         asked = self._to(ConfirmRequest(number, survivors), holders, survivors)
         confirmed, newcomers = self._confirm(number, asked, invite_others=not last)
-        self._each("confirm", confirmed, lambda it: half.add_confirmation(Confirmation.from_bytes(it.confirmation)))
+        self._each(
+            "confirm", confirmed, lambda node, it: half.add_confirmation(self._of(node, Confirmation, it.confirmation))
+        )
         confirmations = half.confirmations
         following = None if last else self._next(begun, confirmations, newcomers)
         self.keep(self.number, survivors)
         revealed = self._reveal(begun, confirmations, following)
         given = {node: reply for node, reply in revealed.items() if isinstance(reply, RevealReply)}
-        self._each("reveal", given, lambda it: half.add_reveal(Reveal.from_bytes(it.reveal)))
+        self._each("reveal", given, lambda node, it: half.add_reveal(self._of(node, Reveal, it.reveal)))
         point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
         values = point.values()
         half.open_into(values)
@@ -206,7 +209,7 @@ class Summation:
     def _rode(self, following: Begun, replies: Mapping[int, Reply]) -> Begun | None:
         """The next sum with the offers that came; None when they are too few."""
         came = {node: it.offer for node, it in replies.items() if isinstance(it, RevealReply | OfferReply) and it.offer}
-        offers = self._each("offer", came, Offer.from_bytes)
+        offers = self._offers(came)
         if len(offers) < following.context.threshold:
             return None
         return Begun(following.context, following.holders, offers)
@@ -219,7 +222,7 @@ class Summation:
         request = OfferRequest(begun.context.to_bytes())
         replies = self._asked("offer", begun.context.number - 1, {}, dict.fromkeys(late, request))
         came = {node: it.offer for node, it in replies.items() if isinstance(it, OfferReply)}
-        return replace(begun, offers={**begun.offers, **self._each("offer", came, Offer.from_bytes)})
+        return replace(begun, offers={**begun.offers, **self._offers(came)})
 
     def _miss_absent(self, holders: Sequence[Participant]) -> None:
         """Nodes of the run that are not even in R."""
@@ -228,15 +231,25 @@ class Summation:
             if node not in there:
                 self._dropped.setdefault(self._sites.get(node, f"node {node}"), "join: not back yet")
 
-    def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[A], B]) -> dict[int, B]:
+    def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[int, A], B]) -> dict[int, B]:
         """What one site sent wrong costs that site its place in the sum, and not the others their round."""
         taken = {}
         for node, item in sent.items():
             try:
-                taken[node] = take(item)
+                taken[node] = take(node, item)
             except SecureSumError:
                 self._dropped.setdefault(self._sites[node], f"{leg}: unacceptable message")
         return taken
+
+    def _offers(self, came: Mapping[int, bytes]) -> dict[int, Offer]:
+        return self._each("offer", came, lambda node, data: self._of(node, Offer, data))
+
+    def _of(self, node: int, kind: type[S], data: bytes) -> S:
+        """The message of the site that this node is. IdentityError for another's, be it ever so well signed."""
+        said = kind.from_bytes(data)
+        if said.name != self._sites[node]:
+            raise IdentityError(f"A node sent a message of site {said.name!r}, and is another.")
+        return said
 
     # --------------------------------------------------------------------------------------------- without the sum
 
@@ -338,7 +351,3 @@ class Summation:
     def explain(self, error: SecureSumError) -> str:
         """Why the last sum failed, with what happened to whom."""
         return f"{error} ({self._why()})" if self._dropped else str(error)
-
-
-def _add_masked(half: CoordinatorSum, reply: RoundReply) -> None:
-    half.add_masked(MaskedVector.from_bytes(reply.head), reply.masked)
