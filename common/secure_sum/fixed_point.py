@@ -4,10 +4,12 @@ A segment whose entries are at most `bound` at a site is multiplied by its scale
 the largest power of two for which |R| such integers, rounded up, add up to at most 2^(k-1) - 1. Negative integers are
 residues modulo 2^k. With a scale of at least 1 integers are exact.
 
-Rounding is stochastic: y becomes floor(y) + 1 with probability y - floor(y), else floor(y). The product is float64 and
-its fraction exact; the fraction is cut to 31 bits and compared with 31 random ones, so that the expected value is y
-less at most 2^-31 of a step, whatever the width. Its random bits are an AES-256-CTR stream under a digest of a seed
-that is no secret: apart from masks and noise, the same for every number of threads, and to be reproduced by anyone.
+Rounding is stochastic: y becomes floor(y + u), where u in [0, 1) is a random multiple of 2^-b, so that the expected
+value is y to within 2^-b of a step; y is a product in float64. b is 31, or as many bits as float64 has left beside the
+largest integer of a site: 25 for words of 32 bits and 8 sites, 22 at the least. An integer plus u is exact then, so
+that integers stay what they are, and nothing is rounded beyond the next integer. Random bits are an AES-256-CTR stream
+under a digest of a seed that is no secret: apart from masks and noise, the same for every number of threads, and to be
+reproduced by anyone.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from common.secure_sum.secret import Secret
 from common.summand import Layout, Part, Segment, Summand, Vector
 
 _MIN_BOUND, _MAX_BOUND = 2.0**-500, 2.0**500  # so that a scale and its reciprocal are normal numbers
+
+_DITHER, _FLOAT64 = 31, 53  # bits: random ones of a word, and what the mantissa of a float64 holds
 
 
 def word_bits(bits: int, sites: int) -> int:
@@ -116,8 +120,8 @@ class _Scratch(threading.local):
     """Room for one block, for each thread its own: fresh memory for every block would cost more than the rounding."""
 
     def __init__(self) -> None:
-        self.scaled, self.low = (aligned(8 * BLOCK_WORDS).view(np.float64) for _ in range(2))
-        self.carry, self.random = (aligned(4 * BLOCK_WORDS).view(np.uint32) for _ in range(2))
+        self.scaled, self.dither = (aligned(8 * BLOCK_WORDS).view(np.float64) for _ in range(2))
+        self.random = aligned(4 * BLOCK_WORDS).view(np.uint32)
         self.stream: CipherContext | None = None
         self.next = 0  # the word from which the stream goes on
 
@@ -128,6 +132,9 @@ class _Rounded:
     def __init__(self, point: FixedPoint, summand: Summand, seed: Sequence[int]) -> None:
         self._point, self._summand = point, summand
         self._scales = [point.scale(part.segment) for part in summand.parts]
+        integer_bits = (_largest(point.bits) // point.sites).bit_length()
+        dither_bits = min(_DITHER, _FLOAT64 - integer_bits)
+        self._kept = np.uint32((1 << _DITHER) - (1 << (_DITHER - dither_bits)))
         self._key = Secret(digest("rounding", *(str(number).encode() for number in seed)))
         self._scratch = _Scratch()
 
@@ -136,40 +143,34 @@ class _Rounded:
         return self._summand.length
 
     def write(self, start: int, stop: int, out: NDArray[np.uint32]) -> None:
-        random = self._random(start, stop)
+        dither = self._dither(start, stop)
         for place, inside, outside in self._point.inside(start, stop):
-            self._round(self._summand.parts[place], self._scales[place], inside, random[outside], out[outside])
+            self._round(self._summand.parts[place], self._scales[place], inside, dither[outside], out[outside])
         cut(out, self._point.bits)
 
-    def _random(self, start: int, stop: int) -> NDArray[np.uint32]:
-        """31 random bits a word; `start` is a multiple of 4."""
+    def _dither(self, start: int, stop: int) -> Vector:
+        """u of each word, times 2^31; `start` is a multiple of 4."""
         scratch = self._scratch
         if scratch.stream is None or scratch.next != start or start % SPAN_WORDS == 0:
             scratch.stream = stream_from(self._key, start)
         random = next_words(scratch.stream, scratch.random[: stop - start])
         scratch.next = stop
-        np.right_shift(random, np.uint32(1), out=random)
-        return random
+        np.bitwise_and(random, self._kept, out=random)
+        dither = scratch.dither[: stop - start]
+        np.copyto(dither, random.view("<i4"))  # below 2^31, and signed integers are converted faster
+        return dither
 
-    def _round(
-        self, part: Part, scale: float, inside: slice, random: NDArray[np.uint32], words: NDArray[np.uint32]
-    ) -> None:
+    def _round(self, part: Part, scale: float, inside: slice, dither: Vector, words: NDArray[np.uint32]) -> None:
         """Write the values of a part, scaled and rounded, as 32-bit two's complement into `words`."""
-        scratch, count = self._scratch, words.size
-        values, factor = part.values[inside], part.factor * scale
-        _require_bound(part.segment, values, factor, part.segment.bound * scale)
-        scaled, low = scratch.scaled[:count], scratch.low[:count]
+        values, fine = part.values[inside], scale * 2.0**_DITHER
+        _require_bound(part.segment, values, part.factor * fine, part.segment.bound * fine)
+        scaled = self._scratch.scaled[: words.size]
         np.copyto(scaled, values)
-        np.multiply(scaled, factor, out=scaled)
-        np.floor(scaled, out=low)
-        np.subtract(scaled, low, out=scaled)
-        np.multiply(scaled, 2.0**31, out=scaled)
-        carry = scratch.carry[:count]
-        np.copyto(carry.view(np.int32), scaled, casting="unsafe")  # the fraction in 31 bits, below 2^31
-        np.add(carry, random, out=carry)  # with 31 random bits it carries as often as it should
-        np.right_shift(carry, np.uint32(31), out=carry)
-        np.copyto(words.view(np.int32), low, casting="unsafe")
-        np.add(words, carry, out=words)
+        np.multiply(scaled, part.factor * fine, out=scaled)
+        np.add(scaled, dither, out=scaled)
+        np.multiply(scaled, 2.0**-_DITHER, out=scaled)
+        np.floor(scaled, out=scaled)
+        np.copyto(words.view(np.int32), scaled, casting="unsafe")
 
 
 class Decoded:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RangeError
+from common.secure_sum import fixed_point
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, mask_and_pack
 from common.summand import Layout, Segment
@@ -79,6 +80,29 @@ def test_integers_are_exact_where_there_is_room() -> None:
     counts = np.arange(-10_000, 10_001, dtype=np.float64)
     for seed in range(3):
         assert np.array_equal(fixed.decode(fixed.encode(counts, [seed])), counts)
+
+
+@pytest.mark.parametrize("draw", [0, 2**32 - 1])
+@pytest.mark.parametrize(("bits", "sites"), [(32, 1), (32, 3), (32, 8), (24, 1), (16, 5)])
+def test_the_extreme_draws_leave_integers_and_pass_no_integer(
+    monkeypatch: pytest.MonkeyPatch, bits: int, sites: int, draw: int
+) -> None:
+    """Up to the largest integer of a site, where float64 has the fewest bits left for the fraction."""
+    monkeypatch.setattr(fixed_point, "next_words", lambda stream, room: np.full(room.size, draw, dtype="<u4"))
+    largest, up = (2 ** (bits - 1) - 1) // sites, 1 if draw else 0
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        fixed = point(float(largest), values.size, bits=bits, sites=sites)
+        assert fixed.resolution() == {"update": 1.0}
+        return fixed.decode(fixed.encode(values, [0]))
+
+    integers = np.array([largest, largest - 1, largest // 2, 2**10, 1, 0], dtype=np.float64)
+    integers = np.concatenate([integers, -integers])
+    assert np.array_equal(rounded(integers), integers)
+    for fraction in (2**-20, 0.25, 0.5, 1 - 2**-20):
+        assert np.array_equal(rounded(integers[1:] + fraction), integers[1:] + up)
+    below = integers[integers != -largest]
+    assert np.array_equal(rounded(np.nextafter(below, -np.inf)), below - 1 + up)
 
 
 def test_known_words() -> None:
