@@ -45,7 +45,7 @@ from common.messages import (
 from common.parameters import SHARED
 from common.plan import RoundPlan
 from common.secure_sum.fixed_point import FixedPoint, word_bits
-from common.secure_sum.masking import mask_and_pack
+from common.secure_sum.masking import pack_source
 from common.secure_sum.messages import Confirmation, Offer, SumContext
 
 log = logging.getLogger("wardround.site")
@@ -164,7 +164,7 @@ class SiteHandler:
         done = work(plan, self.site)
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
-        packed = mask_and_pack(point.words(done.summand, rounding(plan, self.site)), width, [], [])
+        packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
         self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
         return RoundReply(b"", packed, done.steps, done.epsilon, done.held_out_epsilon)
 

@@ -121,7 +121,7 @@ class Run:
         train = 1 <= number <= self.study.rounds
         total = self._sum(number, train=train, statistics=number == 0, evaluate=self._part(number))
         if number == 0:
-            self.state.arrays |= {f"sum/{name}": value for name, value in total.values.items()}
+            self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
         scored = metrics(self.study, total.values) if self._part(number) else None
         if 1 <= number <= self.study.rounds + 1:
             self._select(number - 1, scored)

@@ -49,7 +49,10 @@ B = TypeVar("B")
 
 @dataclass(frozen=True)
 class Total:
-    """A sum over `sites`, by segment name, and what is known beside it."""
+    """A sum over `sites`, by segment name, and what is known beside it.
+
+    The values are in memory that the next sum is written into: who needs them longer copies them.
+    """
 
     values: Mapping[str, NDArray[np.float64]] = field(repr=False)
     sites: tuple[str, ...]
@@ -96,6 +99,7 @@ class Summation:
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
     _ahead: Begun | None = None
+    _room: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     _dropped: dict[str, str] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
 
@@ -147,7 +151,9 @@ class Summation:
         given = {node: reply for node, reply in revealed.items() if isinstance(reply, RevealReply)}
         self._each("reveal", given, lambda node, it: half.add_reveal(self._of(node, Reveal, it.reveal)))
         point = FixedPoint(layout, bits=context.bits, sites=len(context.members))
-        values = point.values()
+        if self._room.size < layout.length:  # memory that was touched before is much cheaper than new
+            self._room = np.empty(layout.length)
+        values = point.values(self._room[: layout.length])
         half.open_into(values)
         total = self._sum_of(layout, values.vector, survivors, worked)
         self._ahead = self._rode(following, revealed) if following else None

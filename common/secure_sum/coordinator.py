@@ -1,7 +1,7 @@
 """The coordinator's half of one secure sum: it carries messages, adds words, and opens the sum over U2, or nothing.
 
     add_offer         leg 0   until `offers` is read, which fixes U1
-    add_masked        leg 1   added up in batches; until `survivors` is read, which fixes U2
+    add_masked        leg 1   until `survivors` is read, which fixes U2
     add_confirmation  leg 2   until `confirmations` is read
     add_reveal        leg 3   each share against the digest that its dealer published
     open                      secrets rebuilt, checked against what their owners published, masks taken off
@@ -21,13 +21,11 @@ from common.identity import Roster
 from common.secure_sum.dealing import Kind, require_offer, seed_digest, share_digest
 from common.secure_sum.key_agreement import MaskKey
 from common.secure_sum.masking import (
-    ArrayWords,
     Packed,
     WordArray,
     Words,
     WordSink,
     adds,
-    mask_and_pack,
     pairwise_mask_key,
     self_mask_key,
     unmask_into,
@@ -38,9 +36,6 @@ from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import combine
 from common.secure_sum.states import COORDINATOR, CoordinatorPhase, Steps
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
-
-# Adding up many vectors in one pass over the memory is much cheaper than one by one; more than so many never wait.
-BATCH = 8
 
 
 class CoordinatorSum:
@@ -57,7 +52,7 @@ class CoordinatorSum:
         self._offers: dict[str, Offer] = {}
         self._transcript = b""
         self._length = length
-        self._vectors: list[Packed] = []  # at most BATCH, masked, packed
+        self._vectors: dict[str, Packed] = {}  # of U2, masked
         self._survivors: tuple[str, ...] = ()
         self._confirmations: dict[str, Confirmation] = {}
         self._reveals: dict[str, Reveal] = {}
@@ -91,27 +86,28 @@ class CoordinatorSum:
     # -------------------------------------------------------------------------------------------------------- leg 1
 
     def add_masked(self, masked: MaskedVector, packed: NDArray[np.uint8] | bytes) -> None:
-        """Take part in the sum. An error leaves the sum as it was."""
+        """Take part in the sum. An error leaves the sum as it was.
+
+        The vector is kept, and not copied: a caller that is short of memory gives one that is mapped from a file.
+        """
         self._steps.require("add a masked vector")
         self._require_mine(masked, self._offers)
-        _require_new(masked.name, self._survivors, "masked vector")
+        _require_new(masked.name, self._vectors, "masked vector")
         if masked.transcript != self._transcript:
             raise SecureSumError(f"Site {masked.name!r} masked for another plan or other offers.")
         if masked.count != self._length:
             raise SecureSumError(f"Site {masked.name!r} sent {masked.count} words; the plan has {self._length}.")
         octets = np.frombuffer(packed, dtype=np.uint8)
         require_packed(octets, self.context.bits, self._length)
-        if len(self._vectors) == BATCH:
-            self._vectors = [self._added_up()]
-        self._vectors.append(octets)
-        self._survivors = tuple(sorted((*self._survivors, masked.name)))
+        self._vectors[masked.name] = octets
 
     @property
     def survivors(self) -> tuple[str, ...]:
         """U2 in the order of names, fixed by the first look. TooFewSitesError below t."""
         if self.phase not in (CoordinatorPhase.CONFIRMATIONS, CoordinatorPhase.REVEALS, CoordinatorPhase.OPENED):
             self._steps.require("fix U2")
-            self._require_enough(len(self._survivors), "masked vectors arrived")
+            self._require_enough(len(self._vectors), "masked vectors arrived")
+            self._survivors = tuple(sorted(self._vectors))
             self._steps.move("fix U2")
         return self._survivors
 
@@ -164,19 +160,14 @@ class CoordinatorSum:
         """
         self._steps.require("open")
         self._require_enough(len(self._reveals), "sites revealed their shares")
+        vectors = [(self._vectors[name], self._own_mask_of(name)) for name in self._survivors]
         plus, minus = self._masks_in_sum()
         if sink.length != self._length:
             raise SecureSumError(f"The sum has {self._length} words; they are wanted as {sink.length}.")
-        unmask_into(sink, self._vectors, self.context.bits, minus, plus, self._threads)
+        unmask_into(sink, vectors, self.context.bits, minus, plus, self._threads)
         self._steps.move("open")
         self._vectors.clear()
         self._reveals.clear()
-
-    def _added_up(self) -> Packed:
-        """The vectors so far as one, packed: still masked."""
-        bits, total = self.context.bits, WordArray(self._length)
-        unmask_into(total, self._vectors, bits, [], [], self._threads)
-        return mask_and_pack(ArrayWords(total.words, bits), bits, [], [], self._threads)
 
     # ----------------------------------------------------------------------------------------------- taking masks off
 
@@ -186,12 +177,10 @@ class CoordinatorSum:
         return tuple(name for name in self._offers if name not in self._survivors)
 
     def _masks_in_sum(self) -> tuple[list[Secret], list[Secret]]:
-        """Keys of the masks that were added and that were subtracted, and that nothing cancels.
-
-        Masks between two sites of U2 cancel. What is left: the self mask of each, and its masks with the vanished.
+        """Keys of the pairwise masks that were added and that were subtracted, and that nothing cancels: those between
+        a site of U2 and one that vanished.
         """
-        plus = [self_mask_key(self._seed_of(name), self._transcript, name) for name in self._survivors]
-        minus: list[Secret] = []
+        plus, minus = list[Secret](), list[Secret]()
         for gone in self._vanished:
             mask_key = self._mask_key_of(gone)
             for name in self._survivors:
@@ -199,11 +188,11 @@ class CoordinatorSum:
                 (plus if adds(name, gone) else minus).append(key)
         return plus, minus
 
-    def _seed_of(self, dealer: str) -> Secret:
+    def _own_mask_of(self, dealer: str) -> Secret:
         seed = self._rebuild(dealer, {name: reveal.seeds for name, reveal in self._reveals.items()})
         if seed_digest(self.context, dealer, seed.expose()) != self._offers[dealer].seed_digest:
             raise _bad_dealer(dealer)
-        return seed
+        return self_mask_key(seed, self._transcript, dealer)
 
     def _mask_key_of(self, dealer: str) -> MaskKey:
         mask_key = MaskKey(self._rebuild(dealer, {name: reveal.keys for name, reveal in self._reveals.items()}))

@@ -80,22 +80,22 @@ class FixedPoint:
 
     def encode(self, vector: Vector, seed: Sequence[int]) -> NDArray[np.uint32]:
         """float64 (n,) -> words (n,), the same as from `words`."""
-        self._require_vector(vector, np.dtype(np.float64))
+        self.require_vector(vector, np.dtype(np.float64))
         source = self.words(self.layout.summand(self.layout.part(vector)), seed)
         words = np.empty(vector.size, dtype=np.uint32)
         for start in range(0, vector.size, BLOCK_WORDS):
             source.write(start, min(start + BLOCK_WORDS, vector.size), words[start : start + BLOCK_WORDS])
         return words
 
-    def values(self) -> Decoded:
-        """Takes the words of a sum and holds its values. Taking them raises RangeError, which names the segment only,
-        for words that no `sites` sites can add up to.
+    def values(self, room: Vector | None = None) -> Decoded:
+        """Takes the words of a sum and holds its values, in `room` if it is given: float64 (n,). Taking them raises
+        RangeError, which names the segment only, for words that no `sites` sites can add up to.
         """
-        return Decoded(self)
+        return Decoded(self, np.empty(self.layout.length) if room is None else room)
 
     def decode(self, words: NDArray[np.uint32]) -> Vector:
         """Words of a sum (n,) -> float64 (n,), the same as from `values`."""
-        self._require_vector(words, np.dtype(np.uint32))
+        self.require_vector(words, np.dtype(np.uint32))
         sink = self.values()
         for start in range(0, words.size, BLOCK_WORDS):
             stop = min(start + BLOCK_WORDS, words.size)
@@ -111,7 +111,8 @@ class FixedPoint:
                 yield place, slice(low - begin, high - begin), slice(low - start, high - start)
             begin += segment.length
 
-    def _require_vector(self, vector: NDArray[np.generic], kind: np.dtype[np.generic]) -> None:
+    def require_vector(self, vector: NDArray[np.generic], kind: np.dtype[np.generic]) -> None:
+        """RangeError unless the vector is (n,) of this kind."""
         if vector.dtype != kind or vector.shape != (self.layout.length,):
             raise RangeError(f"A secure sum of {self.layout.length} values takes a vector of {kind}, of that length.")
 
@@ -176,10 +177,11 @@ class _Rounded:
 class Decoded:
     """The values of a sum: `vector`, float64 (n,), whole once all words were read."""
 
-    def __init__(self, point: FixedPoint) -> None:
+    def __init__(self, point: FixedPoint, room: Vector) -> None:
+        point.require_vector(room, np.dtype(np.float64))
         self._point = point
         self._scales = [point.scale(segment) for segment in point.layout.segments]
-        self.vector: Vector = np.empty(point.layout.length, dtype=np.float64)
+        self.vector = room
 
     @property
     def length(self) -> int:

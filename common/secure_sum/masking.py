@@ -1,19 +1,23 @@
-"""Masks: AES-256-CTR key streams (NIST SP 800-38A), read as little-endian 32-bit words and added modulo 2^32.
+"""Masks: AES-256-CTR key streams (NIST SP 800-38A), one for each pair of sites and one for each site.
+
+A **pairwise mask** is read as little-endian 32-bit words and added modulo 2^32 at one end of the pair, subtracted at
+the other, so that it cancels in the sum. A site's **own mask** need not cancel, for the coordinator gets its seed: it
+is the same key stream as an ordinary stream cipher, XOR, over the words that the pairwise masks have covered already.
+Either hides them as a one-time pad does, in its own group, (Z_2^32)^n or (Z_2)^32n.
 
 A mask key is derived by HKDF from a secret of one sum, for one T and one site or one pair of sites, and masks one
-vector. The vector is cut into spans of 2^20 words; the stream of span i is AES over the counter blocks i || 2, i || 3,
+vector. A vector is cut into spans of 2^20 words; the stream of span i is AES over the counter blocks i || 2, i || 3,
 ..., with 12 and 4 bytes, big endian: no (key, counter) pair is ever used twice. These are the very blocks that AES-GCM
 uses under the nonce i (SP 800-38D, GCTR), and OpenSSL computes them faster there than in its CTR mode; the tag of GCM
 is not used. Spans are independent, so that more cores than one can work, and the masks do not depend on how many.
 
 The ring has 2^k elements with k <= 32; as 2^k divides 2^32, cutting a sum of 32-bit words to k bits is the sum of the
-words cut to k bits.
+words cut to k bits. The same is true of XOR, bit by bit.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -31,7 +35,9 @@ Words = NDArray[np.uint32]
 Packed = NDArray[np.uint8]
 
 SPAN_WORDS = 1 << 20
-BLOCK_WORDS = 1 << 16  # a block of the vector and of its mask stay in the cache while all streams pass; divides a span
+# A block of the vector and one of its mask stay in the cache while all streams pass; shorter ones are slower to read
+# from memory, where the cipher reads them. Divides a span.
+BLOCK_WORDS = 1 << 18
 _ZEROS = bytes(4 * BLOCK_WORDS)
 _LINE = 64  # bytes of a cache line: vectors that begin with one are added faster
 
@@ -110,30 +116,31 @@ def adds(name: str, peer: str) -> bool:
 
 
 def mask_and_pack(
-    source: WordSource, bits: int, plus: Sequence[Secret], minus: Sequence[Secret], threads: int = 1
+    source: WordSource, bits: int, plus: Sequence[Secret], minus: Sequence[Secret], own: Secret, threads: int = 1
 ) -> Packed:
-    """The words of `source` + the streams of `plus` - those of `minus`, cut to `bits` and packed: uint8, in one pass.
+    """The words of `source` + the streams of `plus` - those of `minus`, XOR that of `own`, cut to `bits` and packed:
+    uint8, in one pass.
 
-    What is not masked yet is one block, and is masked in place; when `source` raises, it is erased, and nothing is
-    returned.
+    What is not masked yet is one block; when `source` raises, it is erased, and nothing is returned.
     """
     packed = aligned(packed_size(source.length, bits))
-    in_place = bits == 32 and sys.byteorder == "little"  # then words are packed as they stand
 
     def mask_spans(spans: Sequence[_Span]) -> None:
         room = _Room()
         for span in spans:
-            streams = _Streams(plus, minus, span.number)
+            streams, cipher = _Streams(plus, minus, span.number), key_stream(own, span.number)
             for begin, end in span.blocks():
-                part = packed.view(np.uint32)[begin:end] if in_place else room.total[: end - begin]
+                part = room.total[: end - begin]
                 try:
                     source.write(begin, end, part)
                     streams.apply(part, room)
                 except BaseException:
                     part[:] = 0
                     raise
-                if not in_place:
-                    pack_into(packed, begin, part, bits)
+                if bits == 32:  # words of 32 bits are packed as they stand
+                    encrypt(cipher, part, packed.view("<u4")[begin:end])
+                else:
+                    pack_into(packed, begin, encrypt(cipher, part, room.spare[: part.size]), bits)
 
     _share_out(source.length, mask_spans, threads)
     return packed
@@ -141,23 +148,27 @@ def mask_and_pack(
 
 def unmask_into(
     sink: WordSink,
-    vectors: Sequence[Packed],
+    vectors: Sequence[tuple[Packed, Secret]],
     bits: int,
     plus: Sequence[Secret],
     minus: Sequence[Secret],
     threads: int = 1,
 ) -> None:
-    """Add up packed vectors, add the streams of `plus`, subtract those of `minus`, cut to `bits`: into `sink`, in one
-    pass over the memory. All vectors have the sink's length, as `require_packed` holds.
+    """Take each packed vector's own mask off, add them up, add the streams of `plus`, subtract those of `minus`, cut to
+    `bits`: into `sink`, in one pass over the memory. All have the sink's length, as `require_packed` holds.
     """
 
     def unmask_spans(spans: Sequence[_Span]) -> None:
         room = _Room()
         for span in spans:
+            ciphers = [key_stream(own, span.number) for _, own in vectors]
             streams = _Streams(plus, minus, span.number)
             for begin, end in span.blocks():
-                part = room.total[: end - begin]
-                _add_up(part, room, (unpack_block(packed, begin, end, bits) for packed in vectors))
+                part, spare = room.total[: end - begin], room.spare[: end - begin]
+                for place, ((packed, _), cipher) in enumerate(zip(vectors, ciphers, strict=True)):
+                    words = encrypt(cipher, unpack_block(packed, begin, end, bits), spare if place else part)
+                    if place:
+                        np.add(part, words, out=part)
                 streams.apply(part, room)
                 cut(part, bits)
                 sink.read(begin, end, part)
@@ -165,18 +176,14 @@ def unmask_into(
     _share_out(sink.length, unmask_spans, threads)
 
 
-def apply_masks(words: Words, plus: Iterable[Secret], minus: Iterable[Secret], threads: int = 1) -> None:
-    """Add the streams of `plus` and subtract those of `minus`, in place, modulo 2^32."""
-    added, subtracted = list(plus), list(minus)
-
-    def mask_spans(spans: Sequence[_Span]) -> None:
-        room = _Room()
-        for span in spans:
-            streams = _Streams(added, subtracted, span.number)
-            for begin, end in span.blocks():
-                streams.apply(words[begin:end], room)
-
-    _share_out(words.size, mask_spans, threads)
+def pack_source(source: WordSource, bits: int) -> Packed:
+    """The words of `source`, packed as they are: for a study that switched the secure sum off."""
+    packed, room = aligned(packed_size(source.length, bits)), _Room()
+    for start in range(0, source.length, BLOCK_WORDS):
+        part = room.total[: min(BLOCK_WORDS, source.length - start)]
+        source.write(start, start + part.size, part)
+        pack_into(packed, start, part, bits)
+    return packed
 
 
 def add_packed(total: Words, packed: Packed | bytes, bits: int, threads: int = 1) -> None:
@@ -219,6 +226,15 @@ def next_words(stream: CipherContext, room: Words) -> Words:
     octets = room.view(np.uint8)
     stream.update_into(memoryview(_ZEROS)[: octets.size], octets.data)
     return octets.view("<u4")
+
+
+def encrypt(stream: CipherContext, words: Words, out: Words) -> Words:
+    """words XOR the next of a stream, written into `out`, which must be other memory; decrypts as well. (n,)"""
+    little = words.astype("<u4", copy=False)
+    stream.update_into(little.view(np.uint8).data, out.view(np.uint8).data)
+    if out.dtype != little.dtype:
+        out.byteswap(inplace=True)
+    return out
 
 
 def aligned(octets: int) -> Packed:
@@ -264,23 +280,6 @@ class _Streams:
         for stream in self._minus:
             stream.update_into(zeros, octets)
             np.subtract(words, mask_words, out=words)
-
-
-def _add_up(total: Words, room: _Room, parts: Iterator[Words]) -> None:
-    """Write the sum of the parts into `total`. Two at a time: memory is read faster at two places than at one."""
-    spare = room.spare[: total.size]
-    into = total
-    for part in parts:
-        other = next(parts, None)
-        if other is not None:
-            np.add(part, other, out=into)
-        else:
-            np.copyto(into, part)
-        if into is spare:
-            np.add(total, spare, out=total)
-        into = spare
-    if into is total:
-        total[:] = 0
 
 
 def _share_out(length: int, work: Callable[[Sequence[_Span]], None], threads: int) -> None:

@@ -2,7 +2,7 @@
 
     offer     leg 0   two fresh secrets: mask key `sk`, seed `b`; their shares, sealed for their holders
     agree     leg 1   the plan and the offers of U1: checked, and bound together as T
-    mask      leg 1   words + self mask + pairwise masks: all that ever leaves of the vector
+    mask      leg 1   (words + pairwise masks) XOR own mask: all that ever leaves of the vector
     confirm   leg 2   the first and only U2
     reveal    leg 3   with t confirmations of (T, U2): shares of `b` for U2, of `sk` for the others
 
@@ -183,10 +183,11 @@ class SiteSum:
     def _mask(self, words: WordSource) -> Upload:
         own, agreed = self._after_offer(), self._after_agree()
         self._require_same_process()
-        plus, minus = [self_mask_key(own.seed, agreed.transcript, self._name)], list[Secret]()
+        plus, minus = list[Secret](), list[Secret]()
         for peer, key in self._pairwise_keys(own, agreed):
             (plus if adds(self._name, peer) else minus).append(key)
-        packed = mask_and_pack(words, own.context.bits, plus, minus, self._threads)
+        own_mask = self_mask_key(own.seed, agreed.transcript, self._name)
+        packed = mask_and_pack(words, own.context.bits, plus, minus, own_mask, self._threads)
         own.mask_key.wipe()
         own.seed.wipe()
         head = MaskedVector(own.context.digest, agreed.transcript, self._name, words.length)

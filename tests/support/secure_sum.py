@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from common.identity import Roster, SigningKey
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.encoding import normal_text
-from common.secure_sum.masking import ArrayWords, WordSource
+from common.secure_sum.masking import SPAN_WORDS, ArrayWords, WordSource, key_stream
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
+from common.secure_sum.secret import Secret
 from common.secure_sum.site import ShareKey, SiteSum, Upload
 from common.secure_sum.thresholds import smallest_threshold
 
@@ -164,3 +166,12 @@ class Consortium:
     def plain(self) -> Words:
         """The sum over U2, added in the open."""
         return add_up([self.words[name] for name in self.half.survivors], self.bits)
+
+
+def apply_masks(words: np.ndarray, plus: Iterable[Secret], minus: Iterable[Secret]) -> None:
+    """Add the streams of `plus` and subtract those of `minus`, in place, modulo 2^32."""
+    for keys, change in ((plus, np.add), (minus, np.subtract)):
+        for key, start in itertools.product(keys, range(0, words.size, SPAN_WORDS)):
+            part = words[start : start + SPAN_WORDS]
+            stream = np.frombuffer(key_stream(key, start // SPAN_WORDS).update(bytes(4 * part.size)), dtype="<u4")
+            change(part, stream, out=part)

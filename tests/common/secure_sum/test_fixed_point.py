@@ -15,8 +15,10 @@ from common.errors import RangeError
 from common.secure_sum import fixed_point
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, mask_and_pack
+from common.secure_sum.secret import Secret
 from common.summand import Layout, Segment
 
+OWN = Secret(bytes(32))
 WIDTHS = (16, 19, 20, 24, 32)
 
 
@@ -173,7 +175,7 @@ def test_words_do_not_depend_on_blocks_or_on_the_type_of_the_values() -> None:
 
 
 def test_words_do_not_depend_on_the_order_of_spans_or_on_asking_twice() -> None:
-    fixed = point(1.0, 2 * SPAN_WORDS + 70_001, bits=32)
+    fixed = point(1.0, 2 * SPAN_WORDS + BLOCK_WORDS + 1, bits=32)
     vector = np.random.default_rng(4).uniform(-1, 1, fixed.layout.length)
     source, whole = fixed.words(fixed.layout.summand(fixed.layout.part(vector)), [8]), fixed.encode(vector, [8])
     block = BLOCK_WORDS
@@ -188,7 +190,7 @@ def test_rounding_does_not_depend_on_threads(bits: int) -> None:
     fixed = point(4.0, 2 * SPAN_WORDS + 5, bits=bits)
     update = np.random.default_rng(4).normal(0, 0.1, fixed.layout.length).astype(np.float32)
     summand = fixed.layout.summand({"update": (update, 3.0)})
-    one, other = (mask_and_pack(fixed.words(summand, [1]), bits, [], [], threads) for threads in (1, 3))
+    one, other = (mask_and_pack(fixed.words(summand, [1]), bits, [], [], OWN, threads) for threads in (1, 3))
     assert one.tobytes() == other.tobytes()
 
 
@@ -227,10 +229,10 @@ def test_out_of_range_is_refused_without_a_value(wrong: float) -> None:
 def test_one_value_out_of_range_anywhere_stops_the_upload(wrong: float, place: int, threads: int) -> None:
     fixed = point(40.0, 2 * SPAN_WORDS + 5)
     update = np.full(fixed.layout.length, -4.0, dtype=np.float32)
-    mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], threads)
+    mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], OWN, threads)
     update[place] = wrong
     with pytest.raises(RangeError, match="update"):
-        mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], threads)
+        mask_and_pack(fixed.words(fixed.layout.summand({"update": (update, 10.0)}), [1]), 32, [], [], OWN, threads)
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf, -math.inf, 10.000000000000002, -10.000000000000002, 1e308])
@@ -239,9 +241,9 @@ def test_a_weight_that_leaves_the_range_is_refused(factor: float) -> None:
     for largest in (4.0, -4.0):
         values = np.array([0.0, largest, 0.0], dtype=np.float32)
         with pytest.raises(RangeError, match="update"):
-            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, factor)}), [1]), 32, [], [])
+            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, factor)}), [1]), 32, [], [], OWN)
         for allowed in (10.0, -10.0, 0.0):
-            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, allowed)}), [1]), 32, [], [])
+            mask_and_pack(fixed.words(fixed.layout.summand({"update": (values, allowed)}), [1]), 32, [], [], OWN)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 from common.errors import SecureSumError, WardroundError
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.key_agreement import MaskKey
-from common.secure_sum.masking import adds, apply_masks, cut, pairwise_mask_key, self_mask_key
+from common.secure_sum.masking import adds, cut, encrypt, key_stream, pairwise_mask_key, self_mask_key
 from common.secure_sum.messages import Reveal
 from common.secure_sum.packing import unpack
 from common.secure_sum.secret_sharing import combine
-from tests.support.secure_sum import PLAN, Consortium, add_up, names
+from tests.support.secure_sum import PLAN, Consortium, add_up, apply_masks, names
 
 LENGTH = 40_000
 SIGMAS = 6  # chance of a false alarm: about one in a billion for each figure
@@ -118,12 +118,13 @@ class Keeper:
 
     def best_guess(self, subset: Iterable[str]) -> np.ndarray:
         """Add the subset's vectors, and take off every mask whose key can be derived from what was revealed."""
-        subset = list(subset)
-        total = add_up([self.vectors[name] for name in subset], 32)
-        plus, minus = [], []
+        subset, plus, minus, vectors = list(subset), [], [], []
         for name in subset:
+            vector = self.vectors[name].copy()
             if self.shares(name, "seeds"):
-                plus.append(self_mask_key(self.rebuilt(name, "seeds"), self.transcript, name))  # type: ignore[arg-type]
+                own = self_mask_key(self.rebuilt(name, "seeds"), self.transcript, name)  # type: ignore[arg-type]
+                encrypt(key_stream(own, 0), self.vectors[name], vector)
+            vectors.append(vector)
             for peer in self.offers:
                 known = next((n for n in (peer, name) if self.shares(n, "keys")), None)
                 if peer not in subset and known is not None:
@@ -131,6 +132,7 @@ class Keeper:
                     other = name if known == peer else peer
                     mask = pairwise_mask_key(key, known, other, self.offers[other].mask_key, self.transcript)
                     (plus if adds(name, peer) else minus).append(mask)
+        total = add_up(vectors, 32)
         apply_masks(total, minus, plus)
         cut(total, self.context.bits)
         return total
@@ -183,7 +185,7 @@ def test_an_opened_sum_leaves_no_vector_and_no_secret_at_the_coordinator() -> No
     group.half.open()
     left = repr(vars(group.half))
     assert "MaskedVector" not in left and "Secret" not in left and "Reveal(" not in left
-    assert group.half._vectors == []
+    assert group.half._vectors == {}
 
 
 def test_no_error_and_no_repr_has_a_value_of_a_vector() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -22,17 +23,22 @@ from common.secure_sum.masking import (
     ArrayWords,
     WordArray,
     add_packed,
-    apply_masks,
     cut,
+    encrypt,
+    key_stream,
     mask_and_pack,
+    pack_source,
     pairwise_mask_key,
     self_mask_key,
     stream_from,
     unmask_into,
 )
+from common.secure_sum.packing import unpack
 from common.secure_sum.secret import Secret
+from tests.support.secure_sum import apply_masks
 
 KEY = bytes(range(32))
+OWN = Secret(bytes(range(32, 64)))
 
 COUNT = SPAN_WORDS + 3 * BLOCK_WORDS // 2 + 5  # more than a span, not a whole number of blocks
 
@@ -48,9 +54,22 @@ GOLDEN = {
 }
 
 
-def stream(key: bytes, count: int, threads: int = 1) -> np.ndarray:
+def unmasked(
+    vectors: Sequence[tuple[np.ndarray, Secret]],
+    count: int,
+    bits: int,
+    plus: Sequence[Secret] = (),
+    minus: Sequence[Secret] = (),
+    threads: int = 1,
+) -> np.ndarray:
+    sink = WordArray(count)
+    unmask_into(sink, vectors, bits, plus, minus, threads)
+    return sink.words
+
+
+def stream(key: bytes, count: int) -> np.ndarray:
     words = np.zeros(count, dtype=np.uint32)
-    apply_masks(words, [Secret(key)], [], threads)
+    apply_masks(words, [Secret(key)], [])
     return words
 
 
@@ -92,26 +111,18 @@ def test_golden_stream(bits: int) -> None:
 def test_threads_change_nothing(threads: int, bits: int) -> None:
     words = np.random.default_rng(0).integers(0, 1 << bits, COUNT, dtype=np.uint64).astype(np.uint32)
     plus, minus = [Secret(bytes([i]) * 32) for i in range(2)], [Secret(bytes([9]) * 32)]
-    packed = mask_and_pack(ArrayWords(words, bits), bits, plus, minus, threads)
-    assert packed.tobytes() == mask_and_pack(ArrayWords(words, bits), bits, plus, minus).tobytes()
-    total = np.zeros(COUNT, dtype=np.uint32)
-    add_packed(total, packed, bits, threads)
-    apply_masks(total, minus, plus, threads)
-    cut(total, bits)
-    assert np.array_equal(total, words)
+    packed = mask_and_pack(ArrayWords(words, bits), bits, plus, minus, OWN, threads)
+    assert packed.tobytes() == mask_and_pack(ArrayWords(words, bits), bits, plus, minus, OWN).tobytes()
+    assert np.array_equal(unmasked([(packed, OWN)], COUNT, bits, minus, plus, threads), words)
 
 
 @pytest.mark.parametrize("block", [8, 1000, 4096, 65_536])
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     words = np.arange(50_001, dtype=np.uint32) % 99_991
-    usual = mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], [])
+    usual = mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], [], OWN)
     monkeypatch.setattr(masking, "BLOCK_WORDS", block)
-    assert np.array_equal(mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], []), usual)
-    total = np.zeros(words.size, dtype=np.uint32)
-    add_packed(total, usual, 20)
-    apply_masks(total, [], [Secret(KEY)])
-    cut(total, 20)
-    assert np.array_equal(total, words)
+    assert np.array_equal(mask_and_pack(ArrayWords(words, 20), 20, [Secret(KEY)], [], OWN), usual)
+    assert np.array_equal(unmasked([(usual, OWN)], words.size, 20, [], [Secret(KEY)]), words)
 
 
 def test_words_of_either_byte_order_are_masked_alike() -> None:
@@ -122,6 +133,20 @@ def test_words_of_either_byte_order_are_masked_alike() -> None:
     native = words.copy()
     apply_masks(native, [Secret(KEY)], [])
     assert np.array_equal(other.astype(np.uint32), native)
+    encrypted, foreign = np.empty(1000, dtype="<u4"), np.empty(1000, dtype=">u4")
+    encrypt(key_stream(OWN, 0), words, encrypted)
+    encrypt(key_stream(OWN, 0), words.astype(">u4"), foreign)
+    assert np.array_equal(encrypted, foreign)
+
+
+@pytest.mark.parametrize("bits", [16, 19, 20, 24, 32])
+@pytest.mark.parametrize("count", [1, 7, 1201, COUNT])
+def test_a_masked_vector_is_what_its_definition_says(bits: int, count: int) -> None:
+    """Pairwise masks added and subtracted, then XOR, word by word, with streams made by the primitive alone."""
+    words, other = np.arange(count, dtype=np.uint32) * 7 % 60_000, bytes(32)
+    packed = mask_and_pack(ArrayWords(words, bits), bits, [Secret(KEY)], [Secret(other)], OWN)
+    expected = (words + counted(KEY, count) - counted(other, count)) ^ counted(bytes(OWN.expose()), count)
+    assert np.array_equal(unpack(packed.tobytes(), bits, count), expected & np.uint32((1 << bits) - 1))
 
 
 class Watched(ArrayWords):
@@ -143,7 +168,7 @@ class Watched(ArrayWords):
 def test_a_source_that_fails_leaves_nothing_unmasked(bits: int) -> None:
     source = Watched(np.full(3 * BLOCK_WORDS, 77, dtype=np.uint32), bits, fails=BLOCK_WORDS)
     with pytest.raises(RangeError, match="told"):
-        mask_and_pack(source, bits, [Secret(KEY)], [])
+        mask_and_pack(source, bits, [Secret(KEY)], [], OWN)
     assert len(source.blocks) == 2 and not np.any(source.blocks[-1])
     assert np.count_nonzero(source.blocks[0] == 77) < 10
 
@@ -151,31 +176,29 @@ def test_a_source_that_fails_leaves_nothing_unmasked(bits: int) -> None:
 @pytest.mark.parametrize("bits", [19, 32])
 def test_no_block_stays_unmasked(bits: int) -> None:
     source = Watched(np.full(COUNT, 77, dtype=np.uint32), bits)
-    mask_and_pack(source, bits, [Secret(KEY)], [], threads=2)
+    packed = mask_and_pack(source, bits, [Secret(KEY)], [], OWN, threads=2)
+    assert np.count_nonzero(unpack(packed.tobytes(), bits, COUNT) == 77) < 50
     assert sum(block.size for block in source.blocks) == COUNT
     assert sum(np.count_nonzero(block == 77) for block in source.blocks) < 10
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("bits", [16, 19, 31, 32])
-@pytest.mark.parametrize("vectors", range(6))
+@pytest.mark.parametrize("vectors", range(1, 6))
 def test_any_number_of_vectors_is_added_up_and_unmasked(vectors: int, bits: int, threads: int) -> None:
     count, rng = COUNT if threads > 1 else 70_001, np.random.default_rng(vectors)
     words = [rng.integers(0, 1 << bits, count, dtype=np.uint32) for _ in range(vectors)]
     keys = [Secret(bytes([i]) * 32) for i in range(vectors)]
-    packed = [mask_and_pack(ArrayWords(part, bits), bits, [key], []) for part, key in zip(words, keys, strict=True)]
-    sink = WordArray(count)
-    unmask_into(sink, packed, bits, [], keys, threads)
+    packed = [
+        (mask_and_pack(ArrayWords(part, bits), bits, [], [], key), key) for part, key in zip(words, keys, strict=True)
+    ]
     expected = sum((part.astype(np.uint64) for part in words), np.zeros(count, dtype=np.uint64))
-    assert np.array_equal(sink.words, expected % (1 << bits))
+    assert np.array_equal(unmasked(packed, count, bits, threads=threads), expected % (1 << bits))
 
 
 @pytest.mark.parametrize("bits", [16, 19, 32])
 def test_packed_words_of_another_size_are_not_added(bits: int) -> None:
-    total, packed = (
-        np.zeros(9, dtype=np.uint32),
-        mask_and_pack(ArrayWords(np.arange(9, dtype=np.uint32), bits), bits, [], []),
-    )
+    total, packed = np.zeros(9, dtype=np.uint32), pack_source(ArrayWords(np.arange(9, dtype=np.uint32), bits), bits)
     wrong = [packed[:-1], np.append(packed, np.uint8(0)), packed[:0]]
     if 9 * bits % 8:
         wrong.append(np.append(packed[:-1], packed[-1] | np.uint8(0x80)))

@@ -17,12 +17,12 @@ from common.secure_sum import dealing, masking, messages
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.dealing import open_box
 from common.secure_sum.key_agreement import MaskKey, ShareKey
-from common.secure_sum.masking import adds, apply_masks, pairwise_mask_key, self_mask_key
+from common.secure_sum.masking import adds, encrypt, key_stream, pairwise_mask_key, self_mask_key
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
 from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import combine
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
-from tests.support.secure_sum import PLAN, Consortium, names
+from tests.support.secure_sum import PLAN, Consortium, apply_masks, names
 
 ME, BAD = "site_00", "site_02"
 
@@ -218,11 +218,13 @@ def test_without_that_check_two_views_show_one_sites_vector(monkeypatch: pytest.
     seed = combine(seeds | {place: bytes(held.seed.expose())})
     key = MaskKey(combine(keys | {place: bytes(held.key.expose())}))
     assert key.public == offers[victim].mask_key, "both secrets of one site are out"
-    plus, minus = [self_mask_key(seed, seen["agreed"], victim)], []
+    plus, minus = list[Secret](), list[Secret]()
     for peer in (*one, colluder):
         mask = pairwise_mask_key(key, victim, peer, offers[peer].mask_key, seen["agreed"])
         (plus if adds(victim, peer) else minus).append(mask)
-    words = np.frombuffer(seen["vector"].tobytes(), dtype="<u4").astype(np.uint32)
+    masked = np.frombuffer(seen["vector"].tobytes(), dtype="<u4")
+    words = np.empty(masked.size, dtype=np.uint32)
+    encrypt(key_stream(self_mask_key(seed, seen["agreed"], victim), 0), masked, words)
     apply_masks(words, minus, plus)
     assert np.array_equal(words, group.words[victim]), "the attack is a real one"
 
