@@ -167,7 +167,6 @@ class OneSum:
         for name in stay:
             reveal = self._site(name, lambda name=name: group.sites[name].reveal(confirmations))
             self._coordinator(lambda reveal=reveal: half[0].add_reveal(reveal))
-        settle()
         values = self._coordinator(lambda: self.point.values(self.room))
         self._coordinator(lambda: half[0].open_into(values))
         total = values.vector
