@@ -22,6 +22,7 @@ os.environ.update({**QUIET, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS",
 import click  # noqa: E402
 
 from common.errors import WardroundError  # noqa: E402
+from deploy.commands import groups  # noqa: E402
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -57,6 +58,10 @@ def main() -> None:
 @click.version_option(package_name="wardround")
 def commands() -> None:
     """Federated learning across hospital sites: multimodal models, differential privacy, secure sums."""
+
+
+for group in (groups.consortium, groups.coordinator, groups.site):
+    commands.add_command(group)
 
 
 # ------------------------------------------------------------------------------------------------------ a first look
