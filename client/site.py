@@ -92,6 +92,8 @@ class SiteFile:
     policy: Policy = field(default_factory=Policy)
     state: Path = Path("state")  # cache, ledger and keys: mode 0700
     models: Path = Path("models")  # pretrained weights that a study may name
+    connector: Path = Path("connector")  # all that the connector is given: its own key, no patient data
+    socket: Path = Path("run/agent.sock")  # where the agent answers its connector
 
     @property
     def modalities(self) -> set[str]:
