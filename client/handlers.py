@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 
 from client.identity import SiteIdentity
 from client.questions import questions
@@ -79,12 +79,16 @@ class SiteHandler:
 
     def __call__(self, message: Message) -> Message:
         """Answer one Flower message. Never raises, and never says more than a code about what went wrong."""
-        return Message(to_records(self._answer(message)), reply_to=message)
+        return Message(self.reply(message.content), reply_to=message)
 
-    def _answer(self, message: Message) -> Reply:
+    def reply(self, records: RecordDict) -> RecordDict:
+        """The same, of a message's records."""
+        return to_records(self._answer(records))
+
+    def _answer(self, records: RecordDict) -> Reply:
         kind = "unreadable"
         try:
-            request = from_records(message.content)
+            request = from_records(records)
             handle = _HANDLERS.get(type(request))
             if handle is None:
                 raise RunError("A site takes requests, not replies.")

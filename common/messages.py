@@ -12,12 +12,15 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from common.errors import PUBLIC_CODES, RunError
 from common.plan import RoundPlan
 
-PROTOCOL = 2
+PROTOCOL = 3
 RAW = "little-endian"  # Flower's name for how an array is written; it has none for plain bytes
 
 
@@ -112,14 +115,33 @@ class RevealReply:
 
 
 @dataclass(frozen=True)
+class ActivityRequest:
+    """What are you doing? Answered at once, also in the middle of a round, and without touching any data."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class ActivityReply:
+    """One of `ACTIVITIES`, how many of its steps are done, and for how many seconds it has been so."""
+
+    state: str
+    done: int
+    total: int
+    seconds: int
+
+
+@dataclass(frozen=True)
 class Refusal:
     """No, with a code from a closed vocabulary. The sentence stays in the site's log."""
 
     code: str
 
 
-Request = JoinRequest | OfferRequest | RoundRequest | ConfirmRequest | RevealRequest
-Reply = JoinReply | OfferReply | RoundReply | ConfirmReply | RevealReply | Refusal
+Request = JoinRequest | OfferRequest | RoundRequest | ConfirmRequest | RevealRequest | ActivityRequest
+Reply = JoinReply | OfferReply | RoundReply | ConfirmReply | RevealReply | ActivityReply | Refusal
+
+ACTIVITIES = frozenset({"idle", "preparing data", "training", "scoring", "masking", "masked", "agent away"})
 
 MESSAGE_TYPES: dict[type[Request], str] = {
     JoinRequest: "query.join",
@@ -127,6 +149,7 @@ MESSAGE_TYPES: dict[type[Request], str] = {
     RoundRequest: "train.round",
     ConfirmRequest: "query.confirm",
     RevealRequest: "query.reveal",
+    ActivityRequest: "query.activity",
 }
 REPLIES: dict[type[Request], type[Reply]] = {
     JoinRequest: JoinReply,
@@ -134,6 +157,7 @@ REPLIES: dict[type[Request], type[Reply]] = {
     RoundRequest: RoundReply,
     ConfirmRequest: ConfirmReply,
     RevealRequest: RevealReply,
+    ActivityRequest: ActivityReply,
 }
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*REPLIES, *REPLIES.values(), Refusal)}
 
@@ -149,6 +173,8 @@ _FIELDS: dict[type[Any], dict[str, type]] = {
     ConfirmReply: {"confirmation": bytes},
     RevealRequest: {"number": int, "confirmations": list, "following": bytes},
     RevealReply: {"reveal": bytes, "offer": bytes, "refused": str},
+    ActivityRequest: {"run": str},
+    ActivityReply: {"state": str, "done": int, "total": int, "seconds": int},
     Refusal: {"code": str},
 }
 _PLAN_FIELDS: dict[str, type] = {
@@ -185,10 +211,26 @@ def to_records(message: Request | Reply) -> RecordDict:
 _PAIR = ("mean", "sd")
 
 
-def new_message(content: RecordDict, kind: str, node: int, group: str = "", ttl: float = 3600.0) -> Message:
+def new_message(
+    content: RecordDict, kind: str, node: int, group: str = "", ttl: float = 3600.0, run: int = 1
+) -> Message:
     """A Flower message of this process to `node`. Flower's own constructor asks for the task that it runs in."""
-    metadata = Metadata(1, "", 0, node, "", group, time.time(), ttl, kind)
+    metadata = Metadata(run, "", 1, node, "", group, time.time(), ttl, kind)
     return cast(Message, Message(content, metadata=metadata))  # type: ignore[call-overload]  # not in its stated forms
+
+
+def to_bytes(records: RecordDict) -> bytes:
+    """Records as bytes, for a socket or a file: Flower's own form of them."""
+    return recorddict_to_proto(records).SerializeToString()
+
+
+def from_bytes(data: bytes) -> RecordDict:
+    """The reverse of `to_bytes`. RunError for bytes that are no records."""
+    try:
+        read = ProtoRecordDict.FromString(data)
+        return recorddict_from_proto(read)
+    except (DecodeError, ValueError, TypeError, KeyError):
+        raise RunError("A message that is not made of Flower records.") from None
 
 
 def from_records(records: RecordDict) -> Request | Reply:
@@ -206,6 +248,8 @@ def from_records(records: RecordDict) -> Request | Reply:
         values["masked"] = _array(records, "masked", "masked", np.uint8)
     elif kind is Refusal and values["code"] not in PUBLIC_CODES:
         values["code"] = "error"
+    elif kind is ActivityReply and values["state"] not in ACTIVITIES:
+        raise RunError("ActivityReply.state: not of the closed list.")
     elif kind is RevealReply and values["refused"] not in PUBLIC_CODES | {""}:
         values["refused"] = "error"
     return cast("Request | Reply", kind(**values))
