@@ -11,6 +11,7 @@ from typing import Self
 from common.errors import IdentityError
 from common.identity import KEY_BYTES, Roster, SigningKey
 from common.secure_sum.secret import Secret
+from common.whole_file import PUBLIC, make_private, write_whole
 
 KEY_FILE = "signing.key"
 ROSTER_FILE = "roster.yaml"
@@ -35,7 +36,7 @@ class SiteIdentity:
 
 def make_key(folder: Path) -> SigningKey:
     """A new key, written to `folder` for its owner's eyes only. Never over another: IdentityError if one is there."""
-    _make_private(folder)
+    make_private(folder)
     path, key = folder / KEY_FILE, SigningKey.generate()
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -65,13 +66,5 @@ def read_key(path: Path) -> SigningKey:
 
 def pin_roster(folder: Path, roster: Roster) -> None:
     """Keep a roster whose fingerprints the site has compared, in place of the one before."""
-    _make_private(folder)
-    draft = folder / f"{ROSTER_FILE}.draft"
-    draft.write_text(roster.to_text(), encoding="utf-8")
-    draft.replace(folder / ROSTER_FILE)
-
-
-def _make_private(folder: Path) -> None:
-    """mkdir gives its mode to the last folder only."""
-    for path in (folder.parent, folder):
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
+    write_whole(folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)

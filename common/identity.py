@@ -56,7 +56,7 @@ class SigningKey:
 
     def sign(self, purpose: str, *fields: Bytes) -> bytes:
         """64 bytes over the purpose and the fields."""
-        return Ed25519PrivateKey.from_private_bytes(self._secret.expose()).sign(_statement(purpose, *fields))
+        return Ed25519PrivateKey.from_private_bytes(self._secret.expose()).sign(statement(purpose, *fields))
 
     def __repr__(self) -> str:
         return f"SigningKey({fingerprint(self.public)})"
@@ -91,7 +91,7 @@ class Roster:
         if len(set(named.values())) != len(named):
             raise IdentityError("Roster: one key stands under two names. Each site makes a key of its own.")
         for name, key in named.items():
-            _require_key(name, key)
+            require_key(name, key)
         object.__setattr__(self, "sites", dict(sorted(named.items())))
 
     @classmethod
@@ -135,10 +135,8 @@ class Roster:
         key = self.sites.get(name)
         if key is None:
             raise IdentityError(f"Site {name!r} is not on the roster pinned here.")
-        try:
-            Ed25519PublicKey.from_public_bytes(key).verify(signature, _statement(purpose, *fields))
-        except InvalidSignature:
-            raise IdentityError(f"Site {name!r}: its {purpose} is not signed with the key on the roster.") from None
+        if not signed_by(key, signature, purpose, *fields):
+            raise IdentityError(f"Site {name!r}: its {purpose} is not signed with the key on the roster.")
 
 
 def fingerprint(public: bytes) -> str:
@@ -147,7 +145,17 @@ def fingerprint(public: bytes) -> str:
     return " ".join(text[start : start + 4] for start in range(0, 32, 4))
 
 
-def _statement(purpose: str, *fields: Bytes) -> bytes:
+def signed_by(public: bytes, signature: bytes, purpose: str, *fields: Bytes) -> bool:
+    """Whether the owner of `public`, a key that passed `require_key`, signed just this for just this purpose."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, statement(purpose, *fields))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def statement(purpose: str, *fields: Bytes) -> bytes:
+    """What is signed: the purpose, then each field after its length."""
     return encode(label(f"signature: {purpose}"), *fields)
 
 
@@ -155,7 +163,7 @@ def _as_read(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
-def _require_key(name: str, key: bytes) -> None:
+def require_key(name: str, key: bytes) -> None:
     """A canonical Ed25519 key under which nobody but its owner can sign."""
     number = int.from_bytes(key, "little") & ((1 << 255) - 1)
     if len(key) != KEY_BYTES or number >= _FIELD_PRIME or number in _SMALL_ORDER:

@@ -1,0 +1,62 @@
+"""The consortium's certificate authority as everybody sees it: a self-signed X.509 certificate (RFC 5280) on P-256."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from common.errors import IdentityError
+from common.identity import fingerprint, statement
+from common.secure_sum.encoding import Bytes
+
+
+def read_authority(pem: str) -> x509.Certificate:
+    """IdentityError unless `pem` is just one certificate, of an authority, signed by itself."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        certificate.verify_directly_issued_by(certificate)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        raise IdentityError(
+            "The CA certificate is not one of a certificate authority. Ask for the kit again."
+        ) from None
+    if not constraints.ca or not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):
+        raise IdentityError("The CA certificate is not one that `wardround consortium new` makes.")
+    if certificate.public_bytes(Encoding.PEM).decode() != pem:
+        raise IdentityError("The CA certificate has something before or after it. Ask for the kit again.")
+    return certificate
+
+
+def authority_fingerprint(pem: str) -> str:
+    """What two people compare by telephone."""
+    return fingerprint(read_authority(pem).public_bytes(Encoding.DER))
+
+
+def require_in_force(pem: str, now: datetime) -> None:
+    """IdentityError when the certificate is not valid yet, or no more."""
+    certificate = read_authority(pem)
+    if now < certificate.not_valid_before_utc:
+        raise IdentityError("The CA certificate is not valid yet. Is this machine's clock right?")
+    if now > certificate.not_valid_after_utc:
+        raise IdentityError("The CA certificate has expired. Ask the coordinator for a new kit; check the clock too.")
+
+
+def sign(key: ec.EllipticCurvePrivateKey, purpose: str, *fields: Bytes) -> bytes:
+    """ECDSA with SHA-256, DER, over the purpose and the fields."""
+    return key.sign(statement(purpose, *fields), ec.ECDSA(SHA256()))
+
+
+def signed_by_authority(pem: str, signature: bytes, purpose: str, *fields: Bytes) -> bool:
+    """Whether the owner of the certificate's key signed just this for just this purpose."""
+    key = read_authority(pem).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    try:
+        key.verify(signature, statement(purpose, *fields), ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True

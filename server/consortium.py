@@ -1,0 +1,262 @@
+"""The coordinator's folder: its authority and server certificate, and which sites belong to the consortium.
+
+roster.yaml says who is a member: it is written last when a site comes, and first when one goes, so that a crash between
+two files never leaves a member whose node key is missing, nor lets one in who is not on the roster.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from common import schema as border
+from common.authority import authority_fingerprint
+from common.enrolment import Host, Kit, Name, Port, Request, address
+from common.errors import IdentityError, RunError
+from common.identity import Roster
+from common.node_key import require_node_key
+from common.schema import schema
+from common.whole_file import PUBLIC, make_private, write_whole
+from server.certificates import Issued, make_authority, make_server, read_key
+
+CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"
+DEFAULT_PORT = 9443
+
+
+@schema
+class ConsortiumFile:
+    """consortium.yaml: its name, where sites reach the coordinator, and the other names of its server."""
+
+    name: Name
+    host: Host
+    port: Port = DEFAULT_PORT
+    also: list[Host] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """What the coordinator's folder holds. Every change returns what it holds then.
+
+    node_keys: site -> OpenSSH public key, canonical, without a line end; the sites are the roster's
+    ca_certificate: PEM
+    """
+
+    folder: Path
+    file: ConsortiumFile
+    roster: Roster
+    node_keys: Mapping[str, bytes]
+    ca_certificate: bytes
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def host(self) -> str:
+        return self.file.host
+
+    @property
+    def port(self) -> int:
+        return self.file.port
+
+    @property
+    def address(self) -> str:
+        """host:port, as sites call it."""
+        return address(self.host, self.port)
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "ca" / "ca.crt"
+
+    @property
+    def server_certificate(self) -> Path:
+        return self.folder / "server.crt"
+
+    @property
+    def server_key(self) -> Path:
+        return self.folder / "server.key"
+
+    @property
+    def state(self) -> Path:
+        """For the server's database and secrets; mode 0700."""
+        return self.folder / "state"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the certificate authority: what a site compares by telephone before it joins."""
+        return authority_fingerprint(self.ca_certificate.decode())
+
+    @classmethod
+    def new(cls, folder: Path, name: str, host: str, *, also: Sequence[str] = (), port: int = DEFAULT_PORT) -> Self:
+        """Make the folder, whole or not at all. RunError where there is one, or for a host that has no such name."""
+        text = border.dump(ConsortiumFile(name=name, host=host, port=port, also=list(also)))
+        file = border.parse(text, ConsortiumFile, RunError, "consortium")
+        roster = Roster(name, {})
+        authority = make_authority(roster.consortium)
+        server = make_server(authority, [host, *also])
+        with _made_whole(folder) as draft:
+            for inner in ("ca", "nodes", "state", "runs"):
+                make_private(draft / inner)
+            write_whole(draft / "ca" / "ca.key", authority.key)
+            write_whole(draft / "ca" / "ca.crt", authority.certificate, PUBLIC)
+            _write_server(draft, server)
+            write_whole(draft / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
+            write_whole(draft / CONSORTIUM_FILE, border.dump(replace(file, name=roster.consortium)).encode(), PUBLIC)
+        return cls.read(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From the folder, or RunError or IdentityError with what is missing, and what to do."""
+        if not (folder / CONSORTIUM_FILE).exists():
+            raise RunError(
+                f"{folder}: holds no consortium. Make one with `wardround consortium new`, or give another --at."
+            )
+        file = border.read(folder / CONSORTIUM_FILE, ConsortiumFile, RunError)
+        roster = Roster.read(folder / ROSTER_FILE)
+        if roster.consortium != file.name:
+            raise IdentityError(f"{folder}: {ROSTER_FILE} and {CONSORTIUM_FILE} are of two consortia.")
+        nodes = {site: _node_key(folder, site) for site in roster.sites}
+        certificate = _read_file(folder / "ca" / "ca.crt")
+        authority_fingerprint(certificate.decode(errors="replace"))  # refuses what is none
+        return cls(folder.absolute(), file, roster, nodes, certificate)
+
+    def admit(self, request: Request) -> Self:
+        """With the site of this request. The same request again changes nothing; IdentityError as `require_new`."""
+        with self._alone() as now:
+            now.require_new(request)
+            sites = {**now.roster.sites, request.site: request.public}
+            roster = Roster(now.roster.consortium, sites)
+            write_whole(_node_file(self.folder, request.site), f"{request.node_key}\n".encode(), PUBLIC)
+            write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
+            return type(self).read(self.folder)
+
+    def require_new(self, request: Request) -> None:
+        """IdentityError when the site's name or one of its keys is another's, or the name has another key already."""
+        pinned, node = self.roster.sites.get(request.site), request.node_key.encode()
+        if pinned is not None and pinned not in (request.public, request.previous):
+            raise IdentityError(
+                f"Site {request.site!r} is admitted with another key, and that key did not sign this request. If the "
+                "site changes its key, have it run `wardround site rotate`; if it lost its key, telephone it, then "
+                f"`wardround consortium remove {request.site}` and admit it anew."
+            )
+        if pinned is None and request.previous is not None:
+            raise IdentityError(
+                f"Site {request.site!r} is not admitted: it has no key to change. Have it run `wardround site enrol`."
+            )
+        if pinned == request.public and self.node_keys[request.site] != node:
+            raise IdentityError(
+                f"Site {request.site!r} is admitted with another node key. Have it run `wardround site rotate`."
+            )
+        for other in self.roster.sites:
+            if other != request.site and request.public == self.roster.sites[other]:
+                raise IdentityError(f"Site {request.site!r} comes with the signing key of site {other!r}. Refuse it.")
+            if other != request.site and node == self.node_keys[other]:
+                raise IdentityError(f"Site {request.site!r} comes with the node key of site {other!r}. Refuse it.")
+        Roster(self.roster.consortium, {**self.roster.sites, request.site: request.public})
+
+    def remove(self, site: str) -> Self:
+        """Without this site, from the next start of a run on. IdentityError if it is not a member."""
+        with self._alone() as now:
+            now.require_site(site)
+            sites = {name: key for name, key in now.roster.sites.items() if name != site}
+            roster = Roster(now.roster.consortium, sites)
+            write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
+            _node_file(self.folder, site).unlink(missing_ok=True)
+            return type(self).read(self.folder)
+
+    def require_site(self, site: str) -> None:
+        """IdentityError unless this site is a member."""
+        if site not in self.roster.sites:
+            raise IdentityError(
+                f"Site {site!r} is not a member. `wardround consortium show --at {self.folder}` lists them."
+            )
+
+    def kit(self, site: str) -> Kit:
+        """What this site needs to join, with the roster as it is now."""
+        self.require_site(site)
+        key = read_key(_read_private(self.folder / "ca" / "ca.key"), "ca.key")
+        return Kit.make(key, self.ca_certificate.decode(), self.roster, site, self.host, self.port)
+
+    def write_kits(self, folder: Path) -> list[Path]:
+        """The kit of every site, as SITE.yaml in `folder`: after each admission and removal all sites need theirs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{site}.yaml" for site in self.roster.sites]
+        for path in paths:
+            write_whole(path, self.kit(path.stem).to_text().encode(), PUBLIC)
+        return paths
+
+    def renew(self) -> Self:
+        """With a new server certificate, for the names in consortium.yaml as it is now. Sites need no new kit."""
+        with self._alone() as now:
+            authority = Issued(now.ca_certificate, _read_private(self.folder / "ca" / "ca.key"))
+            _write_server(self.folder, make_server(authority, [now.host, *now.file.also]))
+            return now
+
+    @contextmanager
+    def _alone(self) -> Iterator[Self]:
+        """The folder as it is now, while nobody else changes it: two commands at once lose no site."""
+        make_private(self.state)
+        handle = os.open(self.state / "members.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield type(self).read(self.folder)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[Path]:
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise RunError(f"{folder}: is there already and not an empty folder. Choose another with --at.")
+    try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
+    except OSError as problem:
+        raise RunError(f"{folder}: cannot be made ({problem.strerror}). Choose another with --at.") from None
+    try:
+        yield draft
+        draft.rename(folder.absolute())  # mkdtemp made it 0700
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _write_server(folder: Path, server: Issued) -> None:
+    write_whole(folder / "server.key", server.key)
+    write_whole(folder / "server.crt", server.certificate, PUBLIC)
+
+
+def _node_file(folder: Path, site: str) -> Path:
+    return folder / "nodes" / f"{site}.pub"
+
+
+def _node_key(folder: Path, site: str) -> bytes:
+    text = _read_file(_node_file(folder, site)).decode(errors="replace").strip()
+    require_node_key(text, f"site {site!r}")
+    return text.encode()
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise RunError(f"{path}: cannot be read ({problem.strerror}). Take it back from a backup.") from None
+
+
+def _read_private(path: Path) -> bytes:
+    data = _read_file(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise IdentityError(f"{path}: others than its owner may read it. Run chmod 600 on it.")
+    return data
