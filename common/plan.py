@@ -10,19 +10,20 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import StudyError
-from common.parameters import Parameters
-from common.privacy.plan import PrivacyPlan
 from common.secure_sum.thresholds import smallest_threshold
 from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
 from common.summand import Layout, Segment
-from common.tasks import score_segments, score_sensitivity
+
+if TYPE_CHECKING:  # they load PyTorch, which a connector, that only carries plans, does not have
+    from common.parameters import Parameters
+    from common.privacy.plan import PrivacyPlan
 
 Normaliser = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -84,6 +85,8 @@ class RoundPlan:
 
 def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:
     """The segments that every site adds for this plan, each bounded by public constants of the study."""
+    from common.tasks import score_segments, score_sensitivity
+
     segments: list[Segment] = []
     if plan.statistics:
         tail = privacy.statistics_noise_multiplier * patient_sensitivity(study) * NOISE_TAIL if privacy else 0.0

@@ -103,7 +103,8 @@ def test_the_connector_can_reach_neither_data_nor_the_agents_state():
     connector = "wardround-connector.service"
     assert paths(connector, "InaccessiblePaths") == {"/etc/wardround", "/srv/wardround", "/var/lib/wardround-agent"}
     assert one(connector, "ProtectHome") == "yes"
-    assert not paths(connector, "ReadWritePaths") and "StateDirectory" not in unit(connector)
+    assert one(connector, "StateDirectory") == "wardround-connector" and one(connector, "StateDirectoryMode") == "0700"
+    assert one(connector, "ProtectSystem") == "strict" and not paths(connector, "ReadWritePaths")
 
 
 def test_the_agent_cannot_read_the_connectors_key_nor_the_coordinator_either_sides():
