@@ -6,17 +6,19 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import torch
 from flwr.app import Message, RecordDict
 
 from client.identity import SiteIdentity
+from client.policy import Gate
 from client.questions import questions
 from client.replies import Replies
 from client.round import Site, rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums
-from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, SentUnmasked
+from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
 from common.errors import (
     IdentityError,
     ProtocolOrderError,
@@ -58,6 +60,7 @@ class SiteHandler:
     site: Site
     lifetime: float = LIFETIME_SECONDS  # of secrets and stored replies
     run: str = ""
+    gate: Gate | None = None  # None: a simulation's, where nothing leaves this machine
     identity: SiteIdentity = field(init=False, repr=False)
     sums: SiteSums = field(init=False, repr=False)
     audit: Audit = field(init=False, repr=False)
@@ -74,7 +77,8 @@ class SiteHandler:
             threads=torch.get_num_threads(),
             lifetime=self.lifetime,
         )
-        self.audit = Audit(self.site.state / "audit.jsonl")
+        self.audit = self.site.audit
+        self.gate = self.gate or Gate(self.site, simulated=True)
         self._replies = Replies(self.lifetime)
 
     def __call__(self, message: Message) -> Message:
@@ -93,13 +97,21 @@ class SiteHandler:
             if handle is None:
                 raise RunError("A site takes requests, not replies.")
             kind = type(request).__name__
-            return handle(self, request)
+            return self._let_out(kind, request, handle)
         except WardroundError as error:
             log.warning("%s: refused (%s): %s", self.site.name, error.code, error)
             return self._refuse(kind, error.code)
         except Exception as error:
             log.error("%s: failed with %s at %s", self.site.name, type(error).__name__, _place(error))
             return self._refuse(kind, "error")
+
+    def _let_out(self, kind: str, request: Any, handle: Callable[[SiteHandler, Any], Reply]) -> Reply:
+        """An answer that policy allows, and that is on record before it leaves."""
+        assert self.gate is not None
+        self.gate.require(request, datetime.now())
+        reply = handle(self, request)
+        self.audit.append(Sent(self.site.study.digest, kind, self.gate.let_out(request, reply)))
+        return reply
 
     def _refuse(self, kind: str, code: str) -> Refusal:
         """Every refusal is on record, also when the record itself cannot be written: then in the log alone."""
@@ -116,6 +128,7 @@ class SiteHandler:
             raise RunError("This study is not the one approved here: its digest differs.")
         if request.roster != self.identity.roster.digest.hex():
             raise IdentityError("The coordinator's roster is not the one pinned here: its digest differs.")
+        self.site.refresh()
         owned = self.site.cohort.owned
         member = self.sums.consent(request.run, request.number, owned)
         if request.run != self.run:

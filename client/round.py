@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,15 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
+from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.ledger import Cohort as Account
 from client.ledger import Entry, Ledger
-from client.site import SiteFolder
+from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
 from client.training.local import train_locally
 from client.training.update import update_of
-from common.errors import ProtocolOrderError, RunError
+from common.audit import Audit, Spent
+from common.errors import PolicyError, ProtocolOrderError, RunError
 from common.models.network import MultimodalNetwork, build_network, set_normaliser
 from common.parameters import Parameters, load
 from common.plan import RoundPlan, layout_of
@@ -49,6 +52,7 @@ class Site:
     study: Study
     state: Path  # ledger and numbers of this run
     progress: Progress = field(default=_silent, repr=False)
+    _excluded: frozenset[str] = field(default=frozenset(), init=False, repr=False)  # as `cohort` was prepared
 
     @property
     def name(self) -> str:
@@ -56,7 +60,26 @@ class Site:
 
     @cached_property
     def cohort(self) -> Cohort:
-        return prepare(self.folder, self.study, progress=self.progress)
+        """PolicyError when it has fewer cases than this site's policy asks for."""
+        self._excluded = read_exclusions(self.folder)
+        cohort = prepare(self.folder, self.study, progress=self.progress)
+        cases, least = sum(map(len, (cohort.train, cohort.validation, cohort.test))), self.policy.minimum_cohort
+        if cases < least:
+            raise PolicyError(f"{cases} cases are fewer than policy.minimum_cohort in site.yaml, {least}.")
+        return cohort
+
+    def refresh(self) -> None:
+        """Before each round: who opted out since is in no case from here on. DataError when the list is unreadable."""
+        if "cohort" in self.__dict__ and read_exclusions(self.folder) != self._excluded:
+            del self.__dict__["cohort"]
+
+    @property
+    def policy(self) -> Policy:
+        return self.folder.file.policy
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.state / "audit.jsonl")
 
     @cached_property
     def network(self) -> MultimodalNetwork:
@@ -138,6 +161,7 @@ def _require(plan: RoundPlan, site: Site) -> None:
         raise RunError("The plan's weights are not finite numbers.")
     if not set(plan.groups) <= set(site.parameters.groups):
         raise RunError("The plan trains a group of parameters that the study's network does not have.")
+    site.refresh()
     _ = site.cohort  # read the data before anything is charged: a wrong file must cost nothing
 
 
@@ -160,6 +184,8 @@ def _charge(plan: RoundPlan, site: Site) -> None:
             entry = Entry(plan.study, plan.run, plan.round, plan.attempt, account, tuple(releases))
             if not site.ledger.spend(entry, privacy.epsilon, privacy.delta, privacy.accountant):
                 raise ProtocolOrderError("This attempt was paid for before, and its answer is no longer here.")
+            spent = site.ledger.spent(privacy.delta, account, privacy.accountant, plan.study)
+            site.audit.append(Spent(plan.study, plan.run, plan.round, account, spent))
 
 
 def _certified(site: Site) -> tuple[float, float]:
@@ -198,6 +224,7 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
         site=site.name,
         device=site.device,
         clipping=site.folder.file.clipping,
+        stop=_deadline(site.policy.round_seconds),
         progress=lambda done, total: site.progress("training", done, total),
     )
     weights = _group_weights(site)
@@ -209,6 +236,14 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
         values[f"weight/{group}"] = np.array([weights[group]])
         values[f"update/{group}"] = updates[group], weights[group]
     return values, trained.steps_done
+
+
+def _deadline(seconds: float | None) -> Callable[[], bool] | None:
+    """When this site's time for the round is over. The privacy of the steps not done stays paid."""
+    if seconds is None:
+        return None
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
 
 
 def _group_weights(site: Site) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from client.hours import Hours
 from common import schema as border
 from common.errors import SiteFileError
 from common.schema import schema
@@ -69,9 +70,34 @@ class Identity:
 
 @schema
 class Policy:
-    """What this site allows, whatever a study says. `minimum_sites`: the least that a secure sum may open over."""
+    """What this site allows, whatever a study says.
+
+    minimum_sites: the least that a secure sum may open over
+    minimum_cohort: the fewest cases, all parts together, with which this site takes part
+    require_privacy, largest_epsilon, require_secure_sum: of the study
+    hours: "HH:MM-HH:MM" of local time in which work may begin; past midnight if the end is the smaller; None: always
+    modalities: those that may be used, None for all; others are left out of every study
+    round_seconds: when local training stops, wherever it stands, and hands over what it has
+    bytes_out_per_round: the most that may leave in one round
+    approval: `required`: a person approves each study; `not_asked`: the study's file must only be kept here
+    retention_days: how long prepared data is kept unused; 0: for good
+    """
 
     minimum_sites: Annotated[int, Field(ge=3)] = 3
+    minimum_cohort: Annotated[int, Field(ge=1)] = 1
+    require_privacy: bool = False
+    largest_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    require_secure_sum: bool = True
+    hours: str | None = None
+    modalities: list[str] | None = None
+    round_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    bytes_out_per_round: Annotated[int, Field(ge=1)] | None = None
+    approval: Literal["required", "not_asked"] = "required"
+    retention_days: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.hours is not None:
+            Hours.parse(self.hours)
 
 
 @schema
@@ -86,6 +112,7 @@ class SiteFile:
     notes: dict[str, NoteSource] = field(default_factory=dict)
     sequences: dict[str, TableSource] = field(default_factory=dict)
     split: ColumnSource | None = None
+    exclusions: Path | None = None  # a CSV file whose column `patient` lists those who opted out
     identity: list[Identity] = field(default_factory=list)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     clipping: Literal["auto", "loop", "opacus"] = "auto"  # `loop` is the strict one: see SECURITY.md
@@ -103,10 +130,11 @@ class SiteFile:
 
 @dataclass(frozen=True)
 class SiteFolder:
-    """A site file and the folder that its paths start from."""
+    """A site file and the folder that its paths start from. `excluded`: patients to pass over, as read last."""
 
     file: SiteFile
     root: Path
+    excluded: frozenset[str] = field(default=frozenset(), repr=False)
 
     def path(self, relative: Path) -> Path:
         return relative if relative.is_absolute() else self.root / relative

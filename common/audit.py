@@ -20,24 +20,32 @@ from common.audit_events import (
     KINDS,
     LINE_BYTES,
     NO_LINE,
+    Approved,
     Confirmed,
     Event,
+    Expired,
     Joined,
     Masked,
     Offered,
+    Paused,
+    Purged,
     Record,
     Refused,
     Repaired,
+    Resumed,
     Revealed,
+    Sent,
     SentUnmasked,
     Spent,
     Started,
+    Withdrew,
 )
 from common.errors import AuditError
 
 __all__ = [
-    "Audit", "Break", "Confirmed", "Event", "Joined", "Masked", "Offered", "Record", "Refused", "Repaired", "Revealed",
-    "SentUnmasked", "Spent", "Started", "Verdict",
+    "Approved", "Audit", "Break", "Confirmed", "Event", "Expired", "Joined", "Masked", "Offered", "Paused", "Purged",
+    "Record", "Refused", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Verdict",
+    "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

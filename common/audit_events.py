@@ -21,7 +21,9 @@ from common.errors import PUBLIC_CODES, AuditError
 Account = Literal["training", "held_out"]
 
 # Their classes are in common/messages.py, which loads Flower; a test holds the two lists together.
-REQUEST_KINDS = frozenset({"JoinRequest", "OfferRequest", "RoundRequest", "ConfirmRequest", "RevealRequest"})
+REQUEST_KINDS = frozenset(
+    {"JoinRequest", "OfferRequest", "RoundRequest", "ConfirmRequest", "RevealRequest", "ActivityRequest"}
+)
 UNREADABLE = "unreadable"  # refused before its kind was known
 NO_LINE = "0" * 64  # what the first line has for the hash of the line before
 LINE_BYTES = 1024  # no line is longer
@@ -123,7 +125,62 @@ class Repaired(_Checked):
     bytes: int
 
 
-Event = Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | Refused | Repaired
+@dataclass(frozen=True)
+class Sent(_Checked):
+    """Answered a request of a study with so many bytes: all that left with the answer, also when it left before."""
+
+    study: str
+    request: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Approved(_Checked):
+    """A person at this site approved the study with this digest."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Paused(_Checked):
+    """A person at this site paused the study."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Resumed(_Checked):
+    """A person at this site ended the pause."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Withdrew(_Checked):
+    """A person at this site withdrew from the study, for good."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Purged(_Checked):
+    """What was prepared for the study, so many entries of the cache, was deleted with its stored file."""
+
+    study: str
+    entries: int
+
+
+@dataclass(frozen=True)
+class Expired(_Checked):
+    """So many entries of the cache were deleted because nobody had used them for the days of retention."""
+
+    entries: int
+
+
+Event = (
+    Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | Refused | Repaired
+    | Sent | Approved | Paused | Resumed | Withdrew | Purged | Expired
+)  # fmt: skip
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -148,7 +205,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "version": _matches(r"[0-9]{1,3}(\.[0-9]{1,3}){2}((a|b|rc)[0-9]{1,2})?"),
     "study": _matches("[0-9a-f]{64}"),
     "run": _matches("[0-9a-f]{16}"),
-    **dict.fromkeys(("number", "round", "bytes", "survivors"), _count),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries"), _count),
     "account": _one_of(get_args(Account)),
     "epsilon": _amount,
     "request": _one_of(REQUEST_KINDS | {UNREADABLE}),

@@ -16,7 +16,11 @@
     │   └── AnsweredError          45    answered         the same was summed before, over other sites
     ├── RunError                   50    run              a run cannot start or go on
     │   ├── CheckpointError        51    bad_checkpoint   a checkpoint is damaged or of another study
-    │   └── SiteFailedError        52    site_failed      a site answered with an error code
+    │   ├── SiteFailedError        52    site_failed      a site answered with an error code
+    │   └── PolicyError            53    policy           this site's policy does not allow what was asked
+    │       ├── NotApprovedError   54    not_approved     nobody at this site approved the study, or it was withdrawn
+    │       ├── PausedError        55    paused           this site paused the study
+    │       └── OutsideHoursError  56    outside_hours    not within this site's hours of work
     ├── InstallationError          60    installation     the installed packages do not fit each other
     └── AuditError                 70    audit            the audit log cannot take an event, or is broken
 
@@ -146,6 +150,34 @@ class SiteFailedError(RunError):
 
     code = "site_failed"
     exit_code = 52
+
+
+class PolicyError(RunError):
+    """This site's policy does not allow what was asked."""
+
+    code = "policy"
+    exit_code = 53
+
+
+class NotApprovedError(PolicyError):
+    """Nobody at this site approved the study; or it was withdrawn, or what is kept of it is not as it was."""
+
+    code = "not_approved"
+    exit_code = 54
+
+
+class PausedError(PolicyError):
+    """This site paused the study."""
+
+    code = "paused"
+    exit_code = 55
+
+
+class OutsideHoursError(PolicyError):
+    """Work would begin outside of this site's hours."""
+
+    code = "outside_hours"
+    exit_code = 56
 
 
 class InstallationError(WardroundError):

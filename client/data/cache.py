@@ -14,10 +14,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,8 @@ class Cache:
         entry = _read(folder)
         if entry is None:
             shutil.rmtree(folder)
+        else:
+            os.utime(folder)  # when it was last of use
         return entry
 
     def earlier(self, name: EntryName) -> Entry | None:
@@ -122,6 +125,29 @@ class Cache:
             if entry is not None:
                 return entry
         return None
+
+    def forget(self, pseudonyms: Collection[str]) -> None:
+        """Delete every entry that holds one of these patients, or that cannot say whom it holds. Takes the lock."""
+        if not pseudonyms or not self._folder.is_dir():
+            return
+        with self.locked():
+            for folder in self._folder.glob("*/*/"):
+                if not _held(folder).isdisjoint({*pseudonyms, ""}):
+                    shutil.rmtree(folder)
+
+    def purge(self, modalities: Collection[str] | None = None, unused_since: float = math.inf) -> int:
+        """Delete entries of these modalities (None: all) not loaded since a POSIX time: how many. Takes the lock."""
+        if not self._folder.is_dir():
+            return 0
+        with self.locked():
+            wanted = [
+                folder
+                for folder in self._folder.glob("*/*/")
+                if (modalities is None or folder.parent.name in modalities) and folder.stat().st_mtime < unused_since
+            ]
+            for folder in wanted:
+                shutil.rmtree(folder)
+        return len(wanted)
 
     @contextmanager
     def writer(self, name: EntryName, shape: tuple[int, ...], dtype: Any) -> Iterator[Writer]:
@@ -154,6 +180,14 @@ def _private(path: str, flags: int) -> int:
 def _settle(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _held(folder: Path) -> set[str]:
+    """Whose rows an entry has; the empty name stands for nobody knows."""
+    try:
+        return set(json.loads((folder / "index.json").read_bytes())["pseudonyms"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {""}
 
 
 def _read(folder: Path) -> Entry | None:

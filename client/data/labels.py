@@ -96,7 +96,7 @@ def _parts_from_column(
 
 def _column(folder: SiteFolder, source: ColumnSource, key: str) -> dict[str, str]:
     """Patient -> word in the study's vocabulary, "" for a gap. Several rows of a patient must agree."""
-    table = read_table(folder.path(source.file), f"{key}.file")
+    table = read_table(folder.path(source.file), f"{key}.file", folder.excluded)
     words = map_words(table.column(source.column, f"{key}.column"), source.values, source.missing)
     rows = table.by_patient(source.patient or folder.file.patient, f"{key}.patient")
     told = {patient: {words[row] for row in numbers} - {""} for patient, numbers in rows.items()}

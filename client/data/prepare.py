@@ -7,12 +7,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.data.cache import Cache, Entry, EntryName, Writer
 from client.data.cohort import Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
+from client.data.exclusions import read_exclusions, unmatched
 from client.data.labels import Label, read_labels
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.sources import Reader, Source, fingerprint, sources_here
@@ -36,6 +37,7 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
     Raises SiteFileError, DataError, CohortError or DeidentificationError; no value of a patient stands in their text.
     """
     try:
+        folder = replace(folder, excluded=read_exclusions(folder))
         return _prepare(folder, study, cache, progress or _silent)
     except WardroundError:
         raise
@@ -46,11 +48,14 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
 
 def _prepare(folder: SiteFolder, study: Study, cache: Path | None, progress: Progress) -> Cohort:
     state, counts = folder.path(folder.file.state), Counter[str]()
-    sources = sources_here(folder, study)
-    labels = read_labels(folder, study, counts)
-    secret = site_secret(state)
-    work = _Work(folder, study, sources, labels, secret, progress)
-    entries = work.entries(Cache(cache or state / "cache"))
+    secret, store = site_secret(state), Cache(cache or state / "cache")
+    try:
+        sources = sources_here(folder, study)
+        labels = read_labels(folder, study, counts)
+        entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
+    finally:  # also when there is too little left to take part with, and from what other studies prepared
+        store.forget({secret.pseudonym(patient) for patient in folder.excluded})
+    counts["exclusions: patients who are not in the target's file"] += unmatched(folder)
     for entry in entries.values():
         counts.update(entry.counts)
     return cohort_of(folder.file.site, study, labels, entries, secret, counts)

@@ -19,6 +19,7 @@ from client.data.records import read_records
 from client.data.sequences import read_sequences
 from client.data.tables import read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
+from client.terms import allowed
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
 from common.study import ImageModality, RecordModality, SequenceModality, Study
 
@@ -30,12 +31,13 @@ _SECTIONS = {"image": "images", "record": "records", "note": "notes", "sequence"
 
 
 def sources_here(folder: SiteFolder, study: Study) -> dict[str, Source]:
-    """The study's modalities that site.yaml names, in the study's order, each of the study's kind."""
+    """The study's modalities that site.yaml names and policy allows, in the study's order, each of the study's kind."""
     sections: dict[str, Mapping[str, Source]] = {
         section: getattr(folder.file, section) for section in _SECTIONS.values()
     }
     found: dict[str, Source] = {}
-    for name, modality in study.modalities.items():
+    for name in allowed(folder.file, study):
+        modality = study.modalities[name]
         places = [section for section, named in sections.items() if name in named]
         wanted = _SECTIONS[modality.kind]
         if places and places != [wanted]:
@@ -176,7 +178,7 @@ class Reader:
     def records(self) -> dict[str, dict[str, RecordValues]]:
         return {
             name: read_records(
-                read_table(self.folder.path(source.file), f"records.{name}.file"),
+                read_table(self.folder.path(source.file), f"records.{name}.file", self.folder.excluded),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -190,7 +192,7 @@ class Reader:
     def sequences(self) -> dict[str, dict[str, Gaps]]:
         return {
             name: read_sequences(
-                read_table(self.folder.path(source.file), f"sequences.{name}.file"),
+                read_table(self.folder.path(source.file), f"sequences.{name}.file", self.folder.excluded),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -204,7 +206,7 @@ class Reader:
     def notes(self) -> dict[str, dict[str, str]]:
         return {
             name: read_notes(
-                read_table(self.folder.path(source.file), f"notes.{name}.file"),
+                read_table(self.folder.path(source.file), f"notes.{name}.file", self.folder.excluded),
                 source,
                 source.patient or self.folder.file.patient,
                 f"notes.{name}",
@@ -220,7 +222,7 @@ class Reader:
             return found
         for place, one in enumerate(self.folder.file.identity):
             key = f"identity.{place}"
-            table = read_table(self.folder.path(one.file), f"{key}.file")
+            table = read_table(self.folder.path(one.file), f"{key}.file", self.folder.excluded)
             rows = table.by_patient(one.patient or self.folder.file.patient, f"{key}.patient")
             for column in one.columns:
                 cells = table.column(column, f"{key}.columns")

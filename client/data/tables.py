@@ -29,6 +29,7 @@ class Table:
     key: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    excluded: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Table({len(self.rows)} rows, {len(self.header)} columns)"
@@ -41,10 +42,10 @@ class Table:
         return tuple(row[place] for row in self.rows)
 
     def by_patient(self, column: str, key: str) -> dict[str, list[int]]:
-        """Patient -> rows, in the file's order. Rows without a patient are left out."""
+        """Patient -> rows, in the file's order. Rows without a patient, and of those excluded, are left out."""
         found: dict[str, list[int]] = {}
         for number, patient in enumerate(self.column(column, key)):
-            if patient:
+            if patient and patient not in self.excluded:
                 found.setdefault(patient, []).append(number)
         return found
 
@@ -59,8 +60,11 @@ class Table:
         )
 
 
-def read_table(path: Path, key: str) -> Table:
-    """Read a CSV file (comma, semicolon or tab; UTF-8), whose first line names the columns."""
+def read_table(path: Path, key: str, excluded: frozenset[str] = frozenset()) -> Table:
+    """Read a CSV file (comma, semicolon or tab; UTF-8), whose first line names the columns.
+
+    The table passes over the patients in `excluded`.
+    """
     lines = _records(path, _text(path, key))
     if not lines:
         raise DataError(f"{path}: is empty. site.yaml, key {key}, must name a CSV file with a line of column names.")
@@ -73,7 +77,7 @@ def read_table(path: Path, key: str) -> Table:
             f"{path}: {len(ragged)} rows have more or fewer cells than the first line's {len(header)}. "
             "Put cells that contain the separator in double quotes."
         )
-    return Table(path, key, header, tuple(rows))
+    return Table(path, key, header, tuple(rows), excluded)
 
 
 def _text(path: Path, key: str) -> str:

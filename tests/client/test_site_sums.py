@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audit import Refused
+from common.audit import Refused, Sent
 from common.errors import PUBLIC_CODES
 from common.identity import Roster, SigningKey
 from common.messages import (
@@ -301,8 +301,8 @@ def test_a_reveal_with_rubbish_as_the_next_sum_still_opens_this_one(tmp_path, st
     sum = them.confirmed(them.masked(them.offered(1)))
     reply = them.ask(ME, them.reveal_request(sum, b"rubbish"))
     assert reply.reveal and not reply.offer and reply.refused == "secure_sum"
-    *_, last = them.sites[ME].audit.events()
-    assert last.event == Refused("OfferRequest", "secure_sum")
+    *_, refusal, sent = them.sites[ME].audit.events()
+    assert refusal.event == Refused("OfferRequest", "secure_sum") and isinstance(sent.event, Sent)
 
 
 def test_offers_ride_on_the_last_reply(tmp_path, study) -> None:
@@ -340,7 +340,8 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     them = Hospitals(tmp_path, study)
     them.played(1)
     kinds = [type(record.event).__name__ for record in them.sites[ME].audit.events()]
-    assert kinds == ["Joined", "Offered", "Masked", "Confirmed", "Revealed"]
+    assert kinds[::2] == ["Joined", "Offered", "Masked", "Confirmed", "Revealed"]
+    assert set(kinds[1::2]) == {"Sent"} and len(kinds) == 10
     assert them.sites[ME].audit.verify().broken is None
     assert Path(tmp_path / ME / "audit.jsonl").stat().st_mode & 0o077 == 0
     assert RUN in (tmp_path / ME / "audit.jsonl").read_text()

@@ -24,21 +24,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.audit import (
+    Approved,
     Audit,
     Break,
     Confirmed,
     Event,
+    Expired,
     Joined,
     Masked,
     Offered,
+    Paused,
+    Purged,
     Record,
     Refused,
     Repaired,
+    Resumed,
     Revealed,
+    Sent,
     SentUnmasked,
     Spent,
     Started,
     Verdict,
+    Withdrew,
 )
 from common.audit_events import LINE_BYTES, NO_LINE, REQUEST_KINDS
 from common.errors import PUBLIC_CODES, AuditError, BudgetError
@@ -61,11 +68,18 @@ EXAMPLES: tuple[Event, ...] = (
     Refused("ConfirmRequest", "too_few_sites"),
     Refused("unreadable", "error", 3),
     Repaired(17),
+    Sent(STUDY, "RoundRequest", 4096),
+    Approved(STUDY),
+    Paused(STUDY),
+    Resumed(STUDY),
+    Withdrew(STUDY),
+    Purged(STUDY, 3),
+    Expired(2),
 )
 TAKEN: dict[str, st.SearchStrategy[Any]] = {
     "study": st.binary(min_size=32, max_size=32).map(bytes.hex),
     "run": st.binary(min_size=8, max_size=8).map(bytes.hex),
-    **dict.fromkeys(("number", "round", "bytes", "survivors"), st.integers(0, LARGEST)),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries"), st.integers(0, LARGEST)),
     "account": st.sampled_from(["training", "held_out"]),
     "epsilon": st.floats(0, 1.7e308),
     "request": st.sampled_from([*sorted(kind.__name__ for kind in MESSAGE_TYPES), "unreadable"]),
@@ -233,7 +247,7 @@ def test_the_requests_are_those_of_the_wire() -> None:
 REFUSED: dict[str, list[Any]] = {
     "study": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), "g" * 64, bytes(32), None],
     "run": ["", NAME, "demo", RUN + "\n", RUN + "0", "0123456789abcdeF", "٠" * 16, None],
-    **{name: [-1, 2**63, True, 1.0, "1", NAME] for name in ("number", "round", "bytes", "survivors")},
+    **{name: [-1, 2**63, True, 1.0, "1", NAME] for name in ("number", "round", "bytes", "survivors", "entries")},
     "account": ["", NAME, "validation", None, ["training"]],
     "epsilon": [-0.1, float("nan"), float("inf"), 1, "1.0", NAME, None],
     "request": ["", NAME, "RoundReply", "Refusal", "RoundRequest ", None, ["RoundRequest"]],

@@ -1,0 +1,213 @@
+"""Approvals: the studies that a person at this site agreed to, by digest, and the very file that was agreed to.
+
+state/approvals.yaml       digest -> when, paused, withdrawn (0600, written whole)
+state/studies/DIGEST.yaml  the study as it was shown
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from client.data.cache import Cache
+from client.data.pseudonym import private_folder
+from common import schema as border
+from common.audit import Approved, Audit, Event, Expired, Paused, Purged, Resumed, Withdrew
+from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
+from common.schema import schema
+from common.study import Study, read_study, study_text
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_SHORTEST = 4  # of a digest's beginning that a person types
+
+
+@schema
+class Approval:
+    """`approved`: when, in UTC; None where the study was withdrawn without ever being approved."""
+
+    approved: str | None = None
+    paused: bool = False
+    withdrawn: bool = False
+
+
+@schema
+class ApprovalsFile:
+    """The schema of approvals.yaml."""
+
+    studies: dict[Digest, Approval] = field(default_factory=dict)
+
+
+class Approvals:
+    """What is kept in a site's state folder. Nothing stays in memory: the command line and the agent share the file."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._path = state / "approvals.yaml"
+
+    def all(self) -> dict[str, Approval]:
+        """Digest -> approval. NotApprovedError when the file is damaged, or others than its owner may write it."""
+        if not os.path.lexists(self._path):
+            return {}
+        if self._path.is_symlink() or self._path.stat().st_mode & 0o022:
+            raise NotApprovedError(
+                f"{self._path}: others than its owner may write it, so it approves nothing. Look at what it says, and "
+                "run chmod 600 on it."
+            )
+        return dict(border.read(self._path, ApprovalsFile, NotApprovedError).studies)
+
+    def require(self, digest: str, *, asked: bool = True) -> None:
+        """NotApprovedError or PausedError. `asked`: without it only what was paused or withdrawn is refused."""
+        found = self.all().get(digest)
+        if found is not None and found.withdrawn:
+            raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good.")
+        if asked and (found is None or found.approved is None):
+            raise NotApprovedError(f"Study {digest[:12]} is not approved here. Run: wardround site approve STUDY.yaml")
+        if found is not None and found.paused:
+            raise PausedError(f"Study {digest[:12]} is paused here. Run: wardround site resume {digest[:12]}")
+
+    def find(self, prefix: str) -> str:
+        """The one digest that begins so. NotApprovedError where there is none, or more than one."""
+        found = [digest for digest in self.all() if digest.startswith(prefix)]
+        if len(prefix) < _SHORTEST or len(found) != 1:
+            problem = "is too short" if len(prefix) < _SHORTEST else f"begins {len(found) or 'none'} of them"
+            raise NotApprovedError(f"{prefix!r} {problem}. See the studies of this site: wardround site studies")
+        return found[0]
+
+    # ------------------------------------------------------------------------------------------ what a person decides
+
+    def approve(self, study: Study, now: datetime | None = None) -> None:
+        """Keep the study and that it was approved. The audit log comes first: no approval without its line."""
+        digest = study.digest
+        if self.all().get(digest, Approval()).withdrawn:
+            raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good. A changed study is another one.")
+        self._tell(Approved(digest))
+        keep_study(self._state, study)
+        when = (now or datetime.now(UTC)).astimezone(UTC)
+        with self._changed() as studies:
+            studies[digest] = Approval(approved=f"{when:%Y-%m-%dT%H:%M:%SZ}")
+
+    def pause(self, digest: str) -> None:
+        """Refuse its requests until `resume`. Holds even where the audit log cannot be written."""
+        with self._changed() as studies:
+            studies[digest] = replace(studies.get(digest, Approval()), paused=True)
+        self._tell(Paused(digest))
+
+    def resume(self, digest: str) -> None:
+        """End a pause. A withdrawn study stays withdrawn."""
+        self._tell(Resumed(digest))
+        with self._changed() as studies:
+            studies[digest] = replace(studies.get(digest, Approval()), paused=False)
+
+    def withdraw(self, digest: str) -> None:
+        """Never again take part. Holds even where the audit log cannot be written."""
+        with self._changed() as studies:
+            studies[digest] = replace(studies.get(digest, Approval()), withdrawn=True)
+        self._tell(Withdrew(digest))
+
+    def purge(self, digest: str) -> int:
+        """Delete what was prepared for the study, and its file: the number of entries. Ledger and audit log stay.
+
+        An approval goes with it; a withdrawal does not.
+        """
+        entries = Cache(self._state / "cache").purge(self._modalities(digest))
+        _study_path(self._state, digest).unlink(missing_ok=True)
+        with self._changed() as studies:
+            if not studies.get(digest, Approval()).withdrawn:
+                studies.pop(digest, None)
+        self._tell(Purged(digest, entries))
+        return entries
+
+    def _modalities(self, digest: str) -> tuple[str, ...] | None:
+        """Whose entries of the cache the study may have made; None where its file is gone, and all must go."""
+        try:
+            return kept_study(self._state, digest).names
+        except (NotApprovedError, StudyError):
+            return None
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, Approval]]:
+        """All approvals, to change; on disk, whole, when the block ends."""
+        try:
+            private_folder(self._state)
+            with (self._state / "approvals.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                studies = self.all()
+                yield studies
+                _write(self._path, border.dump(ApprovalsFile(studies=studies)))
+        except OSError as problem:
+            raise _unwritten(self._path, problem) from None
+
+    def _tell(self, event: Event) -> None:
+        Audit(self._state / "audit.jsonl").append(event)
+
+
+def approved_study(state: Path, digest: str) -> Study:
+    """The study as it was approved, or NotApprovedError or PausedError."""
+    Approvals(state).require(digest)
+    return kept_study(state, digest)
+
+
+def kept_study(state: Path, digest: str) -> Study:
+    """The study kept under this digest, approved or not. NotApprovedError where it is missing or no longer the same."""
+    path = _study_path(state, digest)
+    if not path.is_file():
+        raise NotApprovedError(f"Study {digest[:12]} is not kept here. Run: wardround site approve STUDY.yaml")
+    study = read_study(path)
+    if study.digest != digest:
+        raise NotApprovedError(f"{path}: is not the study that was approved: its digest differs. Approve it again.")
+    return study
+
+
+def keep_study(state: Path, study: Study) -> None:
+    """Keep a study's file (0600), for the agent to run exactly that."""
+    path = _study_path(state, study.digest)
+    try:
+        private_folder(state)
+        private_folder(path.parent)
+        _write(path, study_text(study))
+    except OSError as problem:
+        raise _unwritten(path, problem) from None
+
+
+def purge_old(state: Path, days: int, now: datetime | None = None) -> int:
+    """Delete prepared data that no study loaded for `days` days; 0 keeps all. The number of entries deleted."""
+    if days <= 0:
+        return 0
+    oldest = (now or datetime.now(UTC)).timestamp() - 86_400.0 * days
+    entries = Cache(state / "cache").purge(unused_since=oldest)
+    if entries:
+        Audit(state / "audit.jsonl").append(Expired(entries))
+    return entries
+
+
+def _study_path(state: Path, digest: str) -> Path:
+    return state / "studies" / f"{digest}.yaml"
+
+
+def _write(path: Path, text: str) -> None:
+    """Aside, on the disk, and into place: a crash leaves the old file or the new one."""
+    aside = path.with_name(f"{path.name}.draft")
+    aside.unlink(missing_ok=True)
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _unwritten(path: Path, problem: OSError) -> PolicyError:
+    return PolicyError(f"{path}: cannot be written ({problem.strerror}). Make room, or mend the folder's permissions.")

@@ -1,0 +1,44 @@
+"""Terms: what of a study this site's policy does not allow, known from the two files alone."""
+
+from __future__ import annotations
+
+from client.site import SiteFile
+from common.errors import PolicyError
+from common.study import Study
+
+
+def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list[str]:
+    """A sentence for each term that the study breaks. `simulated`: nothing leaves this machine, masked or not."""
+    policy, found = file.policy, list[str]()
+    if not study.private:
+        if policy.require_privacy:
+            found.append("The study has no differential privacy, and policy.require_privacy asks for it.")
+        elif policy.largest_epsilon is not None:
+            found.append("The study has no differential privacy, and policy.largest_epsilon sets a limit to epsilon.")
+    elif policy.largest_epsilon is not None and study.privacy.epsilon > policy.largest_epsilon:
+        found.append(
+            f"The study spends epsilon {study.privacy.epsilon:g}; policy.largest_epsilon is {policy.largest_epsilon:g}."
+        )
+    if policy.require_secure_sum and not study.secure_sum.enabled and not simulated:
+        found.append("The study has no secure sum, and policy.require_secure_sum asks for it.")
+    here = file.modalities & set(study.names)
+    if here and not here & set(allowed(file, study)):
+        found.append("policy.modalities allows none of the study's modalities that this site has.")
+    return found
+
+
+def require_terms(file: SiteFile, study: Study, *, simulated: bool = False) -> None:
+    """PolicyError with every objection."""
+    found = objections(file, study, simulated=simulated)
+    if found:
+        raise PolicyError(
+            f"Site {file.site}: its policy does not allow study {study.study}.\n"
+            + "\n".join(f"  {sentence}" for sentence in found)
+            + "\nAsk the coordinator for another study, or change `policy` in site.yaml: that is this site's to decide."
+        )
+
+
+def allowed(file: SiteFile, study: Study) -> tuple[str, ...]:
+    """The study's modalities that this site's policy allows, in the study's order. Others are not read at all."""
+    wanted = file.policy.modalities
+    return tuple(name for name in study.names if wanted is None or name in wanted)
