@@ -66,7 +66,7 @@ class Request:
         if not signed_by(self.public, bytes.fromhex(self.signature), REQUEST, *fields):
             raise IdentityError(
                 f"The request of site {self.site!r} is not signed with the key in it: it was altered or damaged on "
-                "its way. Ask the site to send it again (`wardround site enrol`)."
+                "its way. Ask the site to send it again (`wardround site enrol`, or `rotate`)."
             )
         if previous is not None and self.rotation is not None:
             require_key(self.site, previous)

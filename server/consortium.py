@@ -191,7 +191,10 @@ class Consortium:
 
     def write_kits(self, folder: Path) -> list[Path]:
         """The kit of every site, as SITE.yaml in `folder`: after each admission and removal all sites need theirs."""
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise RunError(f"{folder}: cannot be made ({problem.strerror}). Choose another folder.") from None
         paths = [folder / f"{site}.yaml" for site in self.roster.sites]
         for path in paths:
             write_whole(path, self.kit(path.stem).to_text().encode(), PUBLIC)

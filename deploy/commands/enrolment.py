@@ -39,16 +39,12 @@ def _say(text: str = "") -> None:
 
 def _hand_out(text: str, out: Path | None) -> None:
     """A document of public things, to a file or to standard output."""
-    from common.errors import RunError
     from common.whole_file import PUBLIC, write_whole
 
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        write_whole(out, text.encode(), PUBLIC)
-    except OSError as problem:
-        raise RunError(f"{out}: cannot be written ({problem.strerror}). Choose another file with --out.") from None
+    write_whole(out, text.encode(), PUBLIC)
     _say(f"Wrote {out}.")
 
 
