@@ -25,7 +25,7 @@ from common.identity import Roster
 from common.node_key import require_node_key
 from common.schema import schema
 from common.whole_file import PUBLIC, make_private, write_whole
-from server.certificates import Issued, make_authority, make_server, read_key
+from server.certificates import Issued, alternative_name, make_authority, make_server, read_key
 
 CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"
 DEFAULT_PORT = 9443
@@ -101,6 +101,8 @@ class Consortium:
     @classmethod
     def new(cls, folder: Path, name: str, host: str, *, also: Sequence[str] = (), port: int = DEFAULT_PORT) -> Self:
         """Make the folder, whole or not at all. RunError where there is one, or for a host that has no such name."""
+        for each in (host, *also):
+            alternative_name(each)
         text = border.dump(ConsortiumFile(name=name, host=host, port=port, also=list(also)))
         file = border.parse(text, ConsortiumFile, RunError, "consortium")
         roster = Roster(name, {})

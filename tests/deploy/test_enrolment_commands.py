@@ -1,0 +1,173 @@
+"""Enrolment as people at a coordinator and at hospitals type it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from client.identity import SiteIdentity
+from common.enrolment import Coordinator, Kit, Request
+from common.errors import IdentityError, RunError, SiteFileError
+from common.identity import fingerprint
+from deploy.cli import commands
+from deploy.enrol_all import enrol_all
+from server.consortium import Consortium
+from tests.support.enrolment import request, secrets, site_folder
+
+SITES = "north", "south", "west"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with three hospitals that have only a site.yaml."""
+    monkeypatch.chdir(tmp_path)
+    for name in SITES:
+        site_folder(tmp_path, name)
+    return tmp_path
+
+
+def wardround(line: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(commands, line.split(), input=answer)
+
+
+def done(line: str, answer: str | None = None) -> Result:
+    result = wardround(line, answer)
+    assert result.exit_code == 0, (line, result.output, result.exception)
+    return result
+
+
+def admit_all() -> list[Result]:
+    results = [done("consortium new Baltic --host localhost --also 127.0.0.1 --port 9555")]
+    for name in SITES:
+        results.append(done(f"site enrol {name} --out {name}.yaml"))
+        results.append(done(f"consortium admit {name}.yaml --out kit.yaml", "y\n"))
+    return [*results, done("consortium kits --out kits")]
+
+
+def join_all() -> list[Result]:
+    return [done(f"site join kits/{name}.yaml {name}", "y\n") for name in SITES]
+
+
+def test_the_whole_journey(here):
+    results = [*admit_all(), *join_all()]
+    rosters = {SiteIdentity.read(name, here / name / "state" / "identity").roster.digest for name in SITES}
+    assert rosters == {Consortium.read(here / "consortium").roster.digest}
+    assert Coordinator.read(here / "west" / "connector" / "coordinator.yaml").address == "localhost:9555"
+    results += [done("site rotate west --out west.yaml"), done("consortium admit west.yaml --yes --out kit.yaml")]
+    results += [done("site join kit.yaml west --yes"), done("consortium remove south --yes")]
+    results += [done("consortium kits --out kits"), done("site join kits/north.yaml north", "y\n")]
+    results += [done("site identity north"), done("consortium show")]
+    shown = results[-3].output
+    assert re.search(r"removed\s+south", shown) and re.search(r"new key\s+west", shown)
+    for secret in secrets(here):
+        assert all(secret not in result.output for result in results)
+    assert set(SiteIdentity.read("north", here / "north" / "state" / "identity").roster.sites) == {"north", "west"}
+
+
+def test_both_ends_of_the_telephone_read_the_same(here):
+    admit_all()
+    site = done("site enrol north --out again.yaml").output
+    asked = Request.read(here / "north.yaml")
+    admitted = done("consortium admit north.yaml --out kit.yaml", "y\n").output
+    assert fingerprint(asked.public) in site and fingerprint(asked.public) in admitted
+    consortium, joined = done("consortium show").output, done("site join kits/north.yaml north", "y\n").output
+    pinned = done("site identity north").output
+    for line in ("Authority", "Roster"):
+        (said,) = re.findall(rf"{line}\s+((?:[0-9a-f]{{4}} ?){{8}})", consortium)
+        assert said.strip() in joined and said.strip() in pinned
+
+
+def test_documents_go_to_standard_output_whole(here):
+    done("consortium new Baltic --host localhost")
+    (here / "request.yaml").write_text(done("site enrol north").stdout)
+    (here / "kit.yaml").write_text(done("consortium admit request.yaml", "y\n").stdout)
+    assert Kit.read(here / "kit.yaml").site == Request.read(here / "request.yaml").site == "north"
+    (here / "again.yaml").write_text(done("consortium kit north").stdout)
+    assert Kit.read(here / "again.yaml").roster == Kit.read(here / "kit.yaml").roster
+
+
+def test_no_is_an_answer(here):
+    done("consortium new Baltic --host localhost")
+    done("site enrol north --out north.yaml")
+    refused = wardround("consortium admit north.yaml --out kit.yaml", "n\n")
+    assert refused.exit_code == 1 and "Nothing was changed" in refused.output and not (here / "kit.yaml").exists()
+    assert dict(Consortium.read(here / "consortium").roster.sites) == {}
+    done("consortium admit north.yaml --out kit.yaml --yes")
+    assert wardround("site join kit.yaml north", "n\n").exit_code == 1
+    assert not (here / "north" / "state" / "identity" / "roster.yaml").exists()
+    assert wardround("consortium remove north", "n\n").exit_code == 1
+    assert wardround("consortium remove north", "").exit_code == 1  # nobody there to answer
+    assert set(Consortium.read(here / "consortium").roster.sites) == {"north"}
+
+
+def test_nothing_new_asks_nothing(here):
+    admit_all()
+    join_all()
+    assert "nothing is new" in done("site join kits/north.yaml north").output
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "words"),
+    [
+        ("consortium show --at elsewhere", RunError, "consortium new"),
+        ("consortium new Baltic --host localhost", RunError, "not an empty folder"),
+        ("consortium new B --host https://x --at other", RunError, "DNS name"),
+        ("consortium kit east", IdentityError, "not a member"),
+        ("consortium remove east --yes", IdentityError, "not a member"),
+        ("consortium admit kits/north.yaml --yes", IdentityError, "document"),
+        ("consortium admit thief.yaml --yes", IdentityError, "another key"),
+        ("site join kits/south.yaml north --yes", IdentityError, "'south'"),
+        ("site join north.yaml north --yes", IdentityError, "document"),
+        ("site join foreign.yaml north --yes", IdentityError, "--replace"),
+        ("site enrol north --name south", SiteFileError, "Choose one"),
+        ("site identity empty", SiteFileError, "no site.yaml"),
+        ("site rotate fresh", IdentityError, "site enrol"),
+        ("site enrol north --out /dev/null", RunError, "not a plain file"),
+        ("site enrol north --out missing/request.yaml", RunError, "cannot be written"),
+        ("consortium kits --out north.yaml", RunError, "cannot be made"),
+    ],
+)
+def test_every_mistake_is_named(here, line, error, words):
+    admit_all()
+    join_all()
+    (here / "empty").mkdir()
+    site_folder(here, "fresh")
+    (here / "thief.yaml").write_text(request("north").to_text())
+    other = Consortium.new(here / "foreign", "Adriatic", "localhost").admit(Request.read(here / "north.yaml"))
+    (here / "foreign.yaml").write_text(other.kit("north").to_text())
+    before = Consortium.read(here / "consortium")
+    result = wardround(line)
+    assert isinstance(result.exception, error) and words in str(result.exception)
+    assert Consortium.read(here / "consortium") == before
+    assert SiteIdentity.read("north", here / "north" / "state" / "identity").roster == before.roster
+
+
+def test_a_site_changes_over_when_it_says_so(here):
+    admit_all()
+    join_all()
+    other = Consortium.new(here / "foreign", "Adriatic", "localhost").admit(Request.read(here / "north.yaml"))
+    (here / "foreign.yaml").write_text(other.kit("north").to_text())
+    assert re.search(r"LEAVES\s+consortium Baltic", done("site join foreign.yaml north --replace", "y\n").output)
+    assert "Adriatic" in done("site identity north").output
+
+
+def test_a_site_that_has_not_joined_says_so(here):
+    done("site enrol north --out north.yaml")
+    assert "Not joined" in done("site identity north").output
+
+
+def test_renewing_says_until_when(here):
+    done("consortium new Baltic --host localhost")
+    assert re.search(r"until 20\d\d-\d\d-\d\d", done("consortium renew").output)
+
+
+def test_all_at_once_is_the_same_as_step_by_step(here):
+    made = enrol_all(here / "consortium", [here / name for name in SITES], port=9777, also=["localhost"])
+    assert made == Consortium.read(here / "consortium") and set(made.node_keys) == set(SITES)
+    for name in SITES:
+        assert SiteIdentity.read(name, here / name / "state" / "identity").roster == made.roster
+        assert (here / name / "connector" / "ca.crt").read_bytes() == made.ca_certificate
+    assert Coordinator.read(here / "north" / "connector" / "coordinator.yaml").address == "127.0.0.1:9777"
