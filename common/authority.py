@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,20 +14,33 @@ from common.errors import IdentityError
 from common.identity import fingerprint, statement
 from common.secure_sum.encoding import Bytes
 
+_NOT_ONE = (  # all that reading a hostile certificate may raise
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
 
 def read_authority(pem: str) -> x509.Certificate:
-    """IdentityError unless `pem` is just one certificate, of an authority, signed by itself."""
+    """IdentityError unless `pem` is just one certificate, of an authority on P-256, signed by itself."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         certificate.verify_directly_issued_by(certificate)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        key = certificate.public_key()
+        alone = certificate.public_bytes(Encoding.PEM).decode() == pem
+    except _NOT_ONE:
         raise IdentityError(
             "The CA certificate is not one of a certificate authority. Ask for the kit again."
         ) from None
-    if not constraints.ca or not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):
+    if not constraints.ca or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityError("The CA certificate is not one that `wardround consortium new` makes.")
-    if certificate.public_bytes(Encoding.PEM).decode() != pem:
+    if not alone:
         raise IdentityError("The CA certificate has something before or after it. Ask for the kit again.")
     return certificate
 

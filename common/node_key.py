@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from common.errors import IdentityError
 
 WANTED = "EC P-384 in OpenSSH form, as `wardround site enrol` makes it"
+_NOT_ONE = ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError  # the last: a compressed point
 
 
 def generate() -> bytes:
@@ -31,7 +32,7 @@ def public_of(private: bytes, name: str) -> str:
     """The public part, canonical. IdentityError, naming the file `name`, unless `private` is such a key."""
     try:
         key = load_ssh_private_key(private, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except _NOT_ONE:
         raise IdentityError(f"{name}: is not a node key ({WANTED}, no passphrase).") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise IdentityError(f"{name}: is not a node key ({WANTED}).")
@@ -42,7 +43,7 @@ def require_node_key(text: str, owner: str) -> None:
     """IdentityError unless `text` is a public EC P-384 key in its one canonical form."""
     try:
         key = load_ssh_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except _NOT_ONE:
         raise IdentityError(f"The node key of {owner} is none: {WANTED}.") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise IdentityError(f"The node key of {owner} is of another kind: {WANTED}.")

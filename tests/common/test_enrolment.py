@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.authority import require_in_force
+from common.authority import read_authority, require_in_force
 from common.enrolment import KIT, REQUEST, Coordinator, Kit, Request, address
 from common.errors import IdentityError
 from common.identity import Roster, SigningKey
@@ -189,6 +192,28 @@ def test_only_a_bare_p384_node_key_passes(text):
         request(node=text or "x")
 
 
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_damaged_node_key_passes_for_this_one(data):
+    """A damaged point may by chance be one of the curve, and so another key; nothing but IdentityError says no."""
+    blob = bytearray(base64.b64decode(NODE.split()[1]))
+    place = data.draw(st.one_of(st.sampled_from([39, len(blob) - 1]), st.integers(0, len(blob) - 1)))
+    blob[place] = data.draw(st.one_of(st.sampled_from([2, 3]), st.integers(0, 255)))
+    text = f"ecdsa-sha2-nistp384 {base64.b64encode(blob).decode()}"
+    try:
+        require_node_key(text, "site 'north'")
+    except IdentityError:
+        assert text != NODE
+
+
+def test_a_compressed_point_is_refused():
+    blob = bytearray(base64.b64decode(NODE.split()[1]))
+    point = blob.index(b"\x04", len(blob) - 97)
+    blob[point] = 2
+    with pytest.raises(IdentityError, match="P-384"):
+        require_node_key(f"ecdsa-sha2-nistp384 {base64.b64encode(blob).decode()}", "site 'north'")
+
+
 def test_a_private_node_key_of_another_kind_is_refused():
     other = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     for data in (other, b"", generate()[:-60]):
@@ -202,6 +227,17 @@ def test_a_node_key_is_what_openssh_reads(tmp_path):
     (tmp_path / "node.key").chmod(0o600)
     done = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", tmp_path / "node.key"], capture_output=True, check=True)
     assert done.stdout.decode().split()[:2] == public_of(private, "node.key").split()
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_damaged_certificate_breaks_the_reader(data):
+    """Each byte of what the PEM holds, where a flipped letter of base64 would mostly be refused as such."""
+    der = bytearray(x509.load_pem_x509_certificate(AUTHORITY.certificate).public_bytes(Encoding.DER))
+    place = data.draw(st.integers(0, len(der) - 1))
+    der[place] = data.draw(st.integers(0, 255).filter(lambda value: value != der[place]))
+    with pytest.raises(IdentityError, match="CA certificate"):
+        read_authority(ssl.DER_cert_to_PEM_cert(bytes(der)))
 
 
 def signed_kit(certificate: str, key: bytes) -> Kit:
