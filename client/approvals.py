@@ -18,12 +18,12 @@ from typing import Annotated
 from pydantic import Field
 
 from client.data.cache import Cache
-from client.data.pseudonym import private_folder
 from common import schema as border
 from common.audit import Approved, Audit, Event, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
 from common.schema import schema
 from common.study import Study, read_study, study_text
+from common.whole_file import make_private, write_whole
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _SHORTEST = 4  # of a digest's beginning that a person types
@@ -92,7 +92,8 @@ class Approvals:
         keep_study(self._state, study)
         when = (now or datetime.now(UTC)).astimezone(UTC)
         with self._changed() as studies:
-            studies[digest] = Approval(approved=f"{when:%Y-%m-%dT%H:%M:%SZ}")
+            before = studies.get(digest, Approval())
+            studies[digest] = replace(before, approved=f"{when:%Y-%m-%dT%H:%M:%SZ}")  # a pause outlasts it
 
     def pause(self, digest: str) -> None:
         """Refuse its requests until `resume`. Holds even where the audit log cannot be written."""
@@ -135,23 +136,32 @@ class Approvals:
     @contextmanager
     def _changed(self) -> Iterator[dict[str, Approval]]:
         """All approvals, to change; on disk, whole, when the block ends."""
+        make_private(self._state)
+        with self._locked():
+            studies = self.all()
+            yield studies
+            write_whole(self._path, border.dump(ApprovalsFile(studies=studies)).encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
-            private_folder(self._state)
-            with (self._state / "approvals.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                studies = self.all()
-                yield studies
-                _write(self._path, border.dump(ApprovalsFile(studies=studies)))
+            lock = os.open(self._state / "approvals.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as problem:
-            raise _unwritten(self._path, problem) from None
+            raise PolicyError(f"{self._state}: cannot be written ({problem.strerror}). Check its owner.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing does not free it while a child forked meanwhile has the file
+            os.close(lock)
 
     def _tell(self, event: Event) -> None:
         Audit(self._state / "audit.jsonl").append(event)
 
 
-def approved_study(state: Path, digest: str) -> Study:
-    """The study as it was approved, or NotApprovedError or PausedError."""
-    Approvals(state).require(digest)
+def approved_study(state: Path, digest: str, *, asked: bool = True) -> Study:
+    """The study as it was approved, or NotApprovedError or PausedError. `asked`: as `Approvals.require`."""
+    Approvals(state).require(digest, asked=asked)
     return kept_study(state, digest)
 
 
@@ -169,12 +179,8 @@ def kept_study(state: Path, digest: str) -> Study:
 def keep_study(state: Path, study: Study) -> None:
     """Keep a study's file (0600), for the agent to run exactly that."""
     path = _study_path(state, study.digest)
-    try:
-        private_folder(state)
-        private_folder(path.parent)
-        _write(path, study_text(study))
-    except OSError as problem:
-        raise _unwritten(path, problem) from None
+    make_private(path.parent)
+    write_whole(path, study_text(study).encode())
 
 
 def purge_old(state: Path, days: int, now: datetime | None = None) -> int:
@@ -192,22 +198,9 @@ def _study_path(state: Path, digest: str) -> Path:
     return state / "studies" / f"{digest}.yaml"
 
 
-def _write(path: Path, text: str) -> None:
-    """Aside, on the disk, and into place: a crash leaves the old file or the new one."""
-    aside = path.with_name(f"{path.name}.draft")
-    aside.unlink(missing_ok=True)
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def kept_name(state: Path, digest: str) -> str:
+    """The name of a study that is kept here, for a list; a dash where it is not."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _unwritten(path: Path, problem: OSError) -> PolicyError:
-    return PolicyError(f"{path}: cannot be written ({problem.strerror}). Make room, or mend the folder's permissions.")
+        return kept_study(state, digest).study
+    except (NotApprovedError, StudyError):
+        return "-"

@@ -43,6 +43,8 @@ def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name
     """As `read`, from text; `name` stands for the file in error messages."""
     try:
         value = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader that also refuses repeated keys)
+    except yaml.reader.ReaderError:
+        raise error(f"{name}: holds characters that no text has. Save the file as UTF-8 text.") from None
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown line"

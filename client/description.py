@@ -1,0 +1,105 @@
+"""What a study will do with this site's data, in plain words: what a person reads before approving it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from client.data.sources import sources_here
+from client.site import ImageSource, SiteFolder
+from client.terms import allowed
+from common.models.network import build_network
+from common.parameters import Parameters
+from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
+from common.secure_sum.packing import packed_size
+from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
+
+
+def describe(folder: SiteFolder, study: Study) -> list[str]:
+    """Lines of text. Reads no patient's data; raises what is wrong with the study, the site file or the model."""
+    return [
+        *_head(folder, study),
+        *_data(folder, study),
+        *_work(folder, study),
+        *_protection(folder, study),
+        *_leaves(folder, study),
+    ]
+
+
+def _head(folder: SiteFolder, study: Study) -> Iterator[str]:
+    target = folder.file.target
+    yield f"Study {study.study}, digest {study.digest}"
+    yield f"  It learns to tell apart {_listed(study.task.classes)}: column {target.column!r} of {target.file}."
+
+
+def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
+    yield f"Data of {folder.file.site} that it uses"
+    here, may = sources_here(folder, study), allowed(folder.file, study)
+    for name, modality in study.modalities.items():
+        if name in here:
+            source = here[name]
+            where = source.folder if isinstance(source, ImageSource) else source.file
+            yield f"  {name}: {_content(modality)}, from {where}"
+        elif name not in may:
+            yield f"  {name}: NOT used, policy.modalities does not have it"
+        else:
+            yield f"  {name}: not at this site"
+    if folder.file.exclusions is None:
+        yield "  Nobody is left out: site.yaml names no file of exclusions."
+    else:
+        yield f"  Who is listed in {folder.file.exclusions} is left out, in each round as the file then is."
+
+
+def _content(modality: Modality) -> str:
+    if isinstance(modality, ImageModality):
+        return f"DICOM images, {modality.slices} of {modality.size} x {modality.size} pixels a patient"
+    if isinstance(modality, RecordModality):
+        return f"the columns {_listed(modality.columns)}"
+    if isinstance(modality, NoteModality):
+        return f"notes with identifiers taken out, the first {modality.max_tokens} tokens"
+    return f"measurements of {len(modality.genes)} genes"
+
+
+def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
+    policy = folder.file.policy
+    yield "What it does with them"
+    yield f"  {study.rounds} rounds; in each, {study.training.local_steps} steps of training on this machine."
+    if policy.round_seconds is not None:
+        yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
+    if policy.hours is not None:
+        yield f"  Work begins only at {policy.hours}, local time (policy.hours)."
+
+
+def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
+    plan = plan_privacy(study)
+    yield "How patients are protected"
+    yield from _privacy(study, plan)
+    if study.secure_sum.enabled:
+        least = max(study.secure_sum.colluding + 2, folder.file.policy.minimum_sites)
+        yield f"  Secure sum: ON. The coordinator sees sums over at least {least} sites, and not what this site adds."
+    else:
+        yield "  Secure sum: OFF. The coordinator sees this site's own numbers in every round."
+
+
+def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
+    if plan is None:
+        yield "  Differential privacy: NONE. The model may remember single patients."
+        return
+    yield (
+        f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"
+    )
+    yield f"  noise {plan.noise_multiplier:.3f} in training, {plan.evaluation_noise_multiplier:.3f} in an evaluation."
+
+
+def _leaves(folder: SiteFolder, study: Study) -> Iterator[str]:
+    count = Parameters.of(build_network(study, models=folder.path(folder.file.models))).length
+    size = packed_size(count, study.secure_sum.bits)
+    hidden = "masked; only their sum over the sites is opened" if study.secure_sum.enabled else "IN THE OPEN"
+    yield "What leaves this site"
+    yield f"  In each round {count:,} changes of the model's parameters, at least {size:,} bytes, {hidden}."
+    yield f"  Up to {evaluations(study)} times counts of cases by score, and once counts and means, in the same way."
+    yield "  This site's name, its modalities, the steps done, and the epsilon spent."
+    yield "  No image, no record, no note, no patient's number."
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words)

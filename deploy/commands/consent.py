@@ -1,0 +1,191 @@
+"""`wardround site approve|studies|pause|resume|withdraw|purge|receipts|audit`: what was agreed to, and what left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.commands.groups import site
+
+if TYPE_CHECKING:
+    from client.approvals import Approval, Approvals
+    from client.receipts import Receipts
+    from common.audit import Audit
+
+_SHOWN = 12  # digits of a digest
+_at = click.option("--at", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="SITE_FOLDER",
+                   help="The folder with site.yaml; this one if not given.")  # fmt: skip
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _study(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("study", metavar="STUDY_DIGEST_PREFIX")(command)
+
+
+def _state(at: Path) -> Path:
+    from client.site import read_site
+
+    folder = read_site(at)
+    return folder.path(folder.file.state)
+
+
+def _approvals(at: Path) -> Approvals:
+    from client.approvals import Approvals
+
+    return Approvals(_state(at))
+
+
+def _audit(at: Path) -> Audit:
+    from common.audit import Audit
+
+    return Audit(_state(at) / "audit.jsonl")
+
+
+# ---------------------------------------------------------------------------------------------------------- agreeing
+
+
+@site.command("approve")
+@click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_at
+@_yes
+def site_approve(study: Path, at: Path, yes: bool) -> None:
+    """Show in plain words what STUDY (a study.yaml) will do with which data of this site, and ask."""
+    from client.approvals import Approvals
+    from client.description import describe
+    from client.site import read_site
+    from client.terms import require_terms
+    from common.study import read_study
+
+    folder, found = read_site(at), read_study(study)
+    require_terms(folder.file, found)
+    click.echo("\n".join(describe(folder, found)))
+    if not yes and not click.confirm(f"Shall {folder.file.site} take part in this study?"):
+        click.echo("Not approved. Nothing was changed.")
+        return
+    Approvals(folder.path(folder.file.state)).approve(found)
+    click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
+
+
+@site.command("studies")
+@_at
+def site_studies(at: Path) -> None:
+    """The studies that this site approved, paused or withdrew from."""
+    from client.approvals import kept_name
+
+    state, approvals = _state(at), _approvals(at).all()
+    for digest, approval in approvals.items():
+        when = approval.approved or "never"
+        click.echo(f"{digest[:_SHOWN]}  {kept_name(state, digest):<20}  approved {when:<20}  {_stands(approval)}")
+    if not approvals:
+        click.echo("No study. Approve one: wardround site approve STUDY.yaml")
+
+
+def _stands(approval: Approval) -> str:
+    if approval.withdrawn:
+        return "withdrawn, for good"
+    return "paused" if approval.paused else "takes part" if approval.approved else "not approved"
+
+
+@site.command("pause")
+@_study
+@_at
+def site_pause(study: str, at: Path) -> None:
+    """Refuse a study's requests from the next one on, until `resume`."""
+    approvals = _approvals(at)
+    digest = approvals.find(study)
+    approvals.pause(digest)
+    click.echo(f"Study {digest[:_SHOWN]} is paused. To go on: wardround site resume {digest[:_SHOWN]}")
+
+
+@site.command("resume")
+@_study
+@_at
+def site_resume(study: str, at: Path) -> None:
+    """End a pause."""
+    approvals = _approvals(at)
+    digest = approvals.find(study)
+    approvals.resume(digest)
+    click.echo(f"Study {digest[:_SHOWN]}: {_stands(approvals.all()[digest])}.")
+
+
+@site.command("withdraw")
+@_study
+@_at
+@_yes
+def site_withdraw(study: str, at: Path, yes: bool) -> None:
+    """Never again take part in a study. What left before cannot be called back.
+
+    With the whole digest also of a study that was never approved here.
+    """
+    approvals = _approvals(at)
+    digest = study if re.fullmatch("[0-9a-f]{64}", study) else approvals.find(study)
+    if not yes:
+        click.confirm(f"Withdraw from study {digest[:_SHOWN]} for good?", abort=True)
+    approvals.withdraw(digest)
+    click.echo(f"Withdrawn. To delete what was prepared for it: wardround site purge {digest[:_SHOWN]}")
+
+
+@site.command("purge")
+@_study
+@_at
+@_yes
+def site_purge(study: str, at: Path, yes: bool) -> None:
+    """Delete a study's prepared data and its file. The privacy ledger and the audit log stay."""
+    approvals = _approvals(at)
+    digest = approvals.find(study)
+    if not yes:
+        click.confirm(f"Delete what was prepared for study {digest[:_SHOWN]}, and its approval?", abort=True)
+    entries = approvals.purge(digest)
+    click.echo(f"Deleted {entries} prepared modalities and the stored study. Ledger and audit log are kept.")
+
+
+# -------------------------------------------------------------------------------------------------------- looking back
+
+
+@site.command("receipts")
+@click.option("--today", is_flag=True, help="Of this day only.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), default=None, metavar="YYYY-MM-DD", help="From this day on."
+)
+@_at
+def site_receipts(today: bool, since: datetime | None, at: Path) -> None:
+    """What left this site, when, and how many bytes of each kind."""
+    from client.receipts import receipts
+
+    if today and since is not None:
+        raise click.UsageError("Give --today or --since, not both.")
+    start = date.today() if today else since.date() if since else None
+    _show(receipts(_audit(at).events(), start))
+
+
+def _show(found: Receipts) -> None:
+    for line in found.lines:
+        click.echo(
+            f"{line.day}  {line.first:%H:%M:%S}-{line.last:%H:%M:%S}  study {line.study[:_SHOWN]}  {line.kind:<8}"
+            f"{line.answers:>6} answers {line.bytes:>15,} bytes"
+        )
+    click.echo(f"{found.bytes:,} bytes left; {found.refusals} requests were refused.")
+    if found.epsilon is not None:
+        click.echo(f"Privacy spent by now, of the patients who spent most: epsilon {found.epsilon:.3f}.")
+
+
+@site.command("audit")
+@click.option("--head", default=None, metavar="HASH", help="A head that was kept elsewhere: finds a cut end too.")
+@_at
+def site_audit(head: str | None, at: Path) -> None:
+    """Verify the audit log's chain, and say where it is broken."""
+    from common.errors import AuditError
+
+    verdict = _audit(at).verify(head)
+    click.echo(f"{verdict.count} lines are as they were written, by {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}.")
+    if verdict.broken is not None:
+        raise AuditError(f"{_state(at) / 'audit.jsonl'}, {verdict.broken}.")
+    if verdict.unfinished:
+        click.echo(f"A crash cut off {verdict.unfinished} bytes of a last line; the next event takes them away.")
+    click.echo(f"Head: {verdict.head}")
+    click.echo("Keep the head in another place: wardround site audit --head HASH then finds a cut end too.")

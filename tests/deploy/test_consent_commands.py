@@ -1,0 +1,266 @@
+"""`wardround site approve …` as a steward meets it, and as one who would rather not be seen does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from client.approvals import Approvals, approved_study
+from client.data.prepare import prepare
+from client.site import SiteFolder, read_site
+from common.audit import Audit, Refused, Sent, Spent
+from common.errors import AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError
+from common.study import Study, study_text
+from deploy.cli import commands
+from tests.support.hospital import hospital, person, study_of, write_site
+
+RUN = "0123456789abcdef"
+
+
+@pytest.fixture
+def north(tmp_path: Path) -> SiteFolder:
+    return hospital(tmp_path / "north")
+
+
+@pytest.fixture
+def study(north: SiteFolder) -> Study:
+    return written(north.root, study_of(modalities=["labs", "genes"]))
+
+
+def written(root: Path, study: Study) -> Study:
+    (root / "study.yaml").write_text(study_text(study), encoding="utf-8")
+    return study
+
+
+def call(root: Path, *arguments: str | Path, answer: str = "") -> Result:
+    return CliRunner().invoke(commands, ["site", *map(str, arguments), "--at", str(root)], input=answer)
+
+
+def approve(root: Path, *options: str, answer: str = "") -> Result:
+    return call(root, "approve", root / "study.yaml", *options, answer=answer)
+
+
+def done(result: Result) -> str:
+    assert result.exception is None, result.output
+    return result.output
+
+
+def policy(root: Path, **values: Any) -> None:
+    write_site(root, {"policy": values})
+
+
+def audit(folder: SiteFolder) -> Audit:
+    return Audit(folder.root / "state" / "audit.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------------------ approving
+
+
+def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) -> None:
+    said = done(approve(north.root, answer="y\n"))
+    for words in (
+        study.digest, "alive, dead", "'outcome' of records.csv", "labs: the columns crp, pulse, sex, from records.csv",
+        "genes: measurements of 3 genes, from genes.csv", "1 rounds", "10 steps", "Differential privacy: NONE",
+        "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody is left out", "Shall north take part",
+    ):  # fmt: skip
+        assert words in said, words
+    assert approved_study(north.root / "state", study.digest) == study
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n"])
+def test_no_answer_is_no(north, study, answer) -> None:
+    assert "Nothing was changed" in done(approve(north.root, answer=answer))
+    assert Approvals(north.root / "state").all() == {}
+
+
+def test_without_anybody_to_ask_nothing_is_approved(north, study) -> None:
+    assert approve(north.root, answer="").exit_code != 0
+    assert Approvals(north.root / "state").all() == {}
+
+
+def test_the_words_follow_the_study_and_the_site_file(north) -> None:
+    changes = {
+        "privacy": {"mode": "local", "epsilon": 3.0, "sample_rate": 0.25, "expected_batch_size": 4},
+        "secure_sum": {"enabled": False},
+    }
+    written(north.root, study_of(changes, modalities=["labs", "genes", "report"]))
+    (north.root / "no.csv").write_text("patient_id\n")
+    site = {
+        "exclusions": "no.csv",
+        "sequences": None,
+        "policy": {"require_secure_sum": False, "modalities": ["labs", "genes"], "hours": "22:00-06:00",
+                   "round_seconds": 60},
+    }  # fmt: skip
+    write_site(north.root, site)
+    said = done(approve(north.root, "--yes"))
+    for words in (
+        "epsilon 3, delta 1e-05", "Secure sum: OFF", "IN THE OPEN", "report: NOT used", "genes: not at this site",
+        "listed in no.csv is left out", "22:00-06:00", "60 seconds",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+@pytest.mark.parametrize(
+    "allowed", [{"require_privacy": True}, {"largest_epsilon": 1.0}, {"modalities": ["xray"]}], ids=str
+)
+def test_a_study_against_policy_is_not_approved_with_yes_either(north, study, allowed) -> None:
+    policy(north.root, **allowed)
+    refused = approve(north.root, "--yes")
+    assert isinstance(refused.exception, PolicyError) and f"policy.{next(iter(allowed))}" in str(refused.exception)
+    assert Approvals(north.root / "state").all() == {}
+
+
+def test_approving_reads_no_patient(north, study) -> None:
+    for name in ("records.csv", "genes.csv", "notes.csv", "patients.csv"):
+        (north.root / name).unlink()
+    said = done(approve(north.root, "--yes"))
+    assert all(secret not in said for number in range(16) for secret in person(number).secrets)
+
+
+def test_a_changed_study_is_another_one(north, study) -> None:
+    done(approve(north.root, "--yes"))
+    changed = written(north.root, replace(study, rounds=study.rounds + 1))
+    with pytest.raises(NotApprovedError):
+        approved_study(north.root / "state", changed.digest)
+
+
+def test_a_folder_without_a_site_file_is_told(tmp_path) -> None:
+    assert isinstance(call(tmp_path, "studies").exception, SiteFileError)
+
+
+# --------------------------------------------------------------------------------------- pausing, withdrawing, purging
+
+
+def test_the_list_tells_where_each_study_stands(north, study) -> None:
+    root, short = north.root, study.digest[:8]
+    assert "Approve one" in done(call(root, "studies"))
+    done(approve(root, "--yes"))
+    assert re.search(rf"{short}.*demo.*approved 20.*takes part", done(call(root, "studies")))
+    done(call(root, "pause", short))
+    assert "paused" in done(call(root, "studies"))
+    with pytest.raises(PausedError):
+        approved_study(root / "state", study.digest)
+    assert "takes part" in done(call(root, "resume", short))
+    done(call(root, "withdraw", short, "--yes"))
+    assert "withdrawn, for good" in done(call(root, "studies"))
+    assert isinstance(approve(root, "--yes").exception, NotApprovedError)
+
+
+def test_withdrawing_and_purging_ask_first(north, study) -> None:
+    done(approve(north.root, "--yes"))
+    for command in ("withdraw", "purge"):
+        assert call(north.root, command, study.digest[:8], answer="n\n").exit_code != 0
+    Approvals(north.root / "state").require(study.digest)
+
+
+def test_a_study_never_approved_can_be_withdrawn_from_by_its_whole_digest(north, study) -> None:
+    done(call(north.root, "withdraw", study.digest, "--yes"))
+    assert isinstance(approve(north.root, "--yes").exception, NotApprovedError)
+    assert isinstance(call(north.root, "withdraw", "Z" * 64, "--yes").exception, NotApprovedError)
+    assert "withdrawn" in done(call(north.root, "studies"))
+
+
+def test_purge_deletes_prepared_data_and_not_the_log(north, study) -> None:
+    done(approve(north.root, "--yes"))
+    prepare(north, study)
+    before = audit(north).verify().count
+    assert "Deleted 2 prepared" in done(call(north.root, "purge", study.digest[:8], "--yes"))
+    assert not list((north.root / "state" / "cache").glob("*/*")) and audit(north).verify().count == before + 1
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "withdraw", "purge"])
+def test_a_prefix_of_nothing_is_refused(north, study, command) -> None:
+    done(approve(north.root, "--yes"))
+    options = ["--yes"] if command in ("withdraw", "purge") else []
+    for prefix in ("00", "ffffffff" if not study.digest.startswith("ffffffff") else "00000000"):
+        assert isinstance(call(north.root, command, prefix, *options).exception, NotApprovedError)
+
+
+# --------------------------------------------------------------------------------------------------- receipts and audit
+
+
+def sent(folder: SiteFolder, study: Study, sizes: Mapping[str, int]) -> None:
+    for kind, size in sizes.items():
+        audit(folder).append(Sent(study.digest, kind, size))
+
+
+def test_receipts_count_what_left_by_kind(north, study) -> None:
+    sent(north, study, {"JoinRequest": 300, "RoundRequest": 40_000})
+    sent(north, study, {"RoundRequest": 2_000})
+    audit(north).append(Refused("RoundRequest", "paused"))
+    audit(north).append(Spent(study.digest, RUN, 1, "training", 0.5))
+    audit(north).append(Spent(study.digest, RUN, 1, "held_out", 1.25))
+    audit(north).append(Spent(study.digest, RUN, 2, "held_out", 1.5))
+    for options in ([], ["--today"], ["--since", f"{datetime.now():%Y-%m-%d}"]):
+        said = done(call(north.root, "receipts", *options))
+        assert re.search(rf"study {study.digest[:12]}  round +2 answers +42,000 bytes", said)
+        assert re.search(r"join +1 answers +300 bytes", said)
+        assert "42,300 bytes left; 1 requests were refused" in said and "epsilon 1.500" in said
+
+
+def test_receipts_of_other_days_are_left_out(north, study, monkeypatch) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Then:
+            return cls.fromtimestamp(long_ago.timestamp(), tz)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.audit_events.datetime", Then)
+        sent(north, study, {"RoundRequest": 7})
+    sent(north, study, {"RoundRequest": 500})
+    assert "500 bytes left" in done(call(north.root, "receipts", "--today"))
+    assert "507 bytes left" in done(call(north.root, "receipts"))
+    since = f"{long_ago.astimezone():%Y-%m-%d}"
+    assert "507 bytes left" in done(call(north.root, "receipts", "--since", since))
+    assert call(north.root, "receipts", "--today", "--since", since).exit_code == 2
+
+
+def test_nothing_left_is_said_too(north) -> None:
+    assert "0 bytes left; 0 requests were refused" in done(call(north.root, "receipts"))
+
+
+def test_a_whole_chain_is_told_with_its_head(north, study) -> None:
+    done(approve(north.root, "--yes"))
+    sent(north, study, {"RoundRequest": 7})
+    said = done(call(north.root, "audit"))
+    head = audit(north).verify().head
+    assert "2 lines are as they were written" in said and head in said
+    done(call(north.root, "audit", "--head", head))
+
+
+def test_a_smaller_number_in_the_log_is_found_in_its_line(north, study) -> None:
+    sent(north, study, {"JoinRequest": 300, "RoundRequest": 40_000, "RevealRequest": 5})
+    path = north.root / "state" / "audit.jsonl"
+    lines = path.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {"bytes": 4}, separators=(",", ":"))
+    path.write_text("\n".join(lines) + "\n")
+    for command in ("audit", "receipts"):
+        broken = call(north.root, command)
+        assert isinstance(broken.exception, AuditError) and "line 2" in str(broken.exception)
+        assert broken.exception.exit_code != 0
+
+
+def test_a_cut_end_is_found_with_the_head_that_was_kept(north, study) -> None:
+    sent(north, study, {"JoinRequest": 300, "RoundRequest": 40_000})
+    head = audit(north).verify().head
+    path = north.root / "state" / "audit.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    done(call(north.root, "audit"))
+    assert isinstance(call(north.root, "audit", "--head", head).exception, AuditError)
+
+
+def test_a_log_on_the_way_out_of_the_state_folder_is_that_of_site_yaml(north, tmp_path, study) -> None:
+    write_site(north.root, {"state": str(tmp_path / "elsewhere")})
+    done(approve(north.root, "--yes"))
+    assert read_site(north.root).file.state == tmp_path / "elsewhere"
+    assert not (north.root / "state").exists() and "1 lines" in done(call(north.root, "audit"))
