@@ -197,8 +197,8 @@ def test_only_a_bare_p384_node_key_passes(text):
 def test_no_damaged_node_key_passes_for_this_one(data):
     """A damaged point may by chance be one of the curve, and so another key; nothing but IdentityError says no."""
     blob = bytearray(base64.b64decode(NODE.split()[1]))
-    place = data.draw(st.one_of(st.sampled_from([39, len(blob) - 1]), st.integers(0, len(blob) - 1)))
-    blob[place] = data.draw(st.one_of(st.sampled_from([2, 3]), st.integers(0, 255)))
+    place = data.draw(st.integers(0, len(blob) - 1))
+    blob[place] = data.draw(st.integers(0, 255))
     text = f"ecdsa-sha2-nistp384 {base64.b64encode(blob).decode()}"
     try:
         require_node_key(text, "site 'north'")
