@@ -36,8 +36,8 @@ ENV PATH=/opt/wardround/bin:/usr/local/bin:/usr/bin:/bin \
     HF_HUB_DISABLE_TELEMETRY=1
 STOPSIGNAL SIGTERM
 USER 10004:10004
-WORKDIR /consortium
+WORKDIR /coordinator
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "coordinator", "/consortium"]
+    CMD ["python", "-m", "deploy.health", "coordinator", "/coordinator/consortium"]
 ENTRYPOINT ["wardround"]
-CMD ["coordinator", "up", "--at", "/consortium"]
+CMD ["coordinator", "up", "--at", "/coordinator/consortium"]
