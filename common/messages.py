@@ -221,7 +221,7 @@ def new_message(
 
 def to_bytes(records: RecordDict) -> bytes:
     """Records as bytes, for a socket or a file: Flower's own form of them."""
-    return recorddict_to_proto(records).SerializeToString()
+    return bytes(recorddict_to_proto(records).SerializeToString())
 
 
 def from_bytes(data: bytes) -> RecordDict:

@@ -1,0 +1,128 @@
+"""The connector: the process of a site that is on the network, and sees no patient.
+
+It has the node key and the agent's socket, and nothing else: it carries the coordinator's messages to the agent and the
+agent's replies back. A message is on disk before the server forgets it, and stays until its reply is with the server:
+after a crash on either side the agent is asked again, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import httpx
+
+from client.fleet import Fleet, Letter
+from client.inbox import Inbox
+from client.relay import RelayClient
+from common.errors import IdentityError, RunError
+from common.messages import MESSAGE_TYPES, ActivityRequest, from_bytes, to_bytes, to_records
+
+log = logging.getLogger("wardround.connector")
+
+# How often the server is asked for messages: fast while a round is open, as its legs follow each other closely.
+OPEN_LOOK_SECONDS, IDLE_LOOK_SECONDS = 0.1, 2.0
+STAYS_OPEN_SECONDS = 60.0
+BEAT_SECONDS = 10.0
+NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
+
+
+class Connector:
+    """Runs until `stop`. `fleet`: makes the connection, with the event that ends it."""
+
+    def __init__(self, fleet: Fleet, relay: RelayClient, folder: Path, stopped: threading.Event) -> None:
+        self._fleet, self._relay, self._stopped = fleet, relay, stopped
+        self._inbox, self._node_file = Inbox(folder / "inbox"), folder / NODE_FILE
+        self._work: queue.Queue[Letter] = queue.Queue()
+        self._last = -STAYS_OPEN_SECONDS
+        self._busy = threading.Event()
+
+    def run(self) -> None:
+        """Serve until stopped. IdentityError when the coordinator does not know this site's key."""
+        self._activate()
+        for target in (self._carry, self._beat):
+            threading.Thread(target=target, name=target.__name__, daemon=True).start()
+        for letter in self._inbox.waiting():
+            self._work.put(letter)
+        while not self._stopped.is_set():
+            self._look()
+        self._fleet.leave()
+
+    def _activate(self) -> None:
+        before = self._node_file.read_text(encoding="ascii") if self._node_file.exists() else ""
+        node = self._fleet.activate(int(before) if before.isdigit() else 0)
+        self._node_file.write_text(str(node), encoding="ascii")
+        log.info("connected as node %d", node)
+
+    def _look(self) -> None:
+        try:
+            letter = self._fleet.pull()
+        except (httpx.HTTPError, RunError, ValueError) as error:
+            log.warning("no messages can be fetched (%s)", type(error).__name__)
+            self._stopped.wait(IDLE_LOOK_SECONDS)
+            return
+        if letter is not None:
+            self._last = time.monotonic()
+            self._take(letter)
+            return
+        is_open = self._busy.is_set() or time.monotonic() - self._last < STAYS_OPEN_SECONDS
+        self._stopped.wait(OPEN_LOOK_SECONDS if is_open else IDLE_LOOK_SECONDS)
+
+    def _take(self, letter: Letter) -> None:
+        if letter.kind == MESSAGE_TYPES[ActivityRequest]:
+            self._fleet.confirm(letter)
+            self._fleet.push(letter, to_records(self._relay.activity()), 0.0)
+            return
+        self._inbox.keep(letter)
+        self._fleet.confirm(letter)
+        self._work.put(letter)
+
+    def _carry(self) -> None:
+        """One letter after the other, as the agent takes them."""
+        while True:
+            letter = self._work.get()
+            self._busy.set()
+            try:
+                self._answer(letter)
+            except (httpx.HTTPError, RunError, ValueError) as error:
+                log.warning("a reply could not be sent (%s); the coordinator goes on without it", type(error).__name__)
+                self._inbox.done(letter)
+            finally:
+                self._last = time.monotonic()
+                self._busy.clear()
+
+    def _answer(self, letter: Letter) -> None:
+        request, began = to_bytes(letter.message.content), time.monotonic()
+        while not self._stopped.is_set():
+            if began + letter.message.metadata.ttl < time.monotonic():
+                break  # the coordinator does not wait any more
+            try:
+                reply = self._relay.answer(request)
+            except grpc.RpcError as error:
+                log.warning("the agent did not answer (%s)", _status(error))
+                self._stopped.wait(1.0)
+                continue
+            self._fleet.push(letter, from_bytes(reply), time.monotonic() - began)
+            break
+        if not self._stopped.is_set():
+            self._inbox.done(letter)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            try:
+                if not self._fleet.beat():
+                    self._activate()
+            except httpx.HTTPError as error:
+                log.warning("no sign of life could be sent (%s)", type(error).__name__)
+            except IdentityError as error:
+                log.error("%s", error)
+
+
+def _status(error: grpc.RpcError) -> str:
+    code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
+    return code().name if code else "lost"

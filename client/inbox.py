@@ -1,0 +1,69 @@
+"""Letters that have no reply yet, on disk: what the server was told is safe here must outlive the connector."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from flwr.app import Message, Metadata
+
+from client.fleet import Letter
+from common.errors import RunError
+from common.messages import from_bytes, to_bytes
+
+_FIELDS = (
+    "run_id",
+    "message_id",
+    "src_node_id",
+    "dst_node_id",
+    "reply_to_message_id",
+    "group_id",
+    "created_at",
+    "ttl",
+    "message_type",
+)
+
+
+class Inbox:
+    """One file a letter. They hold weights and protocol messages, nothing of patients."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def keep(self, letter: Letter) -> None:
+        """Whole or not at all; on disk when this returns."""
+        head = json.dumps({name: getattr(letter.message.metadata, name) for name in _FIELDS}).encode()
+        draft = self._folder / "letter.draft"
+        with draft.open("wb") as file:
+            file.write(len(head).to_bytes(4, "big") + head + to_bytes(letter.message.content))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path(letter))
+
+    def done(self, letter: Letter) -> None:
+        """Its reply is with the server."""
+        self._path(letter).unlink(missing_ok=True)
+
+    def waiting(self) -> Iterator[Letter]:
+        """Those of a connector that was killed, the oldest first. One that cannot be read is put aside."""
+        for path in sorted(self._folder.glob("*.letter"), key=lambda path: path.stat().st_mtime):
+            try:
+                yield _read(path.read_bytes())
+            except (RunError, ValueError, KeyError):
+                path.unlink()
+
+    def _path(self, letter: Letter) -> Path:
+        if not all(sign in "0123456789abcdef" for sign in letter.key):
+            raise RunError("A message with a name that is no digest.")
+        return self._folder / f"{letter.key}.letter"
+
+
+def _read(data: bytes) -> Letter:
+    size = int.from_bytes(data[:4], "big")
+    head = json.loads(data[4 : 4 + size])
+    metadata = Metadata(**{name: head[name] for name in _FIELDS})
+    return Letter(cast(Message, Message(from_bytes(data[4 + size :]), metadata=metadata)))  # type: ignore[call-overload]

@@ -1,0 +1,47 @@
+"""Calls over a network that fails now and then: made again until they are answered, or until it is no use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+R = TypeVar("R")
+
+FIRST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # 500: Flower's answer while its database is busy
+
+
+def answered(
+    call: Callable[[], R],
+    *,
+    seconds: float,
+    stopped: threading.Event | None = None,
+    waiting: Callable[[float], None] | None = None,
+) -> R:
+    """The result of `call`, repeated while the connection or the server fails, for `seconds`; then its last error.
+
+    `waiting` is told, before each pause, for how many seconds there was no answer; `stopped` ends the pauses.
+    """
+    began, pause = time.monotonic(), FIRST_SECONDS
+    while True:
+        try:
+            return call()
+        except httpx.HTTPError as error:
+            late = time.monotonic() - began
+            if not passes(error) or late > seconds or (stopped is not None and stopped.is_set()):
+                raise
+            if waiting is not None:
+                waiting(late)
+            (stopped or threading.Event()).wait(pause)
+            pause = min(2 * pause, LONGEST_SECONDS)
+
+
+def passes(error: httpx.HTTPError) -> bool:
+    """Whether the same call may succeed later: the network's faults, and the server's own."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return isinstance(error, httpx.TransportError)
