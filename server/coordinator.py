@@ -1,0 +1,152 @@
+"""The coordinator's server: Flower's SuperLink as a guarded process, kept alive, with exactly the admitted node keys.
+
+`up` runs until it is stopped. It makes new secrets at each start of the SuperLink, starts it again when it dies, and
+lets in and out the node keys of the consortium's folder as sites are admitted and removed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+
+from common.errors import RunError
+from server.consortium import Consortium
+from server.flower import Nodes, Place, make_secret
+
+log = logging.getLogger("wardround.coordinator")
+
+CONTROL, EXECUTOR, DATABASE, LOG = "control.secret", "executor.secret", "superlink.db", "superlink.log"
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+def place_of(consortium: Consortium) -> Place:
+    """Where this machine's own commands reach the SuperLink."""
+    state = consortium.state
+    return Place(consortium.address, consortium.ca_file, state / CONTROL, state / EXECUTOR)
+
+
+def node_keys(consortium: Consortium) -> dict[str, bytes]:
+    """site -> its node key in the form that Flower stores."""
+    keys = {}
+    for site, text in consortium.node_keys.items():
+        key = load_ssh_public_key(text)
+        keys[site] = public_key_to_bytes(key)  # type: ignore[arg-type]  # on P-384, as it was admitted
+    return keys
+
+
+@dataclass
+class Coordinator:
+    """`bind`: the address that the SuperLink listens on, all of this machine's by default."""
+
+    folder: Path
+    bind: str = "0.0.0.0"  # noqa: S104  # sites connect from other machines; what they reach is guarded
+    stopped: threading.Event = field(default_factory=threading.Event)
+    process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        """Serve until `stopped`."""
+        pause = 1.0
+        while not self.stopped.is_set():
+            began = time.monotonic()
+            self._start()
+            try:
+                self._wait_until_healthy()
+                self._serve()
+            except (httpx.HTTPError, RunError) as error:
+                log.error("the SuperLink is in trouble (%s)", type(error).__name__)
+            self._end()
+            pause = 1.0 if time.monotonic() - began > 60 else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            self.stopped.wait(pause if not self.stopped.is_set() else 0)
+
+    def _start(self) -> None:
+        consortium = Consortium.read(self.folder)
+        _require_free(self.bind, consortium.port)
+        state = consortium.state
+        for name in (CONTROL, EXECUTOR):
+            make_secret(state / name)
+        flags = {
+            "--host": self.bind,
+            "--port": str(consortium.port),
+            "--ssl-certfile": str(consortium.server_certificate),
+            "--ssl-keyfile": str(consortium.server_key),
+            "--ssl-ca-certfile": str(consortium.ca_file),
+            "--database": str(state / DATABASE),
+            "--isolation": "process",
+            "--superexec-auth-secret-file": str(state / EXECUTOR),
+        }
+        command = [sys.executable, "-P", "-m", "server.superlink", str(state / CONTROL)]
+        command += [part for pair in flags.items() for part in pair]
+        command += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
+        environment = os.environ | {"FLWR_HOME": str(state / "flower"), "PYTHONPATH": _import_path()}
+        with (state / LOG).open("ab") as output:
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        log.info("SuperLink started as process %d", self.process.pid)
+
+    def _wait_until_healthy(self) -> None:
+        consortium, ends = Consortium.read(self.folder), time.monotonic() + START_SECONDS
+        url = f"https://{consortium.address}/health"
+        with httpx.Client(verify=str(consortium.ca_file), trust_env=False) as client:
+            while time.monotonic() < ends and not self.stopped.is_set():
+                self._require_alive()
+                try:
+                    if client.get(url).status_code == httpx.codes.OK:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.2)
+        if not self.stopped.is_set():
+            raise RunError("The SuperLink does not answer.")
+
+    def _serve(self) -> None:
+        """Until it dies, or is to stop: keep the node keys as the folder has them."""
+        known: dict[str, bytes] | None = None
+        while not self.stopped.wait(LOOK_SECONDS):
+            self._require_alive()
+            keys = node_keys(Consortium.read(self.folder))
+            if keys != known:
+                Nodes(place_of(Consortium.read(self.folder))).admit(keys.values())
+                known = keys
+                log.info("%d sites are enrolled", len(keys))
+
+    def _require_alive(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            raise RunError("The SuperLink ended. Its log says why: state/superlink.log.")
+
+    def _end(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _require_free(bind: str, port: int) -> None:
+    """RunError, rather than a server that dies again and again, when another program has the port."""
+    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((bind, port))
+        except OSError as problem:
+            raise RunError(f"Port {port} cannot be used ({problem.strerror}). Is a coordinator running?") from None
+
+
+def _import_path() -> str:
+    """The started process has a safe path: it must find this package where this process found it."""
+    here = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

@@ -1,0 +1,74 @@
+"""The guard in front of Flower's server: from outside only the fleet API and the health check answer.
+
+Flower 1.41 serves its fleet, control and runtime APIs on one port, and leaves the last two open to whoever reaches it:
+to start a run there is to run code. Here they want a secret that is made at each start and never leaves the machine.
+An address is no identity: behind a reverse proxy every caller is 127.0.0.1. The fleet API has Flower's own signatures;
+of it, only what a site needs is open: nodes are registered by the coordinator, and app bundles are for nobody.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADER = "x-wardround-secret"
+SECRET_BYTES = 32
+FLEET = frozenset(
+    f"/v1/fleet/{call}"
+    for call in (
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "pull-object",
+        "push-object",
+        "confirm-message-received",
+    )
+)
+OPEN = FLEET | {"/health"}
+# Longest body of one request: Flower's chunk of an array is 5 MiB, lists of messages and objects are shorter.
+LONGEST_BODY = 32 << 20
+
+
+class Guard:
+    """ASGI middleware, outermost."""
+
+    def __init__(self, app: App, secret: str) -> None:
+        self._app, self._secret = app, secret.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["path"] not in OPEN and not self._knows_secret(scope):
+            await _answer(send, 403)
+        elif _length(scope) > LONGEST_BODY:
+            await _answer(send, 413)
+        else:
+            await self._app(scope, receive, send)
+
+    def _knows_secret(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name.lower() == HEADER.encode()]
+        return len(given) == 1 and hmac.compare_digest(given[0], self._secret)
+
+
+def _length(scope: Scope) -> int:
+    """What the request says of its body; one that says nothing is streamed, and nobody who may come here streams."""
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    if b"transfer-encoding" in headers:
+        return LONGEST_BODY + 1
+    text = headers.get(b"content-length", b"0")
+    return int(text) if text.isdigit() else LONGEST_BODY + 1
+
+
+async def _answer(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
