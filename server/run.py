@@ -80,7 +80,9 @@ class Run:
         observer: Observer | None = None,
         resume: bool = False,
         seconds: float = 3600.0,
+        nodes: Sequence[int] = (),
     ) -> None:
+        """`sites`: how many to wait for; or `nodes`, exactly those that take part. `seconds`: deadline of a leg."""
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
         self.path = folder / "checkpoint.npz"
         network = build_network(study, models=models)
@@ -90,7 +92,7 @@ class Run:
         self.state = read(self.path, study.digest) if resume else self._fresh(flatten(network))
         self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
         self.state.attempt += 1
-        self.nodes = nodes_of(grid, sites, seconds)
+        self.nodes = list(nodes) or nodes_of(grid, sites, seconds)
         self.summation = Summation(
             grid,
             study,

@@ -39,6 +39,9 @@ from common.summand import Layout
 from server.exchange import exchange
 from server.invitation import Participant, invite, participant_of, require_distinct
 
+# Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
+TALK_SECONDS, JOIN_SECONDS = 180.0, 900.0
+
 NOTHING = np.empty(0, dtype=np.uint8)
 
 R = TypeVar("R", bound=Reply)
@@ -93,7 +96,7 @@ class Summation:
     roster: Roster
     nodes: Sequence[int]
     layout_of: Callable[[RoundPlan], Layout]
-    seconds: float  # deadline of each leg
+    seconds: float  # deadline of the leg with the round's work
     number: int = 0
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
@@ -279,7 +282,9 @@ class Summation:
 
     def _join(self, only: Collection[str]) -> list[Participant]:
         """Ask all nodes to join the next sum; who is ready, by name."""
-        joined, missing = invite(self.grid, self.nodes, self._invitation(), self.roster, seconds=self.seconds)
+        joined, missing = invite(
+            self.grid, self.nodes, self._invitation(), self.roster, seconds=min(self.seconds, JOIN_SECONDS)
+        )
         require_distinct(joined)
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
@@ -317,7 +322,7 @@ class Summation:
             self.grid,
             requests,
             group=f"{self.run}/{number}",
-            seconds=self.seconds,
+            seconds=self.seconds if name == "round" else min(self.seconds, TALK_SECONDS),
             optional=optional,
             optional_group=f"{self.run}/{number + 1}",
         )

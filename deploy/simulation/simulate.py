@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
-from common.errors import CheckpointError, CohortError, RunError, SiteFailedError
+from common.errors import CohortError, RunError, SiteFailedError
 from common.identity import Roster
 from common.messages import JoinRequest
-from common.models.network import build_network, set_normaliser
-from common.parameters import load
-from common.schema import plain
-from common.study import Study, read_study, study_text
+from common.study import Study
 from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
@@ -31,8 +22,7 @@ from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Observer, Outcome, Run, Unwatched
-
-SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
+from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
 
 
 @dataclass(frozen=True)
@@ -66,8 +56,8 @@ def simulate(
 ) -> tuple[Outcome, Evidence]:
     """Run the study, and the comparisons if asked. The run's folder then holds model, checkpoint and ledgers."""
     observer = observer or Unwatched()
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    _open(plan)
+    started = now()
+    open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
     _require_modalities(plan)
     places = [
@@ -91,24 +81,16 @@ def simulate(
             resume=plan.resume,
         )
         outcome = run.play()
-    _save_model(plan, outcome)
+    save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     judged = _compare(plan, names, outcome, observer) if plan.compare else []
-    return outcome, _evidence(plan, run.state.run, started, outcome, judged)
-
-
-def _open(plan: Simulation) -> None:
-    """Make the run's folder, or check that it holds this study. Nothing is written before the study has passed."""
-    kept = plan.folder / "study.yaml"
-    if plan.resume:
-        if not kept.exists():
-            raise CheckpointError(f"{plan.folder}: there is no run to resume. Start it without --resume.")
-        if read_study(kept).digest != plan.study.digest:
-            raise CheckpointError(f"{plan.folder}: belongs to another study. Resume with {kept}, or name another run.")
-        return
-    if (plan.folder / "checkpoint.npz").exists():
-        raise RunError(f"{plan.folder}: holds a run already. Continue it with --resume, or choose another --run name.")
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(study_text(plan.study), encoding="utf-8")
+    comparisons = [
+        Comparison(item.label, item.kind, item.metrics, item.interval, f"best round {item.best_round}")
+        for item in judged
+    ]
+    coverage = _coverage(plan, outcome)
+    return outcome, evidence_of(
+        plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=comparisons, simulated=True
+    )
 
 
 def _require_modalities(plan: Simulation) -> None:
@@ -135,17 +117,6 @@ def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> Non
             raise SiteFailedError(f"{folder}: the site did not answer; see {plan.folder / 'sites.log'}.")
 
 
-def _save_model(plan: Simulation, outcome: Outcome) -> None:
-
-    network = build_network(plan.study, models=models_of(plan.hospitals))
-    load(network, outcome.weights)
-    set_normaliser(network, dict(outcome.normaliser))
-    draft = plan.folder / "model.safetensors.draft"
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, str(draft), {"study": plan.study.digest, "round": str(outcome.selected_round)})
-    draft.replace(plan.folder / "model.safetensors")
-
-
 def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer: Observer) -> list[Judged]:
     ours = judge_model(
         plan.study,
@@ -166,45 +137,10 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
     return sorted(judged, key=lambda item: order.get(item.label, -1))
 
 
-def _evidence(plan: Simulation, run: str, started: str, outcome: Outcome, judged: Sequence[Judged]) -> Evidence:
-    versions = {name: importlib.metadata.version(name) for name in SHOWN_PACKAGES}
-
-    return Evidence(
-        study=plain(plan.study),
-        study_digest=plan.study.digest,
-        run=run,
-        started=started,
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        simulated=True,
-        sites=outcome.sites,
-        selected_round=outcome.selected_round,
-        rounds=outcome.history,
-        coverage=_coverage(plan, outcome),
-        comparisons=tuple(
-            Comparison(item.label, item.kind, item.metrics, item.interval, f"best round {item.best_round}")
-            for item in judged
-        ),
-        warnings=(),
-        software=versions,
-        threshold=outcome.threshold,
-    )
-
-
-def _coverage(plan: Simulation, outcome: Outcome) -> tuple[Coverage, ...]:
+def _coverage(plan: Simulation, outcome: Outcome) -> list[Coverage]:
     """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
-
-    rows = [_row(plan.study, None, outcome.statistics)]
+    rows = [coverage_of(plan.study, None, outcome.statistics)]
     for folder in plan.hospitals:
         site = read_site(folder)
-        rows.append(_row(plan.study, site.file.site, statistic_sums(plan.study, prepare(site, plan.study))))
-    return tuple(rows)
-
-
-def _row(study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]]) -> Coverage:
-    cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
-    return Coverage(
-        site,
-        dict(zip(("train", "validation", "test"), cases, strict=True)),
-        dict(zip(study.names, present, strict=True)),
-        dict(zip(study.task.classes, classes, strict=True)),
-    )
+        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, prepare(site, plan.study))))
+    return rows

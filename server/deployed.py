@@ -1,0 +1,126 @@
+"""A study's run over the consortium's connected sites: the coordinator's own process, from the first invitation to the
+report. Killed at any moment, it goes on where it was: `resume`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import RunError
+from common.study import Study
+from server.consortium import Consortium
+from server.coordinator import node_keys, place_of
+from server.flower import FlowerRun, Nodes, by_site
+from server.report.evidence import Evidence
+from server.report.page import write
+from server.run import Outcome, Run
+from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
+from server.watch import STATUS_FILE, RunStatus, Watch, this_process
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What to run, and with whom. `sites`: exactly these; all of the consortium, if empty."""
+
+    study: Study
+    consortium: Consortium
+    name: str
+    sites: tuple[str, ...] = ()
+    resume: bool = False
+    models: Path | None = None
+    seconds: float = 3600.0  # deadline of a round's work
+    wait: float = 600.0  # for enough sites to be connected
+
+    @property
+    def folder(self) -> Path:
+        return self.consortium.runs / self.name
+
+
+def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
+    """Play the run. RunError with the reason when it cannot start or go on."""
+    started = now()
+    keys = _keys_of(plan)
+    open_run(plan.folder, plan.study, resume=plan.resume)
+    place = place_of(plan.consortium)
+    nodes = Nodes(place)
+    numbers = _connected(plan, nodes, keys, tell)
+    status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds)
+    with (
+        FlowerRun(place, waiting=lambda late: _told(tell, late)) as grid,
+        Watch(status, plan.folder / STATUS_FILE, grid, nodes, keys) as watch,
+    ):
+        run = Run(
+            plan.study,
+            grid,
+            plan.folder,
+            sites=len(numbers),
+            roster=plan.consortium.roster,
+            models=plan.models,
+            observer=_Both(watch, tell),
+            resume=plan.resume,
+            seconds=plan.seconds,
+            nodes=numbers,
+        )
+        status.run = run.state.run
+        watch.dropped = lambda: run.summation.dropped
+        outcome = run.play()
+    save_model(plan.folder, plan.study, outcome, plan.models)
+    coverage = [coverage_of(plan.study, None, outcome.statistics)]
+    evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
+    write(evidence, plan.folder)
+    return outcome, evidence
+
+
+def _keys_of(plan: Deployment) -> dict[str, bytes]:
+    keys = node_keys(plan.consortium)
+    unknown = sorted(set(plan.sites) - keys.keys())
+    if unknown:
+        raise RunError(f"No site of the consortium is called {', '.join(unknown)}; there are {', '.join(keys)}.")
+    return {site: key for site, key in keys.items() if not plan.sites or site in plan.sites}
+
+
+def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> list[int]:
+    """The nodes of the chosen sites, connected or not, once enough of them are connected to begin."""
+    least = max(3, plan.study.secure_sum.threshold or 0) if plan.study.secure_sum.enabled else 1
+    ends, said = time.monotonic() + plan.wait, ""
+    while True:
+        there = by_site(nodes.listed(), keys)
+        online = sorted(site for site, node in there.items() if node.online)
+        if len(online) == len(keys) or (len(online) >= least and time.monotonic() > ends):
+            return sorted(node.node for node in there.values())
+        if time.monotonic() > ends:
+            raise RunError(
+                f"{len(online)} of {len(keys)} sites are connected ({', '.join(online) or 'none'}), and {least} are "
+                "needed. Ask the others to start `wardround site up`, or wait longer with --wait."
+            )
+        text = f"{len(online)} of {len(keys)} sites are connected"
+        if text != said:
+            tell(text)
+            said = text
+        time.sleep(0.5)
+
+
+def _told(tell: Callable[[str], None], late: float) -> None:
+    if late > 5:
+        tell(f"the server does not answer, for {late:.0f} seconds now; waiting for it")
+
+
+class _Both:
+    """An observer that tells the watch and the person at the terminal."""
+
+    def __init__(self, watch: Watch, tell: Callable[[str], None]) -> None:
+        self._watch, self._tell = watch, tell
+
+    def doing(self, what: str) -> None:
+        self._watch.doing(what)
+
+    def round_done(self, evidence: object, rounds: int) -> None:
+        from server.report.evidence import RoundEvidence
+
+        assert isinstance(evidence, RoundEvidence)
+        self._watch.round_done(evidence, rounds)
+        lost = f", {evidence.dropped} lost" if evidence.dropped else ""
+        self._tell(f"round {evidence.round} of {rounds}: {evidence.sites} sites{lost}, {evidence.seconds:.1f} s")

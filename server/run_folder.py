@@ -1,0 +1,94 @@
+"""A run's own folder: the study it began with, its checkpoint, its model, its report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from common.errors import CheckpointError, RunError
+from common.models.network import build_network, set_normaliser
+from common.parameters import load
+from common.schema import plain
+from common.study import Study, read_study, study_text
+from server.report.evidence import Comparison, Coverage, Evidence
+from server.run import Outcome
+
+SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
+STUDY_FILE = "study.yaml"
+
+
+def open_run(folder: Path, study: Study, *, resume: bool) -> None:
+    """Make the run's folder, or check that it holds this study. Nothing is written before the study has passed."""
+    kept = folder / STUDY_FILE
+    if resume:
+        if not kept.exists():
+            raise CheckpointError(f"{folder}: there is no run to resume. Start it without --resume.")
+        if read_study(kept).digest != study.digest:
+            raise CheckpointError(f"{folder}: belongs to another study. Resume with {kept}, or name another run.")
+        return
+    if (folder / "checkpoint.npz").exists():
+        raise RunError(f"{folder}: holds a run already. Continue it with --resume, or choose another --run name.")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(study_text(study), encoding="utf-8")
+
+
+def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None) -> None:
+    """The selected model with its normaliser, whole or not at all. `models`: pretrained weights that a study names."""
+    network = build_network(study, models=models)
+    load(network, outcome.weights)
+    set_normaliser(network, dict(outcome.normaliser))
+    draft = folder / "model.safetensors.draft"
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, str(draft), {"study": study.digest, "round": str(outcome.selected_round)})
+    draft.replace(folder / "model.safetensors")
+
+
+def evidence_of(
+    study: Study,
+    run: str,
+    started: str,
+    outcome: Outcome,
+    *,
+    coverage: Sequence[Coverage],
+    comparisons: Sequence[Comparison] = (),
+    simulated: bool = False,
+) -> Evidence:
+    """What the report says of a run that is over."""
+    return Evidence(
+        study=plain(study),
+        study_digest=study.digest,
+        run=run,
+        started=started,
+        finished=now(),
+        simulated=simulated,
+        sites=outcome.sites,
+        selected_round=outcome.selected_round,
+        rounds=outcome.history,
+        coverage=tuple(coverage),
+        comparisons=tuple(comparisons),
+        warnings=(),
+        software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
+        threshold=outcome.threshold,
+    )
+
+
+def coverage_of(study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]]) -> Coverage:
+    """How many cases there are, from summed statistics; of all sites together where `site` is None."""
+    cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
+    return Coverage(
+        site,
+        dict(zip(("train", "validation", "test"), cases, strict=True)),
+        dict(zip(study.names, present, strict=True)),
+        dict(zip(study.task.classes, classes, strict=True)),
+    )
+
+
+def now() -> str:
+    """UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

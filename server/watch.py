@@ -1,0 +1,173 @@
+"""What is true of each site, for whoever asks while a run goes on: one file, written anew every few seconds.
+
+    not connected < connected < study approved < data checked < training, scoring, masking … < dropped (why)
+
+A site's own word on what it does comes from a closed list (`ACTIVITIES`), with the age of its last sign of life.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from common.errors import RunError
+from common.messages import MESSAGE_TYPES, ActivityReply, ActivityRequest, from_records, to_records
+from server.flower import FleetGrid, Node, Nodes, by_site
+from server.report.evidence import RoundEvidence
+
+STATUS_FILE = "status.json"
+LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """One site: `state` in words, steps done of a total, seconds since the state began and since a sign of life."""
+
+    state: str
+    done: int = 0
+    total: int = 0
+    seconds: int = 0
+    seen: float | None = None
+
+
+@dataclass
+class RunStatus:
+    """The run as a whole; `since` and `written` are Unix times."""
+
+    run: str
+    study: str
+    process: int
+    doing: str = "starting"
+    round: int = -1
+    rounds: int = 0
+    since: float = field(default_factory=time.time)
+    written: float = 0.0
+    ended: str = ""  # "completed", or why not
+    sites: dict[str, SiteStatus] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Whole or not at all."""
+        self.written = time.time()
+        draft = path.with_name(path.name + ".draft")
+        draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        draft.replace(path)
+
+
+def read_status(path: Path) -> RunStatus:
+    """From the run's folder; a run whose process is gone says so. RunError if there is none."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RunError(f"{path}: there is no status of a run. Start it with `wardround run`.") from None
+    sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
+    status = RunStatus(**values, sites=sites)
+    if not status.ended and not _is_alive(status.process):
+        status.ended = "its process was killed; continue it with `wardround resume`"
+    return status
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return b"wardround" in Path(f"/proc/{process}/cmdline").read_bytes().replace(b"deploy.cli", b"wardround")
+    except OSError:
+        return False
+
+
+class Watch:
+    """An observer of the run that asks the sites in the background. Use as a context manager."""
+
+    def __init__(
+        self,
+        status: RunStatus,
+        path: Path,
+        grid: FleetGrid,
+        nodes: Nodes,
+        keys: Mapping[str, bytes],
+        dropped: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.status, self._path, self._grid, self._nodes, self._keys = status, path, grid, nodes, keys
+        self.dropped = dropped
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._looking, name="status", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self.status.write(self._path)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._stopped.set()
+        self._thread.join(LOOK_SECONDS)
+        self.status.ended = "completed" if kind is None else _why(error)
+        self.status.write(self._path)
+
+    # ------------------------------------------------------------------------------------- an observer (server/run.py)
+
+    def doing(self, what: str) -> None:
+        self.status.doing, self.status.since = what, time.time()
+        self.status.write(self._path)
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        self.status.round, self.status.rounds = evidence.round, rounds
+        self.status.write(self._path)
+
+    # ------------------------------------------------------------------------------------------------- behind the run
+
+    def _looking(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS if self.status.sites else 0.0):
+            try:
+                there = by_site(self._nodes.listed(), self._keys)
+                said = self._ask([node.node for node in there.values() if node.online])
+            except (httpx.HTTPError, RunError):
+                continue  # the server is away; the file's age says so
+            dropped = self.dropped()
+            self.status.sites = {site: _status_of(there.get(site), said, dropped.get(site, "")) for site in self._keys}
+            self.status.write(self._path)
+
+    def _ask(self, nodes: Sequence[int]) -> dict[int, ActivityReply]:
+        """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
+        request = ActivityRequest(self.status.run)
+        kind = MESSAGE_TYPES[ActivityRequest]
+        asked = [self._grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes]
+        waiting = dict(zip(self._grid.push_messages(asked), nodes, strict=True))
+        said: dict[int, ActivityReply] = {}
+        ends = time.monotonic() + LOOK_SECONDS
+        while len(said) < len(waiting) and time.monotonic() < ends and not self._stopped.wait(0.3):
+            for message in self._grid.pull_messages([key for key, node in waiting.items() if node not in said]):
+                if message.has_error():
+                    continue
+                reply = from_records(message.content)
+                if isinstance(reply, ActivityReply):
+                    said[waiting[message.metadata.reply_to_message_id]] = reply
+        return said
+
+
+def _status_of(node: Node | None, said: Mapping[int, ActivityReply], dropped: str) -> SiteStatus:
+    if node is None:
+        return SiteStatus("not enrolled at the server")
+    seen = max(0.0, time.time() - (node.online_until - 2 * node.interval)) if node.online_until else None
+    if not node.online:
+        return SiteStatus("not connected" if seen is not None else "enrolled, never connected", seen=seen)
+    reply = said.get(node.node)
+    if dropped:
+        return SiteStatus(f"dropped ({dropped})", seen=seen)
+    if reply is None:
+        return SiteStatus("connected, does not say what it does", seen=seen)
+    return SiteStatus(reply.state, reply.done, reply.total, reply.seconds, seen)
+
+
+def _why(error: BaseException | None) -> str:
+    return str(error) if isinstance(error, RunError) else type(error).__name__
+
+
+def this_process() -> int:
+    """For `wardround stop`."""
+    return os.getpid()
