@@ -1,0 +1,157 @@
+"""`wardround site up|agent|connector`, `coordinator up`, `run`, `status`, `stop`, `resume`: what runs, and for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from deploy.commands.groups import coordinator, site
+
+_at_site = click.option(
+    "--at", "folder", type=click.Path(path_type=Path, exists=True), default=".", show_default=True,
+    help="The site's folder, with its site.yaml.",
+)  # fmt: skip
+_at = click.option(
+    "--at", "folder", type=click.Path(path_type=Path), default="consortium", show_default=True,
+    help="The coordinator's folder.",
+)  # fmt: skip
+
+
+@site.command("up")
+@_at_site
+def site_up(folder: Path) -> None:
+    """Run this site: agent and connector, each started again when it ends. Under systemd use the two units instead."""
+    from deploy.daemons import up
+
+    up(folder)
+
+
+@site.command("agent")
+@_at_site
+def site_agent(folder: Path) -> None:
+    """Run the agent alone: it sees patients, needs no network, and listens on the site's Unix socket."""
+    from deploy.daemons import agent
+
+    agent(folder)
+
+
+@site.command("connector")
+@click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+              help="The connector's own folder: node.key, ca.crt, coordinator.yaml.")  # fmt: skip
+@click.option("--socket", type=click.Path(path_type=Path), required=True, help="The agent's socket.")
+def site_connector(folder: Path, socket: Path) -> None:
+    """Run the connector alone: it is on the network, and sees no patient. HTTPS_PROXY is honoured."""
+    from deploy.daemons import connector
+
+    connector(folder, socket)
+
+
+@coordinator.command("up")
+@_at
+@click.option("--bind", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
+def coordinator_up(folder: Path, bind: str) -> None:
+    """Run the server that sites connect to, until it is stopped."""
+    from deploy.daemons import coordinator as serve
+
+    serve(folder, bind)
+
+
+# ------------------------------------------------------------------------------------------------------------- studies
+
+
+_name = click.option("--run", "name", default=None, help="Name of the run; the study's, by default.")
+
+
+@click.command("run")
+@click.argument("study", type=click.Path(path_type=Path))
+@_at
+@_name
+@click.option("--site", "sites", multiple=True, help="Exactly these sites; all of the consortium, if not given.")
+@click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
+              help="Pretrained weights that the study names.")  # fmt: skip
+@click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
+@click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
+def run(
+    study: Path, folder: Path, name: str | None, sites: tuple[str, ...], models: Path | None, deadline: float,
+    wait: float,
+) -> None:  # fmt: skip
+    """Run STUDY over the consortium's sites. The server must be up, and the sites must have approved the study."""
+    from common.study import read_study
+
+    found = read_study(study)
+    _play(found, folder, name or found.study, sites, models, deadline, wait, resume=False)
+
+
+@click.command("resume")
+@click.argument("name")
+@_at
+@click.option("--site", "sites", multiple=True, help="Exactly these sites; all of the consortium, if not given.")
+@click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
+@click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
+@click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
+def resume(name: str, folder: Path, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float) -> None:
+    """Go on with the run NAME, from the last round that was saved."""
+    from common.study import read_study
+    from server.consortium import Consortium
+
+    kept = Consortium.read(folder).runs / name / "study.yaml"
+    _play(read_study(kept), folder, name, sites, models, deadline, wait, resume=True)
+
+
+def _play(
+    study: object, folder: Path, name: str, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float,
+    *, resume: bool,
+) -> None:  # fmt: skip
+    from common.study import Study
+    from server.consortium import Consortium
+    from server.deployed import Deployment, deploy
+
+    assert isinstance(study, Study)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `wardround stop` ends a run as Ctrl-C does
+    plan = Deployment(
+        study, Consortium.read(folder), name, sites, resume=resume, models=models, seconds=deadline, wait=wait
+    )
+    began = time.monotonic()
+    deploy(plan, lambda text: click.echo(f"{time.monotonic() - began:7.1f} s  {text}"))
+    click.echo(f"Done. The report: {plan.folder / 'report.html'}")
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@_at
+def status(name: str | None, folder: Path) -> None:
+    """What is true of the run NAME, or of the newest one, and of each of its sites."""
+    from server.consortium import Consortium
+    from server.watch import STATUS_FILE, read_status
+
+    runs = Consortium.read(folder).runs
+    found = sorted(runs.glob(f"{name or '*'}/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)
+    told = read_status(found[-1] if found else runs / (name or "NAME") / STATUS_FILE)
+    age = time.time() - told.written
+    click.echo(f"{found[-1].parent.name}: round {told.round} of {told.rounds}; {told.ended or told.doing}")
+    click.echo(f"  as of {age:.0f} s ago")
+    for place, item in sorted(told.sites.items()):
+        steps = f" (step {item.done} of {item.total})" if item.total else ""
+        since = f", for {item.seconds} s" if item.seconds else ""
+        seen = "no sign of life yet" if item.seen is None else f"last sign of life {item.seen:.0f} s before"
+        click.echo(f"  {place:<20} {item.state}{steps}{since}; {seen}")
+
+
+@click.command("stop")
+@click.argument("name")
+@_at
+def stop(name: str, folder: Path) -> None:
+    """Stop the run NAME. What is saved stays: `wardround resume NAME` goes on."""
+    from deploy.daemons import process_of_run
+    from server.consortium import Consortium
+    from server.watch import STATUS_FILE
+
+    os.kill(process_of_run(Consortium.read(folder).runs / name / STATUS_FILE), signal.SIGTERM)
+    click.echo(f"{name}: told to stop.")
+
+
+STUDIES = (run, resume, status, stop)

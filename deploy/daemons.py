@@ -1,0 +1,189 @@
+"""What runs for long: a site's agent and connector, their supervisor on a plain host, the coordinator's server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import RunError
+
+log = logging.getLogger("wardround.daemon")
+
+SOONEST_SECONDS, LATEST_SECONDS = 1.0, 60.0  # before a process that ended is started again
+STEADY_SECONDS = 60.0  # a process that ran so long starts again at once
+
+
+def agent(folder: Path) -> None:
+    """Run a site's agent until it is told to stop."""
+    import torch
+
+    from client.agent import Agent
+    from client.approvals import approved_study, purge_old
+    from client.handlers import SiteHandler
+    from client.policy import Gate
+    from client.round import Site
+    from client.site import read_site
+    from common.study import Study
+
+    site = read_site(folder)
+    state, policy = site.path(site.file.state), site.file.policy
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    purge_old(state, policy.retention_days)
+
+    def handler(part: Site) -> SiteHandler:
+        return SiteHandler(part, gate=Gate(part))
+
+    def study_of(digest: str) -> Study:
+        return approved_study(state, digest, asked=policy.approval == "required")
+
+    with _logged(), _until_told() as stopped:
+        server = Agent(site, study_of, handler).serve(site.path(site.file.socket))
+        log.info("agent of site %s: listening", site.file.site)
+        stopped.wait()
+        server.stop()
+
+
+def connector(folder: Path, socket: Path) -> None:
+    """Run a site's connector until it is told to stop."""
+    from client.connector import Connector
+    from client.fleet import Fleet
+    from client.relay import RelayClient
+    from common.enrolment import Coordinator
+
+    told = Coordinator.read(folder / "coordinator.yaml")
+    with _logged(), _until_told() as stopped:
+        fleet = Fleet(
+            told.address,
+            (folder / "ca.crt").read_bytes(),
+            (folder / "node.key").read_bytes(),
+            stopped=stopped,
+            waiting=_late,
+        )
+        log.info("connector of site %s: calling %s", told.site, told.address)
+        Connector(fleet, RelayClient(socket), folder, stopped).run()
+
+
+def up(folder: Path) -> None:
+    """Run both under one supervisor, which starts again whichever ends."""
+    from client.site import read_site
+
+    site = read_site(folder)
+    here = str(folder)
+    with _logged(), _until_told() as stopped:
+        Supervisor(
+            {
+                "agent": ["site", "agent", "--at", here],
+                "connector": [
+                    *("site", "connector", "--folder", str(site.path(site.file.connector))),
+                    *("--socket", str(site.path(site.file.socket))),
+                ],
+            },
+            stopped,
+        ).run()
+
+
+class Supervisor:
+    """Keeps commands of `wardround` running, each as a process of its own."""
+
+    def __init__(self, commands: dict[str, Sequence[str]], stopped: threading.Event) -> None:
+        self._commands, self._stopped = commands, stopped
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._due = dict.fromkeys(commands, 0.0)
+        self._pause = dict.fromkeys(commands, SOONEST_SECONDS)
+        self._began = dict.fromkeys(commands, 0.0)
+
+    def run(self) -> None:
+        """Until stopped; then end all, the youngest first."""
+        try:
+            while not self._stopped.wait(0.2):
+                for name in self._commands:
+                    self._look_after(name)
+        finally:
+            for process in reversed(self._running.values()):
+                process.terminate()
+            for process in self._running.values():
+                _wait(process)
+
+    def _look_after(self, name: str) -> None:
+        process, now = self._running.get(name), time.monotonic()
+        if process is not None and process.poll() is None:
+            return
+        if process is not None:
+            ran = now - self._began[name]
+            self._pause[name] = SOONEST_SECONDS if ran > STEADY_SECONDS else min(2 * self._pause[name], LATEST_SECONDS)
+            self._due[name] = now + self._pause[name]
+            log.error("%s ended with %d; it is started again in %.0f s", name, process.returncode, self._pause[name])
+            del self._running[name]
+        elif now >= self._due[name]:
+            self._running[name] = subprocess.Popen(command(*self._commands[name]))
+            self._began[name] = now
+
+
+def command(*words: str) -> list[str]:
+    """`wardround …` as this very installation has it; a child that ends with the process that starts it."""
+    return [sys.executable, "-P", "-m", "deploy.ends_with_parent", str(os.getpid()), *words]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def coordinator(folder: Path, bind: str) -> None:
+    """Run the coordinator's server until it is told to stop."""
+    from server.consortium import Consortium
+    from server.coordinator import Coordinator
+
+    consortium = Consortium.read(folder)
+    with _logged(), _until_told() as stopped:
+        log.info("coordinator of %s: sites call %s", consortium.name, consortium.address)
+        Coordinator(folder, bind, stopped).up()
+
+
+def process_of_run(status: Path) -> int:
+    """The process that plays a run. RunError when it is not running."""
+    from server.watch import read_status
+
+    found = read_status(status)
+    if found.ended:
+        raise RunError(f"The run is not running: {found.ended}.")
+    return found.process
+
+
+def _late(seconds: float) -> None:
+    if seconds > 5:
+        log.warning("the coordinator does not answer, for %.0f s now", seconds)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("wardround")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield
+
+
+@contextmanager
+def _until_told() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        yield stopped
+    finally:
+        stopped.set()
