@@ -54,6 +54,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from common.errors import IdentityError, RunError
+from common.messages import disclosed, enclosed
 from common.patience import answered
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
@@ -152,6 +153,7 @@ class Fleet:
             raise RunError("A message whose contents the server does not have.") from None
         message = cast(Message, inflate_object_from_contents(key, contents))
         message.metadata.__dict__["_message_id"] = key
+        message.content = disclosed(message.content)
         return Letter(message)
 
     def confirm(self, letter: Letter) -> None:
@@ -163,7 +165,7 @@ class Fleet:
 
     def push(self, letter: Letter, records: RecordDict, seconds: float) -> None:
         """Send the reply. Sent twice, it is the same. `seconds`: how long it took, for Flower's statistics."""
-        reply, run = Message(records, reply_to=letter.message), letter.message.metadata.run_id
+        reply, run = Message(enclosed(records), reply_to=letter.message), letter.message.metadata.run_id
         reply.metadata.__dict__["_created_at"] = letter.message.metadata.created_at  # or a second one is another one
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id

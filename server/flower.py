@@ -46,7 +46,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from common.errors import RunError
-from common.messages import new_message
+from common.messages import disclosed, enclosed, new_message
 from common.patience import answered
 from server.guard import HEADER
 
@@ -172,21 +172,26 @@ class FleetGrid(HttpGrid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        return new_message(content, message_type, dst_node_id, group_id, ttl or DEFAULT_TTL, run=self.run.run_id)
+        return new_message(
+            enclosed(content), message_type, dst_node_id, group_id, ttl or DEFAULT_TTL, run=self.run.run_id
+        )
 
     def get_node_ids(self) -> Iterable[int]:
         return self._patient(lambda: list(super(FleetGrid, self).get_node_ids()))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """One by one: what is pushed again after a fault is the same message, and is stored once."""
-        pushed = []
-        for message in messages:
-            pushed += self._patient(lambda message=message: list(super(FleetGrid, self).push_messages([message])))  # type: ignore[misc]
-        return pushed
+        """What is pushed again after a fault is the same messages, and is stored once."""
+        whole = list(messages)
+        return self._patient(lambda: list(super(FleetGrid, self).push_messages(whole))) if whole else []
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         wanted = list(message_ids)
-        return self._patient(lambda: list(super(FleetGrid, self).pull_messages(wanted))) if wanted else []
+        came = self._patient(lambda: list(super(FleetGrid, self).pull_messages(wanted))) if wanted else []
+        for message in came:
+            if not message.has_error():
+                with suppress(RunError):  # what is in no envelope is unreadable, as the exchange will find
+                    message.content = disclosed(message.content)
+        return came
 
     def _patient(self, call: Callable[[], R]) -> R:
         return answered(call, seconds=PATIENCE_SECONDS, stopped=self._stopped, waiting=self._waiting)

@@ -1,0 +1,76 @@
+"""A study over four hospitals as separate processes: TLS, node keys, the secure sum, agents without a network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.study import Privacy, read_study, study_text
+from deploy.hospitals.generate import generate
+from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from tests.support.deployment import Deployment, in_own_network
+
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's hospitals, fewer patients; with two studies that differ in privacy alone."""
+    folder = tmp_path_factory.mktemp("h") / "hospitals"
+    generate(folder, sites=4, seed=0, scale=0.3)
+    study = replace(read_study(folder / "study.yaml"), rounds=ROUNDS)
+    (folder / "private.yaml").write_text(study_text(study), encoding="utf-8")
+    (folder / "open.yaml").write_text(study_text(replace(study, study="no_privacy", privacy=Privacy())), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def deployed(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    wrap = in_own_network if _may_unshare() else list
+    with Deployment(tmp_path_factory.mktemp("d"), hospitals, agents=wrap) as deployment:
+        yield deployment
+
+
+def _may_unshare() -> bool:
+    return subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files if name != "head"}
+
+
+def test_a_run_without_privacy_gives_the_simulations_very_weights(
+    deployed: Deployment, hospitals: Path, tmp_path: Path
+) -> None:
+    study = deployed.approve(hospitals / "open.yaml")
+    run = deployed.run(hospitals / "open.yaml", "open")
+    assert run.wait(240) == 0, run.text
+    plan = Simulation(study, hospitals_in(hospitals), tmp_path / "simulated", compare=False)
+    simulate(plan)
+    theirs, ours = arrays(tmp_path / "simulated" / "checkpoint.npz"), arrays(deployed.checkpoint("open"))
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert np.array_equal(ours[name], value, equal_nan=True), name
+    report = json.loads((deployed.at / "runs" / "open" / "report.json").read_text())
+    assert report["sites"] == 4 and report["threshold"] == 3
+    assert not report["simulated"]
+
+
+def test_a_private_run_pays_at_every_site_and_ends_with_a_report(deployed: Deployment, hospitals: Path) -> None:
+    study = deployed.approve(hospitals / "private.yaml")
+    assert study.private and study.secure_sum.enabled
+    run = deployed.run(hospitals / "private.yaml", "private")
+    assert run.wait(240) == 0, run.text
+    report = json.loads((deployed.at / "runs" / "private" / "report.json").read_text())
+    certified = [entry["epsilon"] for entry in report["rounds"]]
+    assert 0 < certified[0] < certified[-1] <= study.privacy.epsilon
+    for site in deployed.sites.values():
+        assert (site.state / "ledger.jsonl").stat().st_size > 0
+    assert (deployed.at / "runs" / "private" / "model.safetensors").exists()

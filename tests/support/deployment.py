@@ -1,0 +1,208 @@
+"""A consortium on this machine for real: a coordinator, sites as processes, TLS, node keys. Ports are free ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from client.approvals import Approvals
+from client.relay import RelayClient
+from client.site import read_site
+from common.study import Study, read_study
+from deploy.enrol_all import enrol_all
+from server.consortium import Consortium
+from server.coordinator import node_keys, place_of
+from server.flower import Nodes, by_site
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 90.0
+
+Wrap = Callable[[list[str]], list[str]]
+
+
+def free_port() -> int:
+    """That nobody listens on just now."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a started process: quiet, one thread, this code, no proxy."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"} | more
+
+
+def wait_for(true: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    """Until `true()`; an assertion that names `what` after so many seconds."""
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+class Process:
+    """`wardround WORDS…` with its output in a file."""
+
+    def __init__(self, log: Path, *words: str, wrap: Wrap = list, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        command = wrap([sys.executable, "-P", "-m", "deploy.cli", *words])
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                command, cwd=ROOT, env=env or environment(), stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def runs(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def kill(self) -> None:
+        """At once, with nothing said: as a power cut does to one process."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self) -> None:
+        """As a person or systemd does."""
+        if self.runs:
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                self.popen.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def wait(self, seconds: float) -> int:
+        """Its exit code."""
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds:.0f} s:\n{self.text[-3000:]}") from None
+
+
+class SiteUp:
+    """One site's two processes, each of which a test may kill and start again."""
+
+    def __init__(self, folder: Path, logs: Path, *, agent: Wrap = list, env: dict[str, str] | None = None) -> None:
+        self.folder, self._logs, self._wrap, self._env = folder, logs, agent, env
+        self.site = read_site(folder)
+        self.name = self.site.file.site
+        self.connector_folder = self.site.path(self.site.file.connector)
+        self.socket = self.site.path(self.site.file.socket)
+        self.state = self.site.path(self.site.file.state)
+        self.agent = self.start_agent()
+        self.connector = self.start_connector()
+
+    def start_agent(self, *, wait: bool = False) -> Process:
+        log = self._logs / f"{self.name}.agent.log"
+        self.agent = Process(log, "site", "agent", "--at", str(self.folder), wrap=self._wrap, env=self._env)
+        if wait:
+            self.wait_for_agent()
+        return self.agent
+
+    def wait_for_agent(self) -> None:
+        client = RelayClient(self.socket)
+        wait_for(client.is_serving, f"agent of {self.name}")
+        client.close()
+
+    def start_connector(self) -> Process:
+        self.connector = Process(
+            self._logs / f"{self.name}.connector.log",
+            *("site", "connector", "--folder", str(self.connector_folder), "--socket", str(self.socket)),
+            env=self._env,
+        )
+        return self.connector
+
+    def stop(self) -> None:
+        for process in (self.connector, self.agent):
+            process.stop()
+
+
+class Deployment:
+    """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all."""
+
+    def __init__(self, folder: Path, hospitals: Path, *, agents: Wrap = list) -> None:
+        self.folder, self.port = folder, free_port()
+        self.at, self.logs = folder / "consortium", folder / "logs"
+        self.logs.mkdir(parents=True)
+        self._agents = agents
+        self.site_folders = sorted(path.parent for path in hospitals.glob("*/site.yaml"))
+        enrol_all(self.at, self.site_folders, "127.0.0.1", self.port)
+        self.sites: dict[str, SiteUp] = {}
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> Deployment:
+        self.start_coordinator()
+        for folder in self.site_folders:
+            site = SiteUp(folder, self.logs, agent=self._agents)
+            self.sites[site.name] = site
+        for site in self.sites.values():
+            site.wait_for_agent()
+        wait_for(lambda: self.online() == set(self.sites), "sites connected")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.stop()
+        for site in self.sites.values():
+            site.stop()
+        self.coordinator.stop()
+
+    @property
+    def consortium(self) -> Consortium:
+        return Consortium.read(self.at)
+
+    def start_coordinator(self) -> Process:
+        words = ("coordinator", "up", "--at", str(self.at), "--bind", "127.0.0.1")
+        self.coordinator = Process(self.logs / "coordinator.log", *words)
+        wait_for(lambda: "sites are enrolled" in self.coordinator.text, "coordinator")
+        return self.coordinator
+
+    def online(self) -> set[str]:
+        """Sites that Flower's server holds for connected."""
+        nodes = by_site(Nodes(place_of(self.consortium)).listed(), node_keys(self.consortium))
+        return {site for site, node in nodes.items() if node.online}
+
+    def approve(self, study: Path) -> Study:
+        """At every site, as its people would."""
+        found = read_study(study)
+        for site in self.sites.values():
+            Approvals(site.state).approve(found)
+        return found
+
+    def run(self, study: Path, name: str, *more: str) -> Process:
+        """`wardround run`, started."""
+        return self._started("run", str(study), "--at", str(self.at), "--run", name, *more, log=name)
+
+    def resume(self, name: str, *more: str) -> Process:
+        """`wardround resume`, started."""
+        return self._started("resume", name, "--at", str(self.at), *more, log=f"{name}-resumed")
+
+    def _started(self, *words: str, log: str) -> Process:
+        process = Process(self.logs / f"{log}.run.log", *words)
+        self._processes.append(process)
+        return process
+
+    def checkpoint(self, name: str) -> Path:
+        return self.at / "runs" / name / "checkpoint.npz"
+
+    def everything_said(self) -> Iterator[bytes]:
+        """All that the coordinator's machine holds: its folder, file by file."""
+        for path in self.at.rglob("*"):
+            if path.is_file():
+                with contextlib.suppress(OSError):
+                    yield path.read_bytes()
+
+
+def in_own_network(command: Sequence[str]) -> list[str]:
+    """The command in a new network namespace, which has no interface but a loopback that is down."""
+    return ["unshare", "--net", "--", *command]
