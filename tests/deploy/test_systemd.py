@@ -125,8 +125,8 @@ def test_each_service_is_a_user_of_its_own():
     assert set(users) == set(re.findall(r"^u (\S+)", text, re.MULTILINE))
 
 
-def test_the_sockets_group_has_both_and_its_folder_is_closed_to_others():
-    assert one("wardround-agent.service", "Group") == "wardround-relay"
+def test_the_connector_has_the_sockets_group_and_the_folder_gives_it_to_the_socket():
+    assert one("wardround-agent.service", "Group") == "wardround-agent", "as of the folders that it reads"
     assert one("wardround-connector.service", "SupplementaryGroups") == "wardround-relay"
     folders = [line.split() for line in (SYSTEMD / "wardround-site.tmpfiles.conf").read_text().splitlines()
                if line.startswith("d ")]  # fmt: skip
