@@ -180,13 +180,16 @@ class Run:
             train,
             evaluate,
             tuple(item.site for item in holders),
-            self._owners([item for item in holders if item.site in working]) if train or statistics else {},
+            self._owners([item for item in holders if item.site in working], train) if train or statistics else {},
             self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
         )
 
-    def _owners(self, there: Sequence[Participant]) -> dict[str, tuple[str, ...]]:
-        """Groups with enough owners for a sum to hide each of them; without a secure sum, with any owner at all."""
+    def _owners(self, there: Sequence[Participant], train: bool) -> dict[str, tuple[str, ...]]:
+        """Groups with enough owners for a sum to hide each of them; without a secure sum, with any owner at all.
+
+        A modality whose encoder learns nothing has no parameters to train, but statistics to be normalised by.
+        """
         least = self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
         owners = {"shared": tuple(item.site for item in there)}
         for name in self.study.names:
@@ -195,7 +198,7 @@ class Run:
         return {
             group: sites
             for group, sites in owners.items()
-            if len(sites) >= least and sized[group].stop > sized[group].start
+            if len(sites) >= least and (not train or sized[group].stop > sized[group].start)
         }
 
     def _step(self, number: int, total: Total) -> None:

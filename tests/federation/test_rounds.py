@@ -129,3 +129,14 @@ def test_a_modality_that_no_site_has_is_said_before_anything_is_written(hospital
     with pytest.raises(CohortError, match=r"modalities\.voice"):
         run(replace(study, modalities=extra), folders, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_a_modality_without_parameters_is_normalised_by_its_summed_statistics(hospitals, tmp_path):
+    study, folders = hospitals
+    record = study.modalities["record"]
+    bare = replace(record, normalise="secure_sum", encoder=replace(record.encoder, hidden=[]))
+    outcome, _ = run(replace(study, modalities={**study.modalities, "record": bare}, rounds=1), folders, tmp_path)
+    mean, sd = outcome.normaliser["record"]
+    assert mean.shape == sd.shape == (len(record.numeric),) and np.isfinite(mean).all() and (sd > 0).all()
+    counted = outcome.statistics["moments/record"].reshape(-1, 3)
+    assert (counted[:, 0] > 10).all()
