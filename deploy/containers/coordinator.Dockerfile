@@ -14,7 +14,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     /opt/wardround/bin/pip install --constraint constraints.txt . \
     && rm -rf /build/common /build/client /build/server /build/deploy \
     && /opt/wardround/bin/python -m common.installation \
-    && /opt/wardround/bin/pip uninstall --yes setuptools pip
+    && /opt/wardround/bin/pip uninstall --yes uv setuptools pip
 
 
 FROM python:3.11.14-slim-bookworm

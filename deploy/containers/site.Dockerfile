@@ -25,12 +25,12 @@ RUN /opt/wardround/bin/pip freeze | sed -n -E 's/^((nvidia|cuda)[a-z0-9_-]*)==.*
     | xargs /opt/wardround/bin/pip uninstall --yes \
         torch torchvision triton transformers tokenizers opacus pydicom randomgen scipy sympy networkx pillow
 
-# pip leaves last, from both: an image that runs has nothing that installs.
+# pip leaves last, from both, and uv, which Flower brings: an image that runs has nothing that installs.
 FROM agent-packages AS agent-final
-RUN /opt/wardround/bin/pip uninstall --yes setuptools pip
+RUN /opt/wardround/bin/pip uninstall --yes uv setuptools pip
 
 FROM connector-packages AS connector-final
-RUN /opt/wardround/bin/pip uninstall --yes setuptools pip
+RUN /opt/wardround/bin/pip uninstall --yes uv setuptools pip
 
 
 FROM python:3.11.14-slim-bookworm AS base
