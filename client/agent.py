@@ -18,7 +18,16 @@ from client.round import Site
 from client.site import SiteFolder
 from common.audit import Audit, Refused
 from common.errors import RunError, WardroundError
-from common.messages import JoinRequest, Refusal, RoundReply, from_bytes, from_records, to_bytes, to_records
+from common.messages import (
+    JoinRequest,
+    Refusal,
+    RoundReply,
+    RoundRequest,
+    from_bytes,
+    from_records,
+    to_bytes,
+    to_records,
+)
 from common.study import Study
 
 log = logging.getLogger("wardround.site")
@@ -63,13 +72,18 @@ class Agent:
             return self._refuse("error")
 
     def _serving(self, request: object) -> SiteHandler:
-        """The handler of the study that is asked for; of the one joined last, when the request does not name it."""
-        if isinstance(request, JoinRequest) and (self._warm is None or self._warm.site.study.digest != request.study):
-            study = self._study_of(request.study)
-            self._warm = None  # the other study's cases and secrets go before this one's come
-            self._warm = self._handler_of(Site(self.folder, study, self.state, self.activities))
-        elif isinstance(request, JoinRequest):
-            self._study_of(request.study)  # an approval may have been taken back since
+        """The handler of the study that is asked for; of the one joined last, when the request does not name it.
+
+        A round may come again after this process was killed: its answer is on disk, and no run was joined since.
+        """
+        asked = request.study if isinstance(request, JoinRequest) else ""
+        if isinstance(request, RoundRequest) and self._warm is None:
+            asked = request.plan.study
+        if asked:
+            study = self._study_of(asked)  # also for one that is warm: an approval may have been taken back since
+            if self._warm is None or self._warm.site.study.digest != asked:
+                self._warm = None  # the other study's cases and secrets go before this one's come
+                self._warm = self._handler_of(Site(self.folder, study, self.state, self.activities))
         if self._warm is None:
             raise RunError("This site has joined no run since it started.")
         return self._warm

@@ -79,7 +79,7 @@ class SiteHandler:
         )
         self.audit = self.site.audit
         self.gate = self.gate or Gate(self.site, simulated=True)
-        self._replies = Replies(self.lifetime)
+        self._replies = Replies(self.lifetime, self.site.state / "replies")
 
     def __call__(self, message: Message) -> Message:
         """Answer one Flower message. Never raises, and never says more than a code about what went wrong."""

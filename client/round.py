@@ -224,7 +224,7 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
         site=site.name,
         device=site.device,
         clipping=site.folder.file.clipping,
-        stop=_deadline(site.policy.round_seconds),
+        stop=_deadline(plan.seconds or None, site.policy.round_seconds),
         progress=lambda done, total: site.progress("training", done, total),
     )
     weights = _group_weights(site)
@@ -238,11 +238,14 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
     return values, trained.steps_done
 
 
-def _deadline(seconds: float | None) -> Callable[[], bool] | None:
-    """When this site's time for the round is over. The privacy of the steps not done stays paid."""
-    if seconds is None:
+def _deadline(*limits: float | None) -> Callable[[], bool] | None:
+    """When this site's time for the round, the study's or its own, is over. The privacy of the steps not done stays
+    paid.
+    """
+    seconds = [limit for limit in limits if limit is not None]
+    if not seconds:
         return None
-    end = time.monotonic() + seconds
+    end = time.monotonic() + min(seconds)
     return lambda: time.monotonic() > end
 
 

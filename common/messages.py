@@ -185,6 +185,7 @@ _PLAN_FIELDS: dict[str, type] = {
     "statistics": bool,
     "train": bool,
     "evaluate": str,
+    "seconds": float,
     "sites": list,
 }
 
@@ -285,6 +286,8 @@ def _plan(records: RecordDict) -> RoundPlan:
     values = _checked("plan", _section(records, "plan"), _PLAN_FIELDS, set())
     if values["evaluate"] not in ("", "validation", "test"):
         raise RunError("plan.evaluate: not a part of the cohort.")
+    if not 0 <= values["seconds"] < float("inf"):  # NaN is neither
+        raise RunError("plan.seconds: not a time.")
     stored = records.get("normaliser")
     names = sorted({key.rpartition("/")[0] for key in stored}) if isinstance(stored, ArrayRecord) else []
     normaliser = {

@@ -35,6 +35,7 @@ NOISE_TAIL = 10.0
 class RoundPlan:
     """One round. `round` counts from 1; 0 is the round before training, with the statistics and the first score.
 
+    seconds: a site trains until its share of the time is over, this many; 0 for as long as its steps take
     weights: float32 (n,), the global model in the order of `Parameters`
     sites: R, the sites that hold shares, in the order of their names
     owners: the groups of this round, and for each the sites that declared its modality: those whose parameters are
@@ -53,6 +54,7 @@ class RoundPlan:
     owners: Mapping[str, tuple[str, ...]]
     weights: NDArray[np.float32] = field(repr=False)
     normaliser: Normaliser = field(default_factory=dict, repr=False)
+    seconds: float = 0.0
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -75,6 +77,7 @@ class RoundPlan:
             "statistics": self.statistics,
             "train": self.train,
             "evaluate": self.evaluate,
+            "seconds": self.seconds,
             "sites": list(self.sites),
             "owners": [[group, list(sites)] for group, sites in self.owners.items()],
             "normaliser": {name: [list(mean), list(sd)] for name, (mean, sd) in self.normaliser.items()},

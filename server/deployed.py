@@ -33,6 +33,7 @@ class Deployment:
     models: Path | None = None
     seconds: float = 3600.0  # deadline of a round's work
     wait: float = 600.0  # for enough sites to be connected
+    time_box: float = 0.0  # of a site's training in a round; 0 for none
 
     @property
     def folder(self) -> Path:
@@ -63,6 +64,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
             resume=plan.resume,
             seconds=plan.seconds,
             nodes=numbers,
+            time_box=plan.time_box,
         )
         status.run = run.state.run
         watch.dropped = lambda: run.summation.dropped

@@ -81,10 +81,13 @@ class Run:
         resume: bool = False,
         seconds: float = 3600.0,
         nodes: Sequence[int] = (),
+        time_box: float = 0.0,
     ) -> None:
-        """`sites`: how many to wait for; or `nodes`, exactly those that take part. `seconds`: deadline of a leg."""
+        """`sites`: how many to wait for; or `nodes`, exactly those that take part. `seconds`: deadline of a leg.
+        `time_box`: seconds after which a site stops training and hands over what it has; 0 for never.
+        """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
-        self.path = folder / "checkpoint.npz"
+        self.path, self.time_box = folder / "checkpoint.npz", time_box
         network = build_network(study, models=models)
         self.parameters = Parameters.of(network)
         self.privacy = plan_privacy(study)
@@ -183,6 +186,7 @@ class Run:
             self._owners([item for item in holders if item.site in working], train) if train or statistics else {},
             self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
+            self.time_box if train else 0.0,
         )
 
     def _owners(self, there: Sequence[Participant], train: bool) -> dict[str, tuple[str, ...]]:

@@ -63,6 +63,10 @@ def coordinator_up(folder: Path, bind: str) -> None:
 # ------------------------------------------------------------------------------------------------------------- studies
 
 
+_box = click.option(
+    "--time-box", default=0.0, show_default=True,
+    help="Seconds after which a site stops training in a round and hands over what it has; 0 for never.",
+)  # fmt: skip
 _name = click.option("--run", "name", default=None, help="Name of the run; the study's, by default.")
 
 
@@ -75,15 +79,16 @@ _name = click.option("--run", "name", default=None, help="Name of the run; the s
               help="Pretrained weights that the study names.")  # fmt: skip
 @click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
 @click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
+@_box
 def run(
     study: Path, folder: Path, name: str | None, sites: tuple[str, ...], models: Path | None, deadline: float,
-    wait: float,
+    wait: float, time_box: float,
 ) -> None:  # fmt: skip
     """Run STUDY over the consortium's sites. The server must be up, and the sites must have approved the study."""
     from common.study import read_study
 
     found = read_study(study)
-    _play(found, folder, name or found.study, sites, models, deadline, wait, resume=False)
+    _play(found, folder, name or found.study, sites, models, deadline, wait, time_box, resume=False)
 
 
 @click.command("resume")
@@ -93,18 +98,21 @@ def run(
 @click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
 @click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
 @click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
-def resume(name: str, folder: Path, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float) -> None:
+@_box
+def resume(
+    name: str, folder: Path, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float, time_box: float
+) -> None:
     """Go on with the run NAME, from the last round that was saved."""
     from common.study import read_study
     from server.consortium import Consortium
 
     kept = Consortium.read(folder).runs / name / "study.yaml"
-    _play(read_study(kept), folder, name, sites, models, deadline, wait, resume=True)
+    _play(read_study(kept), folder, name, sites, models, deadline, wait, time_box, resume=True)
 
 
 def _play(
     study: object, folder: Path, name: str, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float,
-    *, resume: bool,
+    time_box: float, *, resume: bool,
 ) -> None:  # fmt: skip
     from common.study import Study
     from server.consortium import Consortium
@@ -113,7 +121,15 @@ def _play(
     assert isinstance(study, Study)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `wardround stop` ends a run as Ctrl-C does
     plan = Deployment(
-        study, Consortium.read(folder), name, sites, resume=resume, models=models, seconds=deadline, wait=wait
+        study,
+        Consortium.read(folder),
+        name,
+        sites,
+        resume=resume,
+        models=models,
+        seconds=deadline,
+        wait=wait,
+        time_box=time_box,
     )
     began = time.monotonic()
     deploy(plan, lambda text: click.echo(f"{time.monotonic() - began:7.1f} s  {text}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -266,8 +267,11 @@ def test_a_private_site_answers_again_and_pays_again(tmp_path) -> None:
 def test_a_number_is_served_once_also_after_a_restart(tmp_path, study) -> None:
     them = Hospitals(tmp_path, study)
     sum = them.masked(them.offered(5))
+    before = them.ask(ME, them.round_request(sum))
     them.sites[ME] = them.start(ME)
-    assert refused(them, ME, them.round_request(sum)) == "run"  # it has lost its memory
+    again = them.ask(ME, them.round_request(sum))  # from the disk: its memory is lost
+    assert again.head == before.head and np.array_equal(again.masked, before.masked)
+    assert refused(them, ME, them.round_request(sum, weights=them.weights + np.float32(1))) == "run"
     for number in (5, 4):
         them.ask(ME, them.invitation(number))
         assert refused(them, ME, OfferRequest(them.context(number).to_bytes())) == "out_of_order"
@@ -279,9 +283,11 @@ def test_a_copied_site_uploads_once(tmp_path, study) -> None:
     them = Hospitals(tmp_path, study)
     sum = them.offered(1)
     original, twin = them.sites[ME], copied(them.sites[ME], them.start(ME))
-    them.ask(ME, them.round_request(sum))
+    sent = them.ask(ME, them.round_request(sum))
     them.sites[ME] = twin
     assert refused(them, ME, them.round_request(sum, weights=them.weights + np.float32(1))) == "out_of_order"
+    assert np.array_equal(them.ask(ME, them.round_request(sum)).masked, sent.masked)  # the one vector, not another
+    shutil.rmtree(twin.site.state / "replies")
     assert refused(them, ME, them.round_request(sum)) == "out_of_order"
     them.sites[ME] = original
     them.revealed(them.confirmed(them.masked(sum)))
