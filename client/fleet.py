@@ -59,6 +59,9 @@ from common.patience import answered
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."
+CONNECTED = (
+    "The coordinator holds this site for connected. Stop its other connector; after one that was killed, wait a minute."
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------- being a node
 
     def activate(self, before: int = 0) -> int:
-        """Say that this node is here. `before`: its number of last time, 0 if unknown. IdentityError if not enrolled.
+        """Say that this node is here. `before`: its number of last time, 0 if unknown.
+
+        IdentityError if it is not enrolled, or connected from elsewhere.
 
         A connector that was killed is still online to the server, which lets only those in that are not.
         """
@@ -114,10 +119,12 @@ class Fleet:
                 self.node = self._call(lambda: self._client.ActivateNode(request)).node_id
                 return self.node
             except httpx.HTTPStatusError as error:
-                if error.response.status_code >= 500 or not before:
+                if error.response.status_code == httpx.codes.UNAUTHORIZED:
+                    raise IdentityError(UNENROLLED) from None
+                if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
                     raise
                 self._leave(before)
-        raise IdentityError(UNENROLLED)
+        raise IdentityError(CONNECTED)
 
     def beat(self) -> bool:
         """A sign of life. False when the server has forgotten this node, which must activate itself again."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.guard import Guard
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 # SQLite lets one writer in at a time. Flower waits 5 seconds for the turn and then fails the request; a large update
 # that is being stored can take longer.
@@ -24,6 +28,7 @@ def serve(secret: str) -> int:
     from flwr.supercore import sql_mixin
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
+    from flwr.superlink.routers.fleet import node_auth
     from starlette.middleware import Middleware
 
     settings: Any = vars(sql_mixin)  # neither is a setting that Flower offers
@@ -31,8 +36,29 @@ def serve(secret: str) -> int:
         (dict(settings["SQLITE_PRAGMAS"]) | {"busy_timeout": str(BUSY_MILLISECONDS)}).items()
     )
     extensions.get_middleware = lambda: (Middleware(Guard, secret=secret),)
+    vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     flower_superlink()
     return 0
+
+
+def only_enrolled(authenticate: Callable[[Request], None]) -> Callable[[Request], None]:
+    """Flower's check of a node, which lets every key with a good signature come as far as to activate its node.
+
+    There a key that nobody enrolled would be answered as one whose node is connected already: 412. Here it is 401.
+    """
+    from fastapi import HTTPException
+    from flwr.proto.fleet_pb2 import ActivateNodeRequest
+    from flwr.superlink.dependencies.linkstate import get_linkstate
+
+    def authenticate_enrolled(request: Request) -> None:
+        authenticate(request)
+        asked = request.state.protobuf_request
+        if not isinstance(asked, ActivateNodeRequest):
+            return
+        if get_linkstate(request).get_node_id_by_public_key(asked.public_key) is None:
+            raise HTTPException(401, "Invalid SuperNode authentication")
+
+    return authenticate_enrolled
 
 
 if __name__ == "__main__":
