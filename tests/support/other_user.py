@@ -1,0 +1,72 @@
+"""What another local user may do on this machine: a process that gives root away before it tries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import ROOT, environment
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+# The interpreter may lie where the other user cannot look: what is needed is imported first, then the user is changed.
+_DROP = """
+import os, sys
+os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.setresuid({uid}, {uid}, {uid})
+try:
+    os.setuid(0)
+except PermissionError:
+    pass
+else:
+    sys.exit("still root")
+"""
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter: what is closed inside is closed by itself, and not by where it lies."""
+    folder = Path(tempfile.mkdtemp(prefix="wardround-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_nobody(code: str, *words: str, imports: str = "") -> str:
+    """What Python's `code`, run by uid 65534 with the arguments `words`, prints. It must end well."""
+    whole = "\n".join((imports, _DROP.format(uid=NOBODY), code))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", whole, *words],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+_READ = """
+for path in sys.argv[1:]:
+    try:
+        if os.path.isdir(path):
+            os.listdir(path)
+        else:
+            open(path, "rb").read(1)
+        print(path)
+    except PermissionError:
+        pass
+"""
+
+
+def readable_by_nobody(paths: list[Path]) -> list[Path]:
+    """Those of these existing files and folders whose content uid 65534 can read."""
+    assert paths and all(path.exists() for path in paths)
+    return [Path(line) for line in as_nobody(_READ, *map(str, paths)).splitlines()]
