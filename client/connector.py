@@ -20,14 +20,15 @@ import httpx
 from client.fleet import Fleet, Letter
 from client.inbox import Inbox
 from client.relay import RelayClient
-from common.errors import IdentityError, RunError
-from common.messages import MESSAGE_TYPES, ActivityRequest, from_bytes, to_bytes, to_records
+from common.errors import IdentityError, RunError, SiteFailedError
+from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, from_bytes, to_bytes, to_records
 
 log = logging.getLogger("wardround.connector")
 
 # How often the server is asked for messages: fast while a round is open, as its legs follow each other closely.
 OPEN_LOOK_SECONDS, IDLE_LOOK_SECONDS = 0.1, 2.0
 STAYS_OPEN_SECONDS = 60.0
+AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
 BEAT_SECONDS = 10.0
 NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
 
@@ -97,20 +98,24 @@ class Connector:
                 self._busy.clear()
 
     def _answer(self, letter: Letter) -> None:
-        request, began = to_bytes(letter.message.content), time.monotonic()
+        request, began, silent = to_bytes(letter.message.content), time.monotonic(), None
         while not self._stopped.is_set():
-            if began + letter.message.metadata.ttl < time.monotonic():
-                break  # the coordinator does not wait any more
-            try:
-                reply = self._relay.answer(request)
-            except grpc.RpcError as error:
-                log.warning("the agent did not answer (%s)", _status(error))
+            reply = self._asked(request)
+            silent = silent or time.monotonic()
+            if reply is None and time.monotonic() - silent < AGENT_SECONDS:
                 self._stopped.wait(1.0)
                 continue
-            self._fleet.push(letter, from_bytes(reply), time.monotonic() - began)
-            break
-        if not self._stopped.is_set():
+            records = to_records(Refusal(SiteFailedError.code)) if reply is None else from_bytes(reply)
+            self._fleet.push(letter, records, time.monotonic() - began)
             self._inbox.done(letter)
+            return
+
+    def _asked(self, request: bytes) -> bytes | None:
+        try:
+            return self._relay.answer(request)
+        except grpc.RpcError as error:
+            log.warning("the agent did not answer (%s)", _status(error))
+            return None
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
