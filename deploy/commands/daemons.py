@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from common.errors import RunError
 from deploy.commands.groups import coordinator, site
 
 _at_site = click.option(
@@ -48,6 +49,22 @@ def site_connector(folder: Path, socket: Path) -> None:
     from deploy.daemons import connector
 
     connector(folder, socket)
+
+
+@site.command("check")
+@_at_site
+def site_check(folder: Path) -> None:
+    """Look at everything that the first round needs, and send nothing: keys, disk, coordinator, clock, data, a step."""
+    from client.preflight import preflight
+    from client.site import read_site
+
+    bad = 0
+    for check in preflight(read_site(folder)):
+        sign, colour = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "yellow")}[check.well]
+        click.echo(f"{click.style(sign, fg=colour)}  {check.what:<20} {check.sentence}")
+        bad += check.well is False
+    if bad:
+        raise RunError(f"{bad} of the checks failed: mend these before the first round.")
 
 
 @coordinator.command("up")

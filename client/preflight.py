@@ -1,0 +1,169 @@
+"""What a site can find out before its first round, and tells nobody: each check is a sentence, and whether it is well.
+
+Certificates, the coordinator's answer, the clock, the disk, the accelerator, the data of every approved study, and one
+training step on a few cases.
+"""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+import torch
+
+from client.approvals import Approvals, approved_study
+from client.data.prepare import prepare
+from client.identity import SiteIdentity
+from client.site import SiteFolder
+from client.training.local import train_locally
+from common.authority import read_authority, require_in_force
+from common.enrolment import Coordinator
+from common.errors import WardroundError
+from common.models.network import build_network, set_normaliser
+from common.parameters import flatten
+from common.privacy.plan import plan_privacy
+from common.statistics import normaliser_from_sums, statistic_segments
+from common.study import Study
+
+FREE_BYTES = 5 << 30  # a prepared cohort, messages of a round
+CLOCK_SECONDS = 300.0  # Flower's signatures carry the time; more is corrected, and worth a look
+CASES = 8
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `well` is None for what could not be looked at from here."""
+
+    what: str
+    well: bool | None
+    sentence: str
+
+
+def preflight(site: SiteFolder) -> Iterator[Check]:
+    """Every check of this site, one after the other, as they are done."""
+    connector = site.path(site.file.connector)
+    yield _checked("identity", lambda: _identity(site))
+    yield _checked("disk", lambda: _disk(site.path(site.file.state)))
+    yield _checked("accelerator", lambda: _accelerator(site.file.device))
+    yield from _coordinator(connector)
+    yield from _studies(site)
+
+
+def _checked(what: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
+    """A check that raises one of our own errors is not well, and says why; the text of any other stays unsaid."""
+    try:
+        return Check(what, *look())
+    except WardroundError as error:
+        return Check(what, False, str(error))
+    except Exception as error:
+        return Check(what, False, f"failed with {type(error).__name__}")
+
+
+def _identity(site: SiteFolder) -> tuple[bool, str]:
+    identity = SiteIdentity.read(site.file.site, site.path(site.file.state) / "identity")
+    return True, f"{identity.name}, one of {len(identity.roster.sites)} sites of {identity.roster.consortium}"
+
+
+def _disk(state: Path) -> tuple[bool, str]:
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(state).free
+    with tempfile.TemporaryFile(dir=state) as file:
+        file.write(bytes(1 << 20))
+    enough = free >= FREE_BYTES
+    return enough, f"{free / 1e9:.1f} GB free" + ("" if enough else f", {FREE_BYTES / 1e9:.0f} GB are wise")
+
+
+def _accelerator(wish: str) -> tuple[bool | None, str]:
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return True, f"{torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    if wish == "cuda":
+        return False, "device: cuda in site.yaml, but no CUDA device answers"
+    return None, "none; training uses the processor"
+
+
+def _coordinator(connector: Path) -> Iterator[Check]:
+    try:
+        told = Coordinator.read(connector / "coordinator.yaml")
+        authority = (connector / "ca.crt").read_bytes()
+    except PermissionError:
+        yield Check("coordinator", None, f"{connector} is another user's: run this check as that user as well")
+        return
+    except (WardroundError, OSError):
+        yield Check("coordinator", False, "this site has joined no consortium. Run `wardround site join KIT`")
+        return
+    yield _checked("authority", lambda: _authority(authority))
+    yield from _answers(told, authority)
+
+
+def _authority(pem: bytes) -> tuple[bool, str]:
+    text = pem.decode(errors="replace")
+    require_in_force(text, datetime.now(UTC))
+    return True, f"in force until {read_authority(text).not_valid_after_utc:%Y-%m-%d}"
+
+
+def _answers(told: Coordinator, authority: bytes) -> Iterator[Check]:
+    """One request for the server's health, as the connector would call: its certificate, its name, its clock."""
+    context = ssl.create_default_context(cadata=authority.decode())
+    began = time.time()
+    try:
+        with httpx.Client(verify=context, timeout=ANSWER_SECONDS) as client:  # through HTTPS_PROXY, as the connector
+            response = client.get(f"https://{told.address}/health")
+    except httpx.HTTPError as problem:
+        yield Check("coordinator", False, f"{told.address} {_why_not(problem)}")
+        return
+    yield Check(
+        "coordinator", response.status_code == httpx.codes.OK, f"{told.address} answers, and its certificate holds"
+    )
+    yield _checked("clock", lambda: _clock(response.headers.get("date", ""), began))
+
+
+def _why_not(problem: httpx.HTTPError) -> str:
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"shows a certificate that does not hold ({cause.verify_message})"
+        cause = cause.__cause__ or cause.__context__
+    return f"does not answer ({type(problem).__name__}). Is the firewall open for it, or HTTPS_PROXY to be set?"
+
+
+def _clock(date: str, began: float) -> tuple[bool, str]:
+    ahead = parsedate_to_datetime(date).timestamp() - began
+    return abs(ahead) < CLOCK_SECONDS, f"{abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} the coordinator's"
+
+
+def _studies(site: SiteFolder) -> Iterator[Check]:
+    state = site.path(site.file.state)
+    approved = [digest for digest, approval in Approvals(state).all().items() if approval.approved]
+    if not approved:
+        yield Check("studies", None, "none is approved yet. Run `wardround site approve STUDY.yaml`")
+    for digest in approved:
+        what = f"study {digest[:12]}"
+        yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest)))  # type: ignore[misc]
+
+
+def _trial(site: SiteFolder, study: Study) -> tuple[bool, str]:
+    """Read the data, and take one training step on a few cases. Nothing is spent, kept or sent."""
+    cohort = prepare(site, study)
+    few = cohort.train.rows(list(range(min(CASES, len(cohort.train)))))
+    network = build_network(study, models=site.path(site.file.models))
+    none = {segment.name: np.zeros(segment.length) for segment in statistic_segments(study)}
+    set_normaliser(network, normaliser_from_sums(study, none))
+    began = time.monotonic()
+    once = replace(study, training=replace(study.training, local_steps=1))
+    train_locally(network, few, once, 1, plan_privacy(study), site=site.file.site, clipping=site.file.clipping)
+    seconds = time.monotonic() - began
+    fine = bool(np.isfinite(flatten(network)).all())
+    sizes = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test cases"
+    told = f"{sizes}; has {', '.join(cohort.owned)}; one step on {len(few)} cases in {seconds:.1f} s"
+    return fine, told + ("" if fine else ", which ended in numbers that are none")
