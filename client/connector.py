@@ -25,9 +25,10 @@ from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, from_bytes,
 
 log = logging.getLogger("wardround.connector")
 
-# How often the server is asked for messages: fast while a round is open, as its legs follow each other closely.
-OPEN_LOOK_SECONDS, IDLE_LOOK_SECONDS = 0.1, 2.0
-STAYS_OPEN_SECONDS = 60.0
+# How often the server is asked for messages, by the seconds since the last one: fast while the legs of a round follow
+# each other, slowly while other sites still work, or this one does, and rarely between two runs.
+LOOKS = ((5.0, 0.1), (60.0, 0.5))
+WORKING_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 2.0
 AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
 BEAT_SECONDS = 10.0
 NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
@@ -40,8 +41,8 @@ class Connector:
         self._fleet, self._relay, self._stopped = fleet, relay, stopped
         self._inbox, self._node_file = Inbox(folder / "inbox"), folder / NODE_FILE
         self._work: queue.Queue[Letter] = queue.Queue()
-        self._last = -STAYS_OPEN_SECONDS
-        self._busy = threading.Event()
+        self._last = float("-inf")
+        self._busy, self._woken = threading.Event(), threading.Event()
 
     def run(self) -> None:
         """Serve until stopped. IdentityError when the coordinator does not know this site's key."""
@@ -71,8 +72,14 @@ class Connector:
             self._last = time.monotonic()
             self._take(letter)
             return
-        is_open = self._busy.is_set() or time.monotonic() - self._last < STAYS_OPEN_SECONDS
-        self._stopped.wait(OPEN_LOOK_SECONDS if is_open else IDLE_LOOK_SECONDS)
+        self._woken.wait(self._pause())
+        self._woken.clear()
+
+    def _pause(self) -> float:
+        if self._busy.is_set():
+            return WORKING_LOOK_SECONDS
+        age = time.monotonic() - self._last
+        return next((pause for limit, pause in LOOKS if age < limit), IDLE_LOOK_SECONDS)
 
     def _take(self, letter: Letter) -> None:
         if letter.kind == MESSAGE_TYPES[ActivityRequest]:
@@ -96,6 +103,7 @@ class Connector:
             finally:
                 self._last = time.monotonic()
                 self._busy.clear()
+                self._woken.set()  # the next leg follows closely
 
     def _answer(self, letter: Letter) -> None:
         request, began, silent = to_bytes(letter.message.content), time.monotonic(), None
