@@ -1,4 +1,4 @@
-"""`wardround site check` finds what is wrong before a round does; it reads everything, and changes and sends nothing."""
+"""`wardround site check` finds what is wrong before a round does; it reads all, and changes and sends nothing."""
 
 from __future__ import annotations
 
