@@ -20,8 +20,11 @@ from common.audit_events import (
     KINDS,
     LINE_BYTES,
     NO_LINE,
+    Admitted,
     Approved,
+    Began,
     Confirmed,
+    Ended,
     Event,
     Expired,
     Joined,
@@ -31,6 +34,7 @@ from common.audit_events import (
     Purged,
     Record,
     Refused,
+    Removed,
     Repaired,
     Resumed,
     Revealed,
@@ -38,14 +42,15 @@ from common.audit_events import (
     SentUnmasked,
     Spent,
     Started,
+    Summed,
     Withdrew,
 )
 from common.errors import AuditError
 
 __all__ = [
-    "Approved", "Audit", "Break", "Confirmed", "Event", "Expired", "Joined", "Masked", "Offered", "Paused", "Purged",
-    "Record", "Refused", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Verdict",
-    "Withdrew",
+    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Joined", "Masked",
+    "Offered", "Paused", "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent",
+    "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, get_args
 from common.errors import PUBLIC_CODES, AuditError
 
 Account = Literal["training", "held_out"]
+Outcome = Literal["completed", "stopped", "failed"]
 
 # Their classes are in common/messages.py, which loads Flower; a test holds the two lists together.
 REQUEST_KINDS = frozenset(
@@ -177,9 +178,56 @@ class Expired(_Checked):
     entries: int
 
 
+@dataclass(frozen=True)
+class Admitted(_Checked):
+    """The coordinator took the site with this signing key into the roster, of so many sites then."""
+
+    key: str
+    sites: int
+
+
+@dataclass(frozen=True)
+class Removed(_Checked):
+    """The coordinator took the site with this signing key out of the roster, of so many sites then."""
+
+    key: str
+    sites: int
+
+
+@dataclass(frozen=True)
+class Began(_Checked):
+    """The coordinator began a run of the study with so many sites asked, or went on with it."""
+
+    study: str
+    run: str
+    sites: int
+
+
+@dataclass(frozen=True)
+class Summed(_Checked):
+    """A round's sum was opened over so many sites, and so many were lost; `bytes` came from the sites."""
+
+    study: str
+    run: str
+    round: int
+    survivors: int
+    dropped: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Ended(_Checked):
+    """The run's process ended: completed, stopped by a person, or failed."""
+
+    study: str
+    run: str
+    outcome: Outcome
+
+
 Event = (
     Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | Purged | Expired
+    | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -205,8 +253,10 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "version": _matches(r"[0-9]{1,3}(\.[0-9]{1,3}){2}((a|b|rc)[0-9]{1,2})?"),
     "study": _matches("[0-9a-f]{64}"),
     "run": _matches("[0-9a-f]{16}"),
-    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries"), _count),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped"), _count),
+    "key": _matches("[0-9a-f]{64}"),
     "account": _one_of(get_args(Account)),
+    "outcome": _one_of(get_args(Outcome)),
     "epsilon": _amount,
     "request": _one_of(REQUEST_KINDS | {UNREADABLE}),
     "code": _one_of(PUBLIC_CODES),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from common.errors import RunError
@@ -31,6 +32,7 @@ def agent(folder: Path) -> None:
     from client.policy import Gate
     from client.round import Site
     from client.site import read_site
+    from common.audit import Audit, Started
     from common.study import Study
 
     site = read_site(folder)
@@ -45,6 +47,7 @@ def agent(folder: Path) -> None:
         return approved_study(state, digest, asked=policy.approval == "required")
 
     with _logged(), _until_told() as stopped:
+        Audit(state / "audit.jsonl").append(Started(version("wardround")))
         server = Agent(site, study_of, handler).serve(site.path(site.file.socket))
         log.info("agent of site %s: listening", site.file.site)
         stopped.wait()
@@ -142,11 +145,13 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def coordinator(folder: Path, bind: str) -> None:
     """Run the coordinator's server until it is told to stop."""
+    from common.audit import Started
     from server.consortium import Consortium
     from server.coordinator import Coordinator
 
     consortium = Consortium.read(folder)
     with _logged(), _until_told() as stopped:
+        consortium.audit.append(Started(version("wardround")))
         log.info("coordinator of %s: sites call %s", consortium.name, consortium.address)
         Coordinator(folder, bind, stopped).up()
 

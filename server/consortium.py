@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from common import schema as border
+from common.audit import Admitted, Audit, Removed
 from common.authority import authority_fingerprint
 from common.enrolment import Host, Kit, Name, Port, Request, address
 from common.errors import IdentityError, RunError
@@ -90,6 +91,11 @@ class Consortium:
         return self.folder / "state"
 
     @property
+    def audit(self) -> Audit:
+        """What the coordinator did, hash-chained."""
+        return Audit(self.state / "audit.jsonl")
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
@@ -141,6 +147,8 @@ class Consortium:
             sites = {**now.roster.sites, request.site: request.public}
             roster = Roster(now.roster.consortium, sites)
             write_whole(_node_file(self.folder, request.site), f"{request.node_key}\n".encode(), PUBLIC)
+            if request.public != now.roster.sites.get(request.site):
+                self.audit.append(Admitted(request.public.hex(), len(sites)))
             write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
             return type(self).read(self.folder)
 
@@ -174,6 +182,7 @@ class Consortium:
             now.require_site(site)
             sites = {name: key for name, key in now.roster.sites.items() if name != site}
             roster = Roster(now.roster.consortium, sites)
+            self.audit.append(Removed(now.roster.sites[site].hex(), len(sites)))
             write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
             _node_file(self.folder, site).unlink(missing_ok=True)
             return type(self).read(self.folder)

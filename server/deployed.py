@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
 from server.flower import FlowerRun, Nodes, by_site
-from server.report.evidence import Evidence
+from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, Run
 from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
@@ -60,7 +62,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
             sites=len(numbers),
             roster=plan.consortium.roster,
             models=plan.models,
-            observer=_Both(watch, tell),
+            observer=_Both(watch, tell, plan, status),
             resume=plan.resume,
             seconds=plan.seconds,
             nodes=numbers,
@@ -68,12 +70,28 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         )
         status.run = run.state.run
         watch.dropped = lambda: run.summation.dropped
-        outcome = run.play()
+        outcome = _recorded(plan, run, len(keys))
     save_model(plan.folder, plan.study, outcome, plan.models)
     coverage = [coverage_of(plan.study, None, outcome.statistics)]
     evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
     write(evidence, plan.folder)
     return outcome, evidence
+
+
+def _recorded(plan: Deployment, run: Run, sites: int) -> Outcome:
+    """The run, with its begin and its end in the coordinator's audit log."""
+    audit, study = plan.consortium.audit, plan.study.digest
+    audit.append(Began(study, run.state.run, sites))
+    outcome: Literal["completed", "stopped", "failed"] = "failed"
+    try:
+        played = run.play()
+        outcome = "completed"
+        return played
+    except KeyboardInterrupt:
+        outcome = "stopped"
+        raise
+    finally:
+        audit.append(Ended(study, run.state.run, outcome))
 
 
 def _keys_of(plan: Deployment) -> dict[str, bytes]:
@@ -111,18 +129,24 @@ def _told(tell: Callable[[str], None], late: float) -> None:
 
 
 class _Both:
-    """An observer that tells the watch and the person at the terminal."""
+    """An observer that tells the watch, the person at the terminal, and the audit log."""
 
-    def __init__(self, watch: Watch, tell: Callable[[str], None]) -> None:
-        self._watch, self._tell = watch, tell
+    def __init__(self, watch: Watch, tell: Callable[[str], None], plan: Deployment, status: RunStatus) -> None:
+        self._watch, self._tell, self._plan, self._status = watch, tell, plan, status
 
     def doing(self, what: str) -> None:
         self._watch.doing(what)
 
-    def round_done(self, evidence: object, rounds: int) -> None:
-        from server.report.evidence import RoundEvidence
-
-        assert isinstance(evidence, RoundEvidence)
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        done = Summed(
+            self._plan.study.digest,
+            self._status.run,
+            evidence.round,
+            evidence.sites,
+            evidence.dropped,
+            evidence.bytes_up,
+        )
+        self._plan.consortium.audit.append(done)
         self._watch.round_done(evidence, rounds)
         lost = f", {evidence.dropped} lost" if evidence.dropped else ""
         self._tell(f"round {evidence.round} of {rounds}: {evidence.sites} sites{lost}, {evidence.seconds:.1f} s")

@@ -77,6 +77,21 @@ def coordinator_up(folder: Path, bind: str) -> None:
     serve(folder, bind)
 
 
+@coordinator.command("audit")
+@click.option("--head", default=None, metavar="HASH", help="A head that was kept elsewhere: finds a cut end too.")
+@_at
+def coordinator_audit(head: str | None, folder: Path) -> None:
+    """Verify the coordinator's own log (admissions, runs, rounds), and say where its chain is broken."""
+    from common.errors import AuditError
+    from server.consortium import Consortium
+
+    verdict = Consortium.read(folder).audit.verify(head)
+    click.echo(f"{verdict.count} lines are as they were written.")
+    if verdict.broken is not None:
+        raise AuditError(f"{folder / 'state' / 'audit.jsonl'}, {verdict.broken}.")
+    click.echo(f"Head: {verdict.head}")
+
+
 # ------------------------------------------------------------------------------------------------------------- studies
 
 

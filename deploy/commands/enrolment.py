@@ -144,7 +144,7 @@ def consortium_remove(name: str, at: Path, yes: bool) -> None:
     then = now.remove(name)
     _say(f"Site {name!r} is no member; {len(then.roster.sites)} are left. What it contributed stays in past models.")
     _say("The other sites need the new roster: `wardround consortium kits --out FOLDER`.")
-    _say("A running coordinator takes its node key off at its next start: `wardround coordinator up`.")
+    _say("A running coordinator takes its node key off within a second, and never lets it in again.")
 
 
 @consortium.command("renew")

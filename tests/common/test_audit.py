@@ -24,10 +24,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.audit import (
+    Admitted,
     Approved,
     Audit,
+    Began,
     Break,
     Confirmed,
+    Ended,
     Event,
     Expired,
     Joined,
@@ -37,6 +40,7 @@ from common.audit import (
     Purged,
     Record,
     Refused,
+    Removed,
     Repaired,
     Resumed,
     Revealed,
@@ -44,6 +48,7 @@ from common.audit import (
     SentUnmasked,
     Spent,
     Started,
+    Summed,
     Verdict,
     Withdrew,
 )
@@ -75,11 +80,18 @@ EXAMPLES: tuple[Event, ...] = (
     Withdrew(STUDY),
     Purged(STUDY, 3),
     Expired(2),
+    Admitted("ab" * 32, 4),
+    Removed("ab" * 32, 3),
+    Began(STUDY, RUN, 4),
+    Summed(STUDY, RUN, 1, 3, 1, 4096),
+    Ended(STUDY, RUN, "completed"),
 )
 TAKEN: dict[str, st.SearchStrategy[Any]] = {
     "study": st.binary(min_size=32, max_size=32).map(bytes.hex),
     "run": st.binary(min_size=8, max_size=8).map(bytes.hex),
-    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries"), st.integers(0, LARGEST)),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped"), st.integers(0, LARGEST)),
+    "key": st.binary(min_size=32, max_size=32).map(bytes.hex),
+    "outcome": st.sampled_from(["completed", "stopped", "failed"]),
     "account": st.sampled_from(["training", "held_out"]),
     "epsilon": st.floats(0, 1.7e308),
     "request": st.sampled_from([*sorted(kind.__name__ for kind in MESSAGE_TYPES), "unreadable"]),
@@ -247,7 +259,11 @@ def test_the_requests_are_those_of_the_wire() -> None:
 REFUSED: dict[str, list[Any]] = {
     "study": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), "g" * 64, bytes(32), None],
     "run": ["", NAME, "demo", RUN + "\n", RUN + "0", "0123456789abcdeF", "٠" * 16, None],
-    **{name: [-1, 2**63, True, 1.0, "1", NAME] for name in ("number", "round", "bytes", "survivors", "entries")},
+    **dict.fromkeys(
+        ("number", "round", "bytes", "survivors", "entries", "sites", "dropped"), [-1, 2**63, True, 1.0, "1", NAME]
+    ),
+    "key": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), bytes(32), None],
+    "outcome": ["", NAME, "Completed", "failed: " + NAME, None],
     "account": ["", NAME, "validation", None, ["training"]],
     "epsilon": [-0.1, float("nan"), float("inf"), 1, "1.0", NAME, None],
     "request": ["", NAME, "RoundReply", "Refusal", "RoundRequest ", None, ["RoundRequest"]],
