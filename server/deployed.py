@@ -70,6 +70,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         )
         status.run = run.state.run
         watch.dropped = lambda: run.summation.dropped
+        watch.joined = lambda: run.summation.joined
         outcome = _recorded(plan, run, len(keys))
     save_model(plan.folder, plan.study, outcome, plan.models)
     coverage = [coverage_of(plan.study, None, outcome.statistics)]

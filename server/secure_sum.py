@@ -355,6 +355,11 @@ class Summation:
         return "; ".join(f"{site}: {why}" for site, why in self._dropped.items()) or "no site is connected"
 
     @property
+    def joined(self) -> tuple[str, ...]:
+        """Sites that consented to a sum of this run: they approved the study, and have read their data."""
+        return tuple(self._sites.values())
+
+    @property
     def dropped(self) -> Mapping[str, str]:
         """Whom the last sum lost, opened or not, and why."""
         return dict(self._dropped)

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,25 @@ from server.report.evidence import RoundEvidence
 
 STATUS_FILE = "status.json"
 LOOK_SECONDS = 5.0
+
+# Why a site does not take part, for a person: public codes of common/errors.py, where they need explaining.
+MEANING = {
+    "not_approved": "has not approved this study",
+    "paused": "has paused this study",
+    "outside_hours": "works at other hours",
+    "policy": "its policy does not allow this",
+    "bad_data": "its data cannot be read",
+    "bad_cohort": "its cases cannot serve this study",
+    "not_deidentified": "something personal would have passed its gate",
+    "budget": "its privacy budget is used up",
+    "identity": "it pinned another roster, or has another key",
+    "answered": "this was summed before, over other sites",
+    "too_few_sites": "too few sites were left for it",
+    "out_of_order": "it lost the sum, or had given its part before",
+    "run": "it lost this run; it joins again with the next sum",
+    "site_failed": "its agent does not answer",
+    "error": "failed; its own log says why",
+}
 
 
 @dataclass(frozen=True)
@@ -91,10 +110,10 @@ class Watch:
         grid: FleetGrid,
         nodes: Nodes,
         keys: Mapping[str, bytes],
-        dropped: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.status, self._path, self._grid, self._nodes, self._keys = status, path, grid, nodes, keys
-        self.dropped = dropped
+        self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
+        self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._looking, name="status", daemon=True)
 
@@ -128,8 +147,11 @@ class Watch:
                 said = self._ask([node.node for node in there.values() if node.online])
             except (httpx.HTTPError, RunError):
                 continue  # the server is away; the file's age says so
-            dropped = self.dropped()
-            self.status.sites = {site: _status_of(there.get(site), said, dropped.get(site, "")) for site in self._keys}
+            dropped, joined = self.dropped(), self.joined()
+            self.status.sites = {
+                site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
+                for site in self._keys
+            }
             self.status.write(self._path)
 
     def _ask(self, nodes: Sequence[int]) -> dict[int, ActivityReply]:
@@ -150,7 +172,9 @@ class Watch:
         return said
 
 
-def _status_of(node: Node | None, said: Mapping[int, ActivityReply], dropped: str) -> SiteStatus:
+def _status_of(
+    node: Node | None, said: Mapping[int, ActivityReply], dropped: str, *, ready: bool = False
+) -> SiteStatus:
     if node is None:
         return SiteStatus("not enrolled at the server")
     seen = max(0.0, time.time() - (node.online_until - 2 * node.interval)) if node.online_until else None
@@ -158,10 +182,19 @@ def _status_of(node: Node | None, said: Mapping[int, ActivityReply], dropped: st
         return SiteStatus("not connected" if seen is not None else "enrolled, never connected", seen=seen)
     reply = said.get(node.node)
     if dropped:
-        return SiteStatus(f"dropped ({dropped})", seen=seen)
+        return SiteStatus(f"dropped: {in_words(dropped)}", seen=seen)
     if reply is None:
         return SiteStatus("connected, does not say what it does", seen=seen)
-    return SiteStatus(reply.state, reply.done, reply.total, reply.seconds, seen)
+    state = reply.state
+    if state == "idle":
+        state = "study approved, data checked; waits" if ready else "connected; waits to be asked"
+    return SiteStatus(state, reply.done, reply.total, reply.seconds, seen)
+
+
+def in_words(dropped: str) -> str:
+    """A leg and a reason, as `Summation.dropped` has them, for a person."""
+    head, found, code = dropped.partition("refused: ")
+    return f"{head}{MEANING.get(code, code)}" if found else dropped
 
 
 def _why(error: BaseException | None) -> str:
