@@ -23,6 +23,7 @@ from common.messages import ActivityReply
 PROTOCOL = 1
 SERVICE = "wardround.relay.Agent"
 PIECE_BYTES = 1 << 20  # gRPC takes messages of 4 MiB at most, unless told otherwise
+PLACES = 2  # requests at a time: one is worked on, one waits. Each has a thread, and as many are left for health
 LONGEST_PATH = 107  # bytes of a Unix socket's path (unix(7))
 
 Answer = Callable[[bytes], bytes]
@@ -37,8 +38,8 @@ class RelayServer:
     def __init__(self, socket: Path, answer: Answer, activity: Activity, *, largest: int) -> None:
         """`largest`: bytes of one request. SiteFileError for a path that a socket cannot have."""
         self._socket, self._answer, self._activity, self._largest = require_short(socket), answer, activity, largest
-        self._one = threading.Lock()
-        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        self._one, self._places = threading.Lock(), threading.Semaphore(PLACES)
+        self._server = grpc.server(ThreadPoolExecutor(2 * PLACES), options=[("grpc.so_reuseport", 0)])
         handlers = {
             "Answer": grpc.stream_stream_rpc_method_handler(
                 self._take, relay.Piece.FromString, relay.Piece.SerializeToString
@@ -69,10 +70,15 @@ class RelayServer:
         self._socket.unlink(missing_ok=True)
 
     def _take(self, pieces: Iterator[relay.Piece], context: grpc.ServicerContext) -> Iterator[relay.Piece]:
-        request = self._whole(pieces, context)
-        with self._one:
-            reply = self._answer(request)
-        yield from in_pieces(reply)
+        if not self._places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, BUSY)
+        try:
+            request = self._whole(pieces, context)
+            with self._one:
+                reply = self._answer(request) if context.is_active() else b""
+            yield from in_pieces(reply)
+        finally:
+            self._places.release()
 
     def _whole(self, pieces: Iterator[relay.Piece], context: grpc.ServicerContext) -> bytes:
         try:
@@ -128,6 +134,7 @@ class RelayClient:
         self._channel.close()
 
 
+BUSY = "The agent works on a request, and another one waits."
 OTHER_PROTOCOL = "The agent and the connector are of different releases of wardround. Install the same on both."
 
 
