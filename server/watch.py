@@ -114,11 +114,11 @@ class Watch:
         self.status, self._path, self._grid, self._nodes, self._keys = status, path, grid, nodes, keys
         self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
         self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
-        self._stopped = threading.Event()
+        self._stopped, self._one = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._looking, name="status", daemon=True)
 
     def __enter__(self) -> Watch:
-        self.status.write(self._path)
+        self._write()
         self._thread.start()
         return self
 
@@ -126,17 +126,22 @@ class Watch:
         self._stopped.set()
         self._thread.join(LOOK_SECONDS)
         self.status.ended = "completed" if kind is None else _why(error)
-        self.status.write(self._path)
+        self._write()
+
+    def _write(self) -> None:
+        """One thread at a time: the run's and the one that asks share the file's draft."""
+        with self._one:
+            self.status.write(self._path)
 
     # ------------------------------------------------------------------------------------- an observer (server/run.py)
 
     def doing(self, what: str) -> None:
         self.status.doing, self.status.since = what, time.time()
-        self.status.write(self._path)
+        self._write()
 
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
         self.status.round, self.status.rounds = evidence.round, rounds
-        self.status.write(self._path)
+        self._write()
 
     # ------------------------------------------------------------------------------------------------- behind the run
 
@@ -152,7 +157,7 @@ class Watch:
                 site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
                 for site in self._keys
             }
-            self.status.write(self._path)
+            self._write()
 
     def _ask(self, nodes: Sequence[int]) -> dict[int, ActivityReply]:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
