@@ -58,6 +58,7 @@ from common.messages import disclosed, enclosed
 from common.patience import answered
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
+SOON_SECONDS = 0.05  # a message is announced before all of it is there; Flower would look again after a second
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."
 CONNECTED = (
     "The coordinator holds this site for connected. Stop its other connector; after one that was killed, wait a minute."
@@ -155,7 +156,8 @@ class Fleet:
         run, key = head.metadata.run_id, head.metadata.message_id
         fetch = make_pull_object_fn_protobuf(self._patient("PullObject"), Node(node_id=self.node), run)
         try:
-            contents = pull_objects([item.object_id for item in iterate_object_tree(tree)], pull_object_fn=fetch)
+            names = [item.object_id for item in iterate_object_tree(tree)]
+            contents = pull_objects(names, pull_object_fn=fetch, initial_backoff=SOON_SECONDS, backoff_cap=1.0)
         except ObjectPullError:
             raise RunError("A message whose contents the server does not have.") from None
         message = cast(Message, inflate_object_from_contents(key, contents))

@@ -12,15 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
-from flwr.app import DEFAULT_TTL, Message, RecordDict
+from flwr.app import DEFAULT_TTL, Error, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
-from flwr.common.serde import fab_to_proto, run_from_proto
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import fab_to_proto, message_from_proto, run_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     RegisterNodeRequest,
@@ -28,8 +29,11 @@ from flwr.proto.control_pb2 import (
     StopRunRequest,
     UnregisterNodeRequest,
 )
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
+    PullAppMessagesRequest,
     PullTaskInputRequest,
     PushTaskOutputRequest,
     SendTaskHeartbeatRequest,
@@ -37,6 +41,13 @@ from flwr.proto.runtime_pb2 import (
 from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    inflate_object_from_contents,
+    pull_objects,
+)
 from flwr.supercore.interceptors.http.runtime_token import RuntimeTokenHttpInterceptor
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.interceptors.http.superexec_auth import SuperExecAuthHttpInterceptor
@@ -54,6 +65,7 @@ R = TypeVar("R")
 
 PATIENCE_SECONDS = 600.0  # how long a server that does not answer is waited for
 HEARTBEAT_SECONDS = 10.0
+COMPLETE_SECONDS = 60.0  # without another object of a reply: its sender was killed while it sent
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _APP = b"""
 [project]
@@ -149,12 +161,28 @@ class Nodes:
 # ------------------------------------------------------------------------------------------------------------ the run
 
 
+@dataclass
+class _Claimed:
+    """A reply that the server will not hand over again: its head, its objects so far, and when the last one came."""
+
+    head: ProtoMessage
+    tree: ObjectTree
+    contents: dict[str, bytes] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def lost(self) -> Message:
+        error = Error(ErrorCode.MESSAGE_UNAVAILABLE, "The sender did not send all of its reply.")
+        metadata = message_from_proto(self.head).metadata
+        return cast(Message, Message(error=error, metadata=metadata))  # type: ignore[call-overload]
+
+
 class FleetGrid(HttpGrid):
     """Flower's Grid over the SuperLink, for a task that this process took. It waits for a server that is away."""
 
     def __init__(self, place: Place, token: str, stopped: threading.Event, waiting: Callable[[float], None]) -> None:
         super().__init__(place.address, False, place.ca.read_bytes(), token=token)
         self._place, self._stopped, self._waiting = place, stopped, waiting
+        self._claimed: dict[str, _Claimed] = {}  # by the request; each is asked for by one thread only
 
     def _connect(self) -> None:
         self._client = RuntimeHttpClient.from_server_address(
@@ -185,13 +213,52 @@ class FleetGrid(HttpGrid):
         return self._patient(lambda: list(super(FleetGrid, self).push_messages(whole))) if whole else []
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Replies that are here whole. Flower hands a reply's head over once, before its objects are all there: what is
+        incomplete is kept, and completed at the next look, so that no other reply waits for it.
+        """
         wanted = list(message_ids)
-        came = self._patient(lambda: list(super(FleetGrid, self).pull_messages(wanted))) if wanted else []
-        for message in came:
-            if not message.has_error():
-                with suppress(RunError):  # what is in no envelope is unreadable, as the exchange will find
-                    message.content = disclosed(message.content)
-        return came
+        unclaimed = [key for key in wanted if key not in self._claimed]  # of others the server says that they are gone
+        if unclaimed:
+            request = PullAppMessagesRequest(message_ids=unclaimed)
+            reply = self._patient(lambda: self._runtime_client.PullMessages(request))
+            for head, tree in zip(reply.messages_list, reply.message_object_trees, strict=True):
+                self._claimed[head.metadata.reply_to_message_id] = _Claimed(head, tree)
+        whole = []
+        for key in wanted:
+            message = self._completed(key) if key in self._claimed else None
+            if message is not None:
+                del self._claimed[key]
+                whole.append(message)
+        return whole
+
+    def _completed(self, key: str) -> Message | None:
+        """The reply, once all of its objects are here; an error for one whose sender will not send the rest."""
+        claimed, run = self._claimed[key], self.run.run_id
+        fetch = make_pull_object_fn_protobuf(
+            lambda request: self._patient(lambda: self._runtime_client.PullObject(request)), self.node, run
+        )
+
+        def keep(name: str) -> bytes:
+            claimed.contents[name] = fetch(name)
+            claimed.since = time.monotonic()
+            return b""
+
+        missing = [
+            item.object_id for item in iterate_object_tree(claimed.tree) if item.object_id not in claimed.contents
+        ]
+        try:
+            pull_objects(missing, pull_object_fn=keep, max_tries_per_object=1)
+        except ObjectPullError:
+            return claimed.lost() if time.monotonic() - claimed.since > COMPLETE_SECONDS else None
+        name = claimed.head.metadata.message_id
+        confirm = ConfirmMessageReceivedRequest(node=self.node, run_id=run, message_object_id=name)
+        self._patient(lambda: self._runtime_client.ConfirmMessageReceived(confirm))
+        message = cast(Message, inflate_object_from_contents(name, claimed.contents))
+        message.metadata.__dict__["_message_id"] = name
+        if not message.has_error():
+            with suppress(RunError):  # what is in no envelope is unreadable, as the exchange will find
+                message.content = disclosed(message.content)
+        return message
 
     def _patient(self, call: Callable[[], R]) -> R:
         return answered(call, seconds=PATIENCE_SECONDS, stopped=self._stopped, waiting=self._waiting)

@@ -23,15 +23,17 @@ import numpy as np
 import pytest
 import yaml
 
+from client.approvals import Approvals
 from common.study import Privacy, read_study, study_text
 from deploy.hospitals.generate import generate
+from server.watch import read_status
 from tests.support.deployment import Deployment, Process, SiteUp, wait_for
 from tests.support.forwarder import Forwarder
 
 ROUNDS = 2
 LAST = ROUNDS + 2  # statistics, ROUNDS times training, the last score, the test
 SECONDS = 300.0
-STUDIES = ("open", "private", "agent", "site", "line", "full")
+STUDIES = ("open", "private", "agent", "site", "line", "full", "absent", "refused")
 
 Sums = list[dict[str, Any]]
 
@@ -126,6 +128,12 @@ def is_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def status(deployed: Deployment, name: str) -> dict[str, str]:
+    """site -> its state, in words."""
+    sites = read_status(deployed.at / "runs" / name / "status.json").sites
+    return {site: found.state for site, found in sites.items()}
+
+
 # ---------------------------------------------------------------------------------------------------- the coordinator
 
 
@@ -171,6 +179,39 @@ def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Depl
         sent = [item for item in events(site, "Masked") if item["run"] in {run for run, *_ in trained}]
         sent_in_training = [item for item in sent if item["round"] <= ROUNDS]
         assert len(sent_in_training) <= len(trained)
+
+
+def test_a_site_that_is_away_is_left_out_and_taken_in_when_it_comes(deployed: Deployment) -> None:
+    """Quorum, not all; and one site that has not approved the study is left out with the reason in words."""
+    *_, absent = deployed.sites.values()
+    absent.stop()
+    wait_for(lambda: absent.name not in deployed.online(), "away", 60)
+    run = start(deployed, "absent", "--wait", "3", study="absent")
+    wait_for(lambda: len(rounds_so_far(deployed, "absent")) >= 1, "a round without it", 200)
+    assert "connected" in status(deployed, "absent")[absent.name]
+    absent.start_agent(wait=True)
+    absent.start_connector()
+    assert run.wait(SECONDS) == 0, run.text
+    history = rounds(deployed, "absent")
+    assert history[0]["sites"] == 3 and all(entry["sites"] >= 3 for entry in history)
+    wait_for(lambda: deployed.online() == set(deployed.sites), "all connected again")
+
+
+def rounds_so_far(deployed: Deployment, name: str) -> list[dict[str, Any]]:
+    try:
+        return rounds(deployed, name)
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def test_too_few_sites_that_approved_a_study_is_said_in_words(deployed: Deployment) -> None:
+    one, other, *_ = deployed.sites.values()
+    study = read_study(deployed.folder.parent / "h" / "refused.yaml")
+    for site in (one, other):
+        Approvals(site.state).pause(study.digest)
+    run = start(deployed, "refused", study="refused")
+    assert run.wait(SECONDS) != 0
+    assert "paused" in run.text and one.name in run.text and other.name in run.text
 
 
 # -------------------------------------------------------------------------------------------------------------- a site
