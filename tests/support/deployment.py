@@ -130,13 +130,13 @@ class SiteUp:
 class Deployment:
     """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all."""
 
-    def __init__(self, folder: Path, hospitals: Path, *, agents: Wrap = list) -> None:
+    def __init__(self, folder: Path, hospitals: Path, *, agents: Wrap = list, also: Sequence[str] = ()) -> None:
         self.folder, self.port = folder, free_port()
         self.at, self.logs = folder / "consortium", folder / "logs"
         self.logs.mkdir(parents=True)
         self._agents = agents
         self.site_folders = sorted(path.parent for path in hospitals.glob("*/site.yaml"))
-        enrol_all(self.at, self.site_folders, "127.0.0.1", self.port)
+        enrol_all(self.at, self.site_folders, "127.0.0.1", self.port, also=also)
         self.sites: dict[str, SiteUp] = {}
         self._processes: list[Process] = []
 

@@ -53,6 +53,21 @@ def as_nobody(code: str, *words: str, imports: str = "") -> str:
     return done.stdout
 
 
+# All that a connector loads while it works, for a process that cannot load it any more.
+_CONNECTOR = """
+import concurrent.futures.thread, encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
+import httpx, httpcore
+import client.connector, client.fleet, client.relay, common.enrolment, deploy.cli, deploy.daemons
+"""
+
+
+def dropping(command: list[str]) -> list[str]:
+    """`python -P -m deploy.cli WORDS...` as a process that becomes uid 65534 before it does anything."""
+    words = command[command.index("deploy.cli") + 1 :]
+    code = _CONNECTOR + _DROP.format(uid=NOBODY) + "deploy.cli.main()\n"
+    return [sys.executable, "-P", "-c", code, *words]
+
+
 _READ = """
 for path in sys.argv[1:]:
     try:
