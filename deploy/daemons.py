@@ -50,8 +50,21 @@ def agent(folder: Path) -> None:
         Audit(state / "audit.jsonl").append(Started(version("wardround")))
         server = Agent(site, study_of, handler).serve(site.path(site.file.socket))
         log.info("agent of site %s: listening", site.file.site)
+        threading.Thread(target=_load_the_rest, name="load", daemon=True).start()
         stopped.wait()
         server.stop()
+
+
+def _load_the_rest() -> None:
+    """What PyTorch and Opacus load at their first step takes seconds: have it before the first round asks."""
+    import torch
+    from opacus.accountants import RDPAccountant
+    from opacus.grad_sample import GradSampleModule
+
+    _ = RDPAccountant, GradSampleModule
+    parameter = torch.zeros(1, requires_grad=True)
+    parameter.sum().backward()
+    torch.optim.SGD([parameter], lr=0.1).step()
 
 
 def connector(folder: Path, socket: Path) -> None:

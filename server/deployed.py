@@ -18,7 +18,7 @@ from server.coordinator import node_keys, place_of
 from server.flower import FlowerRun, Nodes, by_site
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
-from server.run import Outcome, Run
+from server.run import Outcome, Run, title
 from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
 from server.watch import STATUS_FILE, RunStatus, Watch, this_process
 
@@ -150,4 +150,4 @@ class _Both:
         self._plan.consortium.audit.append(done)
         self._watch.round_done(evidence, rounds)
         lost = f", {evidence.dropped} lost" if evidence.dropped else ""
-        self._tell(f"round {evidence.round} of {rounds}: {evidence.sites} sites{lost}, {evidence.seconds:.1f} s")
+        self._tell(f"{title(evidence.round, rounds)}: {evidence.sites} sites{lost}, {evidence.seconds:.1f} s")

@@ -284,6 +284,15 @@ class Run:
         return normaliser_from_sums(self.study, sums) if sums else {}
 
 
+def title(number: int, rounds: int) -> str:
+    """A round as a person calls it."""
+    if number < 1:
+        return "statistics" if number == 0 else "before the first round"
+    if number <= rounds:
+        return f"round {number} of {rounds}"
+    return "last score" if number == rounds + 1 else "test"
+
+
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:
     """Rounds 0..N, each with the score of the model that it made. A run scores a model in the round after."""
     shown = [replace(entry, metrics=after.metrics) for entry, after in pairwise(history[: rounds + 2])]

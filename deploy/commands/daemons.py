@@ -174,13 +174,15 @@ def _play(
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
     from server.consortium import Consortium
+    from server.run import title
     from server.watch import STATUS_FILE, read_status
 
     runs = Consortium.read(folder).runs
     found = sorted(runs.glob(f"{name or '*'}/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)
     told = read_status(found[-1] if found else runs / (name or "NAME") / STATUS_FILE)
     age = time.time() - told.written
-    click.echo(f"{found[-1].parent.name}: round {told.round} of {told.rounds}; {told.ended or told.doing}")
+    done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
+    click.echo(f"{found[-1].parent.name}: {told.ended or told.doing}; {done}")
     click.echo(f"  as of {age:.0f} s ago")
     for place, item in sorted(told.sites.items()):
         steps = f" (step {item.done} of {item.total})" if item.total else ""
