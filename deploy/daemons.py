@@ -63,7 +63,7 @@ def _load_the_rest() -> None:
 
     _ = RDPAccountant, GradSampleModule
     parameter = torch.zeros(1, requires_grad=True)
-    parameter.sum().backward()
+    parameter.grad = torch.zeros(1)
     torch.optim.SGD([parameter], lr=0.1).step()
 
 
