@@ -64,13 +64,14 @@ class Connector:
     def _look(self) -> None:
         try:
             letter = self._fleet.pull()
-        except (httpx.HTTPError, RunError, ValueError) as error:
-            log.warning("no messages can be fetched (%s)", type(error).__name__)
+            if letter is not None:
+                self._last = time.monotonic()
+                self._take(letter)
+                return
+        except (httpx.HTTPError, RunError, ValueError, OSError) as error:
+            # The server is away, or the run that asked has ended meanwhile.
+            log.warning("a message was not taken (%s)", type(error).__name__)
             self._stopped.wait(IDLE_LOOK_SECONDS)
-            return
-        if letter is not None:
-            self._last = time.monotonic()
-            self._take(letter)
             return
         self._woken.wait(self._pause())
         self._woken.clear()
@@ -87,8 +88,8 @@ class Connector:
             self._fleet.push(letter, to_records(self._relay.activity()), 0.0)
             return
         self._inbox.keep(letter)
-        self._fleet.confirm(letter)
         self._work.put(letter)
+        self._fleet.confirm(letter)
 
     def _carry(self) -> None:
         """One letter after the other, as the agent takes them."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from flwr.app import Message, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -43,6 +43,7 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 )
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
+    ObjectPushError,
     inflate_object_from_contents,
     pull_objects,
     push_objects,
@@ -65,6 +66,19 @@ CONNECTED = (
 )
 
 
+_HEAD = (
+    "run_id",
+    "message_id",
+    "src_node_id",
+    "dst_node_id",
+    "reply_to_message_id",
+    "group_id",
+    "created_at",
+    "ttl",
+    "message_type",
+)
+
+
 @dataclass(frozen=True)
 class Letter:
     """One message of the coordinator: what to reply to, and its records."""
@@ -79,6 +93,17 @@ class Letter:
     def key(self) -> str:
         """Flower's name of it, and of a file: a SHA-256."""
         return self.message.metadata.message_id
+
+    @property
+    def head(self) -> dict[str, str | int | float]:
+        """All but its records, in plain values: with both it can be made again."""
+        return {name: getattr(self.message.metadata, name) for name in _HEAD}
+
+    @classmethod
+    def of(cls, head: Mapping[str, Any], records: RecordDict) -> Self:
+        """The letter that had this head and these records. KeyError or TypeError for a head that is none."""
+        metadata = Metadata(**{name: head[name] for name in _HEAD})
+        return cls(cast(Message, Message(records, metadata=metadata)))  # type: ignore[call-overload]
 
 
 class Fleet:
@@ -188,9 +213,12 @@ class Fleet:
             send = make_push_object_fn_protobuf(
                 self._patient("PushObject"), Node(node_id=self.node), run, answer.session_id
             )
-            push_objects(
-                get_all_nested_objects(reply), push_object_fn=send, object_ids_to_push=set(answer.objects_to_push)
-            )
+            try:
+                push_objects(
+                    get_all_nested_objects(reply), push_object_fn=send, object_ids_to_push=set(answer.objects_to_push)
+                )
+            except ObjectPushError:
+                raise RunError("The server did not take a part of a reply.") from None
 
     def _call(self, call: Callable[[], Any]) -> Any:
         return answered(call, seconds=self._seconds, stopped=self._stopped, waiting=self._waiting)

@@ -103,15 +103,15 @@ def _keys_of(plan: Deployment) -> dict[str, bytes]:
     return {site: key for site, key in keys.items() if not plan.sites or site in plan.sites}
 
 
-def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> list[int]:
-    """The nodes of the chosen sites, connected or not, once enough of them are connected to begin."""
+def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> dict[int, str]:
+    """The nodes of the chosen sites, connected or not, with their names, once enough are connected to begin."""
     least = max(3, plan.study.secure_sum.threshold or 0) if plan.study.secure_sum.enabled else 1
     ends, said = time.monotonic() + plan.wait, ""
     while True:
         there = by_site(nodes.listed(), keys)
         online = sorted(site for site, node in there.items() if node.online)
         if len(online) == len(keys) or (len(online) >= least and time.monotonic() > ends):
-            return sorted(node.node for node in there.values())
+            return {node.node: site for site, node in there.items()}
         if time.monotonic() > ends:
             raise RunError(
                 f"{len(online)} of {len(keys)} sites are connected ({', '.join(online) or 'none'}), and {least} are "

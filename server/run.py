@@ -80,11 +80,12 @@ class Run:
         observer: Observer | None = None,
         resume: bool = False,
         seconds: float = 3600.0,
-        nodes: Sequence[int] = (),
+        nodes: Mapping[int, str] | None = None,
         time_box: float = 0.0,
     ) -> None:
-        """`sites`: how many to wait for; or `nodes`, exactly those that take part. `seconds`: deadline of a leg.
-        `time_box`: seconds after which a site stops training and hands over what it has; 0 for never.
+        """`sites`: how many to wait for; or `nodes`, with their sites, exactly those that take part.
+        `seconds`: deadline of a leg. `time_box`: seconds after which a site stops training and hands over what it has;
+        0 for never.
         """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
         self.path, self.time_box = folder / "checkpoint.npz", time_box
@@ -95,7 +96,7 @@ class Run:
         self.state = read(self.path, study.digest) if resume else self._fresh(flatten(network))
         self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
         self.state.attempt += 1
-        self.nodes = list(nodes) or nodes_of(grid, sites, seconds)
+        self.nodes = sorted(nodes) if nodes else nodes_of(grid, sites, seconds)
         self.summation = Summation(
             grid,
             study,
@@ -105,6 +106,7 @@ class Run:
             lambda plan: layout_of(plan, study, self.parameters, self.privacy),
             seconds,
             number=self.state.number,
+            names=nodes or {},
             keep=self._keep,
         )
 

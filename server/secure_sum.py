@@ -38,6 +38,7 @@ from common.study import Study
 from common.summand import Layout
 from server.exchange import exchange
 from server.invitation import Participant, invite, participant_of, require_distinct
+from server.reasons import in_words
 
 # Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
 TALK_SECONDS, JOIN_SECONDS = 180.0, 900.0
@@ -98,6 +99,7 @@ class Summation:
     layout_of: Callable[[RoundPlan], Layout]
     seconds: float  # deadline of the leg with the round's work
     number: int = 0
+    names: Mapping[int, str] = field(default_factory=dict)  # node -> site, where that is known before it joins
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
@@ -288,12 +290,13 @@ class Summation:
         require_distinct(joined)
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
-            self._dropped[self._sites.get(node, f"node {node}")] = f"join: {why}"
+            self._dropped[self._name(node)] = f"join: {why}"
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
         if len(wanted) < max(self._least(), len(only)):
             needed = f"all of {', '.join(sorted(only))}" if only else f"{self._least()}"
-            raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed ({self._why()}).")
+            why = "" if self._dropped else f" ({self._why()})"
+            raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{why}.")
         return wanted
 
     def _least(self) -> int:
@@ -329,7 +332,7 @@ class Summation:
         self._bytes[0] += answers.bytes_up
         self._bytes[1] += answers.bytes_down
         for node, why in answers.missing.items():
-            self._dropped.setdefault(self._sites[node], f"{name}: {why}")
+            self._dropped.setdefault(self._name(node), f"{name}: {why}")
         return answers.replies
 
     def _sum_of(
@@ -351,8 +354,12 @@ class Summation:
             *self._bytes,
         )
 
+    def _name(self, node: int) -> str:
+        return self._sites.get(node) or self.names.get(node) or f"node {node}"
+
     def _why(self) -> str:
-        return "; ".join(f"{site}: {why}" for site, why in self._dropped.items()) or "no site is connected"
+        reasons = (f"{site}: {in_words(why)}" for site, why in self._dropped.items())
+        return "; ".join(reasons) or "no site is connected"
 
     @property
     def joined(self) -> tuple[str, ...]:

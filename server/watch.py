@@ -21,29 +21,11 @@ import httpx
 from common.errors import RunError
 from common.messages import MESSAGE_TYPES, ActivityReply, ActivityRequest, from_records, to_records
 from server.flower import FleetGrid, Node, Nodes, by_site
+from server.reasons import in_words
 from server.report.evidence import RoundEvidence
 
 STATUS_FILE = "status.json"
 LOOK_SECONDS = 5.0
-
-# Why a site does not take part, for a person: public codes of common/errors.py, where they need explaining.
-MEANING = {
-    "not_approved": "has not approved this study",
-    "paused": "has paused this study",
-    "outside_hours": "works at other hours",
-    "policy": "its policy does not allow this",
-    "bad_data": "its data cannot be read",
-    "bad_cohort": "its cases cannot serve this study",
-    "not_deidentified": "something personal would have passed its gate",
-    "budget": "its privacy budget is used up",
-    "identity": "it pinned another roster, or has another key",
-    "answered": "this was summed before, over other sites",
-    "too_few_sites": "too few sites were left for it",
-    "out_of_order": "it lost the sum, or had given its part before",
-    "run": "it lost this run; it joins again with the next sum",
-    "site_failed": "its agent does not answer",
-    "error": "failed; its own log says why",
-}
 
 
 @dataclass(frozen=True)
@@ -194,12 +176,6 @@ def _status_of(
     if state == "idle":
         state = "study approved, data checked; waits" if ready else "connected; waits to be asked"
     return SiteStatus(state, reply.done, reply.total, reply.seconds, seen)
-
-
-def in_words(dropped: str) -> str:
-    """A leg and a reason, as `Summation.dropped` has them, for a person."""
-    head, found, code = dropped.partition("refused: ")
-    return f"{head}{MEANING.get(code, code)}" if found else dropped
 
 
 def _why(error: BaseException | None) -> str:
