@@ -6,25 +6,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
-
-from flwr.app import Message, Metadata
 
 from client.fleet import Letter
 from common.errors import RunError
 from common.messages import from_bytes, to_bytes
-
-_FIELDS = (
-    "run_id",
-    "message_id",
-    "src_node_id",
-    "dst_node_id",
-    "reply_to_message_id",
-    "group_id",
-    "created_at",
-    "ttl",
-    "message_type",
-)
 
 
 class Inbox:
@@ -36,7 +21,7 @@ class Inbox:
 
     def keep(self, letter: Letter) -> None:
         """Whole or not at all; on disk when this returns."""
-        head = json.dumps({name: getattr(letter.message.metadata, name) for name in _FIELDS}).encode()
+        head = json.dumps(letter.head).encode()
         draft = self._folder / "letter.draft"
         with draft.open("wb") as file:
             file.write(len(head).to_bytes(4, "big") + head + to_bytes(letter.message.content))
@@ -53,7 +38,7 @@ class Inbox:
         for path in sorted(self._folder.glob("*.letter"), key=lambda path: path.stat().st_mtime):
             try:
                 yield _read(path.read_bytes())
-            except (RunError, ValueError, KeyError):
+            except (RunError, ValueError, KeyError, TypeError):
                 path.unlink()
 
     def _path(self, letter: Letter) -> Path:
@@ -64,6 +49,4 @@ class Inbox:
 
 def _read(data: bytes) -> Letter:
     size = int.from_bytes(data[:4], "big")
-    head = json.loads(data[4 : 4 + size])
-    metadata = Metadata(**{name: head[name] for name in _FIELDS})
-    return Letter(cast(Message, Message(from_bytes(data[4 + size :]), metadata=metadata)))  # type: ignore[call-overload]
+    return Letter.of(json.loads(data[4 : 4 + size]), from_bytes(data[4 + size :]))

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 import httpx
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import DEFAULT_TTL, Error, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
 from flwr.common.constant import ErrorCode
@@ -52,6 +53,7 @@ from flwr.supercore.interceptors.http.runtime_token import RuntimeTokenHttpInter
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.interceptors.http.superexec_auth import SuperExecAuthHttpInterceptor
 from flwr.supercore.interceptors.http.utils import add_headers
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid.http_grid import HttpGrid
@@ -329,6 +331,12 @@ def make_secret(path: Path, size: int = 32) -> None:
 def stop(place: Place, run: int) -> None:
     """End a run of the SuperLink that nobody plays any more."""
     place.clients()[0].StopRun(StopRunRequest(run_id=run))
+
+
+def stored_key(openssh: bytes) -> bytes:
+    """A node's public key in the form that the SuperLink stores."""
+    key = load_ssh_public_key(openssh)
+    return public_key_to_bytes(key)  # type: ignore[arg-type]  # on P-384, as it was admitted
 
 
 def by_site(nodes: Iterable[Node], keys: Mapping[str, bytes]) -> dict[str, Node]:
