@@ -18,12 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from common.errors import RunError
 from server.consortium import Consortium
-from server.flower import Nodes, Place, make_secret
+from server.flower import Nodes, Place, make_secret, stored_key
 
 log = logging.getLogger("wardround.coordinator")
 
@@ -41,11 +39,7 @@ def place_of(consortium: Consortium) -> Place:
 
 def node_keys(consortium: Consortium) -> dict[str, bytes]:
     """site -> its node key in the form that Flower stores."""
-    keys = {}
-    for site, text in consortium.node_keys.items():
-        key = load_ssh_public_key(text)
-        keys[site] = public_key_to_bytes(key)  # type: ignore[arg-type]  # on P-384, as it was admitted
-    return keys
+    return {site: stored_key(text) for site, text in consortium.node_keys.items()}
 
 
 @dataclass
@@ -67,7 +61,7 @@ class Coordinator:
                 self._wait_until_healthy()
                 self._serve()
             except (httpx.HTTPError, RunError) as error:
-                log.error("the SuperLink is in trouble (%s)", type(error).__name__)
+                log.error("%s", error if isinstance(error, RunError) else f"In trouble: {type(error).__name__}.")
             self._end()
             pause = 1.0 if time.monotonic() - began > 60 else min(2 * pause, LONGEST_PAUSE_SECONDS)
             self.stopped.wait(pause if not self.stopped.is_set() else 0)
@@ -104,6 +98,7 @@ class Coordinator:
                 self._require_alive()
                 try:
                     if client.get(url).status_code == httpx.codes.OK:
+                        _require_guarded(client, consortium.address)
                         return
                 except httpx.TransportError:
                     time.sleep(0.2)
@@ -134,6 +129,15 @@ class Coordinator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _require_guarded(client: httpx.Client, address: str) -> None:
+    """RunError when the control API answers without the secret: another release of Flower may not ask the guard."""
+    for path in ("/v1/control/list-runs", "/v1/runtime/acquire-task", "/v1/fleet/get-fab"):
+        if client.post(f"https://{address}{path}").status_code != httpx.codes.FORBIDDEN:
+            raise RunError(
+                "The SuperLink answers without its guard, and is ended. Install the release of Flower that was tested."
+            )
 
 
 def _require_free(bind: str, port: int) -> None:
