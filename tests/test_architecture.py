@@ -81,7 +81,9 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
     ("name", "may"),
     [
         ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
-        ("server/step.py", True), ("server/report/page.py", True), ("client/handlers.py", True),
+        ("server/step.py", True), ("server/flower.py", True), ("client/handlers.py", True), ("client/fleet.py", True),
+        ("server/report/page.py", False), ("server/coordinator.py", False), ("server/watch.py", False),
+        ("client/connector.py", False), ("client/agent.py", False), ("client/inbox.py", False),
         ("client/app.py", True), ("client/round.py", False), ("client/training/local.py", False),
         ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
         ("deploy/hospitals/generate.py", False),

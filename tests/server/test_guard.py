@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -24,13 +29,14 @@ from flwr.supercore.interceptors.http.superexec_auth import SuperExecAuthHttpInt
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.supercore.runtime import RuntimeHttpClient
 
+import client.fleet
 from client.fleet import Fleet
-from common.errors import IdentityError
+from common.errors import IdentityError, RunError
 from common.node_key import generate
-from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator
+from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator, _require_guarded
 from server.flower import FlowerRun
 from server.guard import FLEET, HEADER, LONGEST_BODY
-from tests.support.deployment import wait_for
+from tests.support.deployment import environment, free_port, wait_for
 from tests.support.other_user import as_nobody, needs_root, open_folder, readable_by_nobody
 from tests.support.proxy import ReverseProxy
 from tests.support.superlink import RunningSuperLink, is_healthy, running_superlink
@@ -291,13 +297,13 @@ def test_nobody_else_takes_the_task_of_a_run(superlink: RunningSuperLink) -> Non
     address, ca = superlink.consortium.address, superlink.consortium.ca_certificate
     with_guard = RuntimeHttpClient.from_server_address(address, False, ca, inside)
     superlink.place.clients()[0].StartRun(an_app())  # by one who knows the secret: now there is a task
-    for client, status in (
+    for executor, status in (
         (stock_executor(superlink, secret=superlink.executor), 403),
         (stock_executor(superlink, secret="0" * 64), 403),
         (with_guard, 401),
     ):
         with pytest.raises(httpx.HTTPStatusError) as refused:
-            client.AcquireTask(ask)
+            executor.AcquireTask(ask)
         assert refused.value.response.status_code == status
 
 
@@ -387,6 +393,64 @@ def test_plain_http_is_not_answered(superlink: RunningSuperLink) -> None:
     with socket.create_connection(("127.0.0.1", superlink.port), 20) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"HTTP" not in plain.recv(4096)
+
+
+def test_a_superlink_without_the_guard_is_not_left_running(superlink: RunningSuperLink, tmp_path: Path) -> None:
+    """As a release of Flower would start that does not ask for our middleware any more: stock, with the same flags."""
+    files, port = superlink.consortium, free_port()
+    flags = ["--host", "127.0.0.1", "--port", str(port), "--isolation", "process", "--enable-supernode-auth"]
+    flags += ["--ssl-certfile", str(files.server_certificate), "--ssl-keyfile", str(files.server_key)]
+    flags += ["--ssl-ca-certfile", str(files.ca_file), "--superexec-auth-secret-file", str(files.state / EXECUTOR)]
+    flags += ["--disable-runtime-dependency-installation"]
+    quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_HOME": str(tmp_path)}
+    code = "from flwr.superlink.cli.flower_superlink import flower_superlink; flower_superlink()"
+    with (tmp_path / "log").open("wb") as log, httpx.Client(verify=superlink.context(), trust_env=False) as client:
+        stock = subprocess.Popen(
+            [sys.executable, "-P", "-c", code, *flags], env=environment(**quiet), stdout=log, stderr=log
+        )
+        try:
+            wait_for(lambda: _answers(client, port), "stock SuperLink")
+            with pytest.raises(RunError, match="without its guard"):
+                _require_guarded(client, f"127.0.0.1:{port}")
+        finally:
+            stock.kill()
+            stock.wait()
+        _require_guarded(client, files.address)
+
+
+def _answers(client: httpx.Client, port: int) -> bool:
+    try:
+        return client.get(f"https://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("minutes", [-10, 10, 60 * 24])
+def test_a_site_whose_clock_is_off_is_let_in(
+    superlink: RunningSuperLink, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower takes five minutes of difference: the first call is refused, and the second is signed by its clock."""
+    shift = datetime.timedelta(minutes=minutes)
+
+    class Shifted(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
+            return super().now(tz) + shift
+
+    asked: list[int] = []
+    call = httpx.Client.send
+    monkeypatch.setattr(httpx.Client, "send", lambda *a, **k: _noted(call(*a, **k), asked))
+    names = {name: getattr(datetime, name) for name in ("UTC", "timedelta")}
+    monkeypatch.setattr(client.fleet, "datetime", types.SimpleNamespace(datetime=Shifted, **names))
+    node = fleet(superlink, superlink.keys["south"])
+    assert node.activate() and node.beat() and node.pull() is None
+    assert asked == [401, 200, 200, 200]
+    node.leave()
+
+
+def _noted(response: httpx.Response, asked: list[int]) -> httpx.Response:
+    asked.append(response.status_code)
+    return response
 
 
 # ------------------------------------------------------------------------------------- last: it ends what was before it
