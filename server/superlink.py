@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.guard import Guard
+from server.news import Bell
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +36,7 @@ def serve(secret: str) -> int:
     settings["SQLITE_PRAGMAS"] = tuple(
         (dict(settings["SQLITE_PRAGMAS"]) | {"busy_timeout": str(BUSY_MILLISECONDS)}).items()
     )
-    extensions.get_middleware = lambda: (Middleware(Guard, secret=secret),)
+    extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     flower_superlink()
     return 0
