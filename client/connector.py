@@ -21,7 +21,7 @@ from client.fleet import Fleet, Letter
 from client.inbox import Inbox
 from client.relay import RelayClient
 from common.errors import IdentityError, RunError, SiteFailedError
-from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, from_bytes, to_bytes, to_records
+from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, to_bytes, to_records
 
 log = logging.getLogger("wardround.connector")
 
@@ -73,8 +73,9 @@ class Connector:
             log.warning("a message was not taken (%s)", type(error).__name__)
             self._stopped.wait(IDLE_LOOK_SECONDS)
             return
-        self._woken.wait(self._pause())
-        self._woken.clear()
+        if self._pause() >= IDLE_LOOK_SECONDS or not self._fleet.waits:  # else the server keeps the next look for us
+            self._woken.wait(self._pause())
+            self._woken.clear()
 
     def _pause(self) -> float:
         if self._busy.is_set():
@@ -85,7 +86,7 @@ class Connector:
     def _take(self, letter: Letter) -> None:
         if letter.kind == MESSAGE_TYPES[ActivityRequest]:
             self._fleet.confirm(letter)
-            self._fleet.push(letter, to_records(self._relay.activity()), 0.0)
+            self._fleet.push(letter, to_bytes(to_records(self._relay.activity())), 0.0)
             return
         self._inbox.keep(letter)
         self._work.put(letter)
@@ -107,15 +108,16 @@ class Connector:
                 self._woken.set()  # the next leg follows closely
 
     def _answer(self, letter: Letter) -> None:
-        request, began, silent = to_bytes(letter.message.content), time.monotonic(), None
+        began, silent = time.monotonic(), None
         while not self._stopped.is_set():
-            reply = self._asked(request)
+            reply = self._asked(letter.data)
             silent = silent or time.monotonic()
             if reply is None and time.monotonic() - silent < AGENT_SECONDS:
                 self._stopped.wait(1.0)
                 continue
-            records = to_records(Refusal(SiteFailedError.code)) if reply is None else from_bytes(reply)
-            self._fleet.push(letter, records, time.monotonic() - began)
+            if reply is None:
+                reply = to_bytes(to_records(Refusal(SiteFailedError.code)))
+            self._fleet.push(letter, reply, time.monotonic() - began)
             self._inbox.done(letter)
             return
 

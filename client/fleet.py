@@ -10,7 +10,7 @@ import datetime
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Self, cast
 
@@ -18,7 +18,6 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Message, Metadata, RecordDict
-from flwr.app.message import remove_content_from_message
 from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -28,38 +27,21 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    iterate_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_confirm_message_received_fn_protobuf,
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    inflate_object_from_contents,
-    pull_objects,
-    push_objects,
-)
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.interceptors.http.utils import add_headers
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
-from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from common.errors import IdentityError, RunError
-from common.messages import disclosed, enclosed
+from common.news import FOR_SITES, News
+from common.parcels import Arriving, Contents, Parcel, sent
 from common.patience import answered
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
-SOON_SECONDS = 0.05  # a message is announced before all of it is there; Flower would look again after a second
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."
 CONNECTED = (
     "The coordinator holds this site for connected. Stop its other connector; after one that was killed, wait a minute."
@@ -81,29 +63,29 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class Letter:
-    """One message of the coordinator: what to reply to, and its records."""
+    """One message of the coordinator: what to reply to, and its records' bytes, which a connector never reads."""
 
-    message: Message
+    metadata: Metadata
+    data: bytes = field(repr=False)
 
     @property
     def kind(self) -> str:
-        return self.message.metadata.message_type
+        return self.metadata.message_type
 
     @property
     def key(self) -> str:
         """Flower's name of it, and of a file: a SHA-256."""
-        return self.message.metadata.message_id
+        return self.metadata.message_id
 
     @property
     def head(self) -> dict[str, str | int | float]:
         """All but its records, in plain values: with both it can be made again."""
-        return {name: getattr(self.message.metadata, name) for name in _HEAD}
+        return {name: getattr(self.metadata, name) for name in _HEAD}
 
     @classmethod
-    def of(cls, head: Mapping[str, Any], records: RecordDict) -> Self:
+    def of(cls, head: Mapping[str, Any], data: bytes) -> Self:
         """The letter that had this head and these records. KeyError or TypeError for a head that is none."""
-        metadata = Metadata(**{name: head[name] for name in _HEAD})
-        return cls(cast(Message, Message(records, metadata=metadata)))  # type: ignore[call-overload]
+        return cls(Metadata(**{name: head[name] for name in _HEAD}), data)
 
 
 class Fleet:
@@ -125,9 +107,13 @@ class Fleet:
             raise IdentityError("The node key is not an elliptic curve key. Enrol this site again.")
         self._public = public_key_to_bytes(private.public_key())
         self._stopped, self._waiting, self._seconds = stopped, waiting, seconds
-        self._client = FleetHttpClient.from_server_address(
-            address, False, ca, [RuntimeVersionHttpInterceptor(component_name="SuperNode"), _NodeSignature(private)]
-        )
+        self._news = News(FOR_SITES)
+        interceptors: list[ProtobufClientInterceptor] = [
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            _NodeSignature(private),
+            self._news,
+        ]
+        self._client = FleetHttpClient.from_server_address(address, False, ca, interceptors)
         self.node = 0
 
     # ------------------------------------------------------------------------------------------------- being a node
@@ -172,59 +158,70 @@ class Fleet:
 
     # --------------------------------------------------------------------------------------------------- messages
 
+    @property
+    def waits(self) -> bool:
+        """Whether the server will keep this thread's next `pull` until there is news, or for a second."""
+        return self._news.waits
+
     def pull(self) -> Letter | None:
         """The next message for this node, whole, or None. It is confirmed: the server gives it to nobody again."""
         reply = self._call(lambda: self._client.PullMessages(PullMessagesRequest(node=Node(node_id=self.node))))
         if not reply.messages_list:
             return None
-        head, tree = message_from_proto(reply.messages_list[0]), reply.message_object_trees[0]
-        run, key = head.metadata.run_id, head.metadata.message_id
-        fetch = make_pull_object_fn_protobuf(self._patient("PullObject"), Node(node_id=self.node), run)
-        try:
-            names = [item.object_id for item in iterate_object_tree(tree)]
-            contents = pull_objects(names, pull_object_fn=fetch, initial_backoff=SOON_SECONDS, backoff_cap=1.0)
-        except ObjectPullError:
-            raise RunError("A message whose contents the server does not have.") from None
-        message = cast(Message, inflate_object_from_contents(key, contents))
-        message.metadata.__dict__["_message_id"] = key
-        message.content = disclosed(message.content)
-        return Letter(message)
+        metadata = message_from_proto(reply.messages_list[0]).metadata
+        arriving = Arriving(metadata.message_id, lambda name: self._object(metadata.run_id, name))
+        return Letter(metadata, arriving.awaited(self._stopped))
+
+    def _object(self, run: int, name: str) -> Any:
+        request = PullObjectRequest(node=Node(node_id=self.node), run_id=run, object_id=name)
+        return self._call(lambda: self._client.PullObject(request))
 
     def confirm(self, letter: Letter) -> None:
         """Tell the server that the message is safe here, so that it can forget it."""
-        confirm = make_confirm_message_received_fn_protobuf(
-            self._patient("ConfirmMessageReceived"), Node(node_id=self.node), letter.message.metadata.run_id
+        request = ConfirmMessageReceivedRequest(
+            node=Node(node_id=self.node), run_id=letter.metadata.run_id, message_object_id=letter.key
         )
-        confirm(letter.key)
+        self._call(lambda: self._client.ConfirmMessageReceived(request))
 
-    def push(self, letter: Letter, records: RecordDict, seconds: float) -> None:
+    def push(self, letter: Letter, data: bytes, seconds: float) -> None:
         """Send the reply. Sent twice, it is the same. `seconds`: how long it took, for Flower's statistics."""
-        reply, run = Message(enclosed(records), reply_to=letter.message), letter.message.metadata.run_id
-        reply.metadata.__dict__["_created_at"] = letter.message.metadata.created_at  # or a second one is another one
-        with no_object_id_recompute():
-            reply.metadata.__dict__["_message_id"] = reply.object_id
-            request = PushMessagesRequest(
-                node=Node(node_id=self.node),
-                messages_list=[message_to_proto(remove_content_from_message(reply))],
-                message_object_trees=[get_object_tree(reply)],
-                clientapp_runtime_list=[seconds],
+        (reply, parcel), node = reply_of(letter, data), Node(node_id=self.node)
+        request = PushMessagesRequest(
+            node=node,
+            messages_list=[message_to_proto(reply)],
+            message_object_trees=[
+                ObjectTree(object_id=parcel.key, children=[ObjectTree(object_id=name) for name in parcel.children])
+            ],
+            clientapp_runtime_list=[seconds],
+        )
+        answer = self._call(lambda: self._client.PushMessages(request))
+
+        def send(name: str, content: bytes) -> None:
+            put = PushObjectRequest(
+                node=node,
+                run_id=letter.metadata.run_id,
+                object_id=name,
+                object_content=content,
+                session_id=answer.session_id,
             )
-            answer = self._call(lambda: self._client.PushMessages(request))
-            send = make_push_object_fn_protobuf(
-                self._patient("PushObject"), Node(node_id=self.node), run, answer.session_id
-            )
-            try:
-                push_objects(
-                    get_all_nested_objects(reply), push_object_fn=send, object_ids_to_push=set(answer.objects_to_push)
-                )
-            except ObjectPushError:
-                raise RunError("The server did not take a part of a reply.") from None
+            if not self._call(lambda: self._client.PushObject(put)).stored:
+                raise RunError("The server did not take a part of the reply.")
+
+        sent([parcel], answer.objects_to_push, send)
 
     def _call(self, call: Callable[[], Any]) -> Any:
         return answered(call, seconds=self._seconds, stopped=self._stopped, waiting=self._waiting)
 
-    def _patient(self, name: str) -> Callable[[Any], Any]:
-        return lambda request: self._call(lambda: getattr(self._client, name)(request))
+
+def reply_of(letter: Letter, data: bytes) -> tuple[Message, Parcel]:
+    """Whenever it is made, the same message of the same name, so that a connector that was killed while it sent can go
+    on: Flower's own has the time in it, and the server takes no second reply to one message.
+    """
+    asked = cast(Message, Message(RecordDict(), metadata=letter.metadata))  # type: ignore[call-overload]
+    reply, parcel = Message(RecordDict(), reply_to=asked), Parcel.of(("reply", letter.key), Contents.of(data))
+    reply.metadata.__dict__ |= {"_created_at": letter.metadata.created_at, "_message_id": parcel.key}
+    reply.metadata.ttl = letter.metadata.ttl
+    return reply, parcel
 
 
 class _NodeSignature:

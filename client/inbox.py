@@ -9,7 +9,6 @@ from pathlib import Path
 
 from client.fleet import Letter
 from common.errors import RunError
-from common.messages import from_bytes, to_bytes
 
 
 class Inbox:
@@ -24,7 +23,8 @@ class Inbox:
         head = json.dumps(letter.head).encode()
         draft = self._folder / "letter.draft"
         with draft.open("wb") as file:
-            file.write(len(head).to_bytes(4, "big") + head + to_bytes(letter.message.content))
+            file.write(len(head).to_bytes(4, "big") + head)
+            file.write(letter.data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path(letter))
@@ -49,4 +49,4 @@ class Inbox:
 
 def _read(data: bytes) -> Letter:
     size = int.from_bytes(data[:4], "big")
-    return Letter.of(json.loads(data[4 : 4 + size]), from_bytes(data[4 + size :]))
+    return Letter.of(json.loads(data[4 : 4 + size]), data[4 + size :])

@@ -234,32 +234,6 @@ def from_bytes(data: bytes) -> RecordDict:
         raise RunError("A message that is not made of Flower records.") from None
 
 
-_ENVELOPE = "envelope"
-_SMALL = 1 << 20  # bytes; larger ones travel as an array, which Flower stores in pieces
-
-
-def enclosed(records: RecordDict) -> RecordDict:
-    """The same in one piece. Flower stores, and fetches, each record and array of a message on its own: over HTTP that
-    is ten requests for what is one. Equal for all sites, it is stored once.
-    """
-    data = to_bytes(records)
-    if len(data) < _SMALL:
-        return RecordDict({_ENVELOPE: ConfigRecord({"bytes": data})})
-    return RecordDict({_ENVELOPE: ArrayRecord({"bytes": Array("uint8", (len(data),), RAW, data)})})
-
-
-def disclosed(records: RecordDict) -> RecordDict:
-    """The reverse of `enclosed`. RunError for anything else."""
-    record = records.get(_ENVELOPE)
-    if len(records) != 1 or not isinstance(record, ConfigRecord | ArrayRecord) or set(record) != {"bytes"}:
-        raise RunError("A message that is not in an envelope: the other side has another release of wardround.")
-    held = record["bytes"]
-    data = held.data if isinstance(held, Array) else held
-    if not isinstance(data, bytes):
-        raise RunError("A message whose envelope holds no bytes.")
-    return from_bytes(data)
-
-
 def from_records(records: RecordDict) -> Request | Reply:
     """The message in these records, or RunError saying which part is not as this protocol has it."""
     config = _section(records, "config")

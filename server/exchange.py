@@ -45,9 +45,10 @@ def exchange(
     nothing is missing when they stay silent.
     """
     both = {**requests, **(optional or {})}
+    records = {id(request): to_records(request) for request in both.values()}  # one for all sites is made once
     messages = [
         grid.create_message(
-            to_records(request), MESSAGE_TYPES[type(request)], node, group if node in requests else optional_group
+            records[id(request)], MESSAGE_TYPES[type(request)], node, group if node in requests else optional_group
         )
         for node, request in both.items()
     ]

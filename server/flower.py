@@ -10,19 +10,20 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import DEFAULT_TTL, Error, Message, RecordDict
+from flwr.app.message import remove_content_from_message
 from flwr.cli.build import build_fab_from_files
 from flwr.common.constant import ErrorCode
-from flwr.common.serde import fab_to_proto, message_from_proto, run_from_proto
+from flwr.common.serde import fab_to_proto, message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     RegisterNodeRequest,
@@ -30,25 +31,23 @@ from flwr.proto.control_pb2 import (
     StopRunRequest,
     UnregisterNodeRequest,
 )
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
-from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PushObjectRequest,
+)
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     PullAppMessagesRequest,
     PullTaskInputRequest,
+    PushAppMessagesRequest,
     PushTaskOutputRequest,
     SendTaskHeartbeatRequest,
 )
 from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    inflate_object_from_contents,
-    pull_objects,
-)
 from flwr.supercore.interceptors.http.runtime_token import RuntimeTokenHttpInterceptor
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.interceptors.http.superexec_auth import SuperExecAuthHttpInterceptor
@@ -59,7 +58,9 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from common.errors import RunError
-from common.messages import disclosed, enclosed, new_message
+from common.messages import from_bytes, new_message, to_bytes
+from common.news import FOR_RUN, News
+from common.parcels import Arriving, Contents, Parcel, sent
 from common.patience import answered
 from server.guard import HEADER
 
@@ -165,17 +166,19 @@ class Nodes:
 
 @dataclass
 class _Claimed:
-    """A reply that the server will not hand over again: its head, its objects so far, and when the last one came."""
+    """A reply that the server will not hand over again."""
 
-    head: ProtoMessage
-    tree: ObjectTree
-    contents: dict[str, bytes] = field(default_factory=dict)
-    since: float = field(default_factory=time.monotonic)
+    message: Message
+    arriving: Arriving
 
-    def lost(self) -> Message:
+    def read(self, data: bytes) -> None:
+        """What cannot be read stays without content."""
+        with suppress(RunError):
+            self.message.content = from_bytes(data)
+
+    def lose(self) -> None:
         error = Error(ErrorCode.MESSAGE_UNAVAILABLE, "The sender did not send all of its reply.")
-        metadata = message_from_proto(self.head).metadata
-        return cast(Message, Message(error=error, metadata=metadata))  # type: ignore[call-overload]
+        self.message = cast(Message, Message(error=error, metadata=self.message.metadata))  # type: ignore[call-overload]
 
 
 class FleetGrid(HttpGrid):
@@ -183,6 +186,7 @@ class FleetGrid(HttpGrid):
 
     def __init__(self, place: Place, token: str, stopped: threading.Event, waiting: Callable[[float], None]) -> None:
         super().__init__(place.address, False, place.ca.read_bytes(), token=token)
+        self._news = News(FOR_RUN)
         self._place, self._stopped, self._waiting = place, stopped, waiting
         self._claimed: dict[str, _Claimed] = {}  # by the request; each is asked for by one thread only
 
@@ -191,7 +195,7 @@ class FleetGrid(HttpGrid):
             self._place.address,
             False,
             self._cert,
-            [*self._place.interceptors(), RuntimeTokenHttpInterceptor(token=self._token)],
+            [*self._place.interceptors(), RuntimeTokenHttpInterceptor(token=self._token), self._news],
         )
 
     @property
@@ -202,65 +206,93 @@ class FleetGrid(HttpGrid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        return new_message(
-            enclosed(content), message_type, dst_node_id, group_id, ttl or DEFAULT_TTL, run=self.run.run_id
-        )
+        return new_message(content, message_type, dst_node_id, group_id, ttl or DEFAULT_TTL, run=self.run.run_id)
 
     def get_node_ids(self) -> Iterable[int]:
         return self._patient(lambda: list(super(FleetGrid, self).get_node_ids()))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """What is pushed again after a fault is the same messages, and is stored once."""
-        whole = list(messages)
-        return self._patient(lambda: list(super(FleetGrid, self).push_messages(whole))) if whole else []
+        """The messages' names. Contents that are one object in several messages are read, stored and sent once."""
+        whole, contents, parcels = list(messages), dict[int, Contents](), list[Parcel]()
+        for message in whole:
+            if id(message.content) not in contents:
+                contents[id(message.content)] = Contents.of(to_bytes(message.content))
+            told = message.metadata
+            about = (told.run_id, told.dst_node_id, told.created_at, told.message_type, told.group_id)
+            parcels.append(Parcel.of(about, contents[id(message.content)]))
+            told.__dict__["_message_id"] = parcels[-1].key
+        if whole:
+            self._send(whole, parcels)
+        return [parcel.key for parcel in parcels]
+
+    def _send(self, messages: Sequence[Message], parcels: Sequence[Parcel]) -> None:
+        request = PushAppMessagesRequest(
+            messages_list=[message_to_proto(remove_content_from_message(message)) for message in messages],
+            message_object_trees=[
+                ObjectTree(object_id=parcel.key, children=[ObjectTree(object_id=name) for name in parcel.children])
+                for parcel in parcels
+            ],
+        )
+        answer = self._patient(lambda: self.client.PushMessages(request))
+
+        def send(name: str, content: bytes) -> None:
+            put = PushObjectRequest(
+                node=self.node,
+                run_id=self.run.run_id,
+                object_id=name,
+                object_content=content,
+                session_id=answer.session_id,
+            )
+            if not self._patient(lambda: self.client.PushObject(put)).stored:
+                raise RunError("Flower's server did not take a part of a message. Its log says why.")
+
+        sent(parcels, answer.objects_to_push, send)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Replies that are here whole. Flower hands a reply's head over once, before its objects are all there: what is
+        """Replies that are here whole. Flower hands a reply over once, before its objects are all there: what is
         incomplete is kept, and completed at the next look, so that no other reply waits for it.
         """
         wanted = list(message_ids)
         unclaimed = [key for key in wanted if key not in self._claimed]  # of others the server says that they are gone
         if unclaimed:
             request = PullAppMessagesRequest(message_ids=unclaimed)
-            reply = self._patient(lambda: self._runtime_client.PullMessages(request))
-            for head, tree in zip(reply.messages_list, reply.message_object_trees, strict=True):
-                self._claimed[head.metadata.reply_to_message_id] = _Claimed(head, tree)
+            for item in self._patient(lambda: self.client.PullMessages(request)).messages_list:
+                head = message_from_proto(item)
+                self._claimed[head.metadata.reply_to_message_id] = _Claimed(
+                    head, Arriving(head.metadata.message_id, self._object)
+                )
         whole = []
         for key in wanted:
-            message = self._completed(key) if key in self._claimed else None
-            if message is not None:
-                del self._claimed[key]
-                whole.append(message)
+            if key in self._claimed and self._completed(self._claimed[key]):
+                whole.append(self._claimed.pop(key).message)
+        if any(key in self._claimed for key in wanted):
+            self._news.forget()  # the next look is to complete what is here in part
         return whole
 
-    def _completed(self, key: str) -> Message | None:
-        """The reply, once all of its objects are here; an error for one whose sender will not send the rest."""
-        claimed, run = self._claimed[key], self.run.run_id
-        fetch = make_pull_object_fn_protobuf(
-            lambda request: self._patient(lambda: self._runtime_client.PullObject(request)), self.node, run
-        )
+    def _completed(self, claimed: _Claimed) -> bool:
+        """Whether nothing more is to be waited for: the reply is here, or an error, or its sender will not go on."""
+        if not claimed.message.has_error():
+            try:
+                data = claimed.arriving.whole()
+            except RunError:
+                data = b""  # what is no parcel is unreadable, as the exchange will find
+            if data is not None:
+                claimed.read(data)
+            elif time.monotonic() - claimed.arriving.since < COMPLETE_SECONDS:
+                return False
+            else:
+                claimed.lose()
+        self._confirm(claimed.message.metadata.message_id)
+        return True
 
-        def keep(name: str) -> bytes:
-            claimed.contents[name] = fetch(name)
-            claimed.since = time.monotonic()
-            return b""
+    def _confirm(self, name: str) -> None:
+        """The server can forget the message."""
+        request = ConfirmMessageReceivedRequest(node=self.node, run_id=self.run.run_id, message_object_id=name)
+        self._patient(lambda: self.client.ConfirmMessageReceived(request))
 
-        missing = [
-            item.object_id for item in iterate_object_tree(claimed.tree) if item.object_id not in claimed.contents
-        ]
-        try:
-            pull_objects(missing, pull_object_fn=keep, max_tries_per_object=1)
-        except ObjectPullError:
-            return claimed.lost() if time.monotonic() - claimed.since > COMPLETE_SECONDS else None
-        name = claimed.head.metadata.message_id
-        confirm = ConfirmMessageReceivedRequest(node=self.node, run_id=run, message_object_id=name)
-        self._patient(lambda: self._runtime_client.ConfirmMessageReceived(confirm))
-        message = cast(Message, inflate_object_from_contents(name, claimed.contents))
-        message.metadata.__dict__["_message_id"] = name
-        if not message.has_error():
-            with suppress(RunError):  # what is in no envelope is unreadable, as the exchange will find
-                message.content = disclosed(message.content)
-        return message
+    def _object(self, name: str) -> Any:
+        request = PullObjectRequest(node=self.node, run_id=self.run.run_id, object_id=name)
+        return self._patient(lambda: self.client.PullObject(request))
 
     def _patient(self, call: Callable[[], R]) -> R:
         return answered(call, seconds=PATIENCE_SECONDS, stopped=self._stopped, waiting=self._waiting)
