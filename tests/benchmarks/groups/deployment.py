@@ -176,7 +176,7 @@ class Watched:
             for name, process in watched.items():
                 self.peak[name] = max(self.peak.get(name, 0), high_water(process))
             told = self.log.read_text(encoding="utf-8", errors="replace")
-            for number in range(len(self.after_round), 1000):
+            for number in range(len(self.after_round) + 1, 1000):
                 if f"round {number} of" not in told:
                     break
                 self.after_round[number] = self._database()
