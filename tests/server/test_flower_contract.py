@@ -1,0 +1,183 @@
+"""What the coordinator's adapters, server/flower.py and server/superlink.py, rely on in Flower 1.41, in words."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import threading
+from pathlib import Path
+
+from flwr.superlink.grid.http_grid import HttpGrid
+from starlette.middleware import Middleware
+
+from server.flower import FleetGrid, Place
+from server.guard import FLEET, OPEN, Guard
+from tests.support.contract import Relied, changed, unwritten
+
+ROOT = Path(__file__).resolve().parents[2]
+ADAPTERS = ("server/flower.py", "server/superlink.py")
+HTTP, PROTO = "flwr.supercore.interceptors.http", "flwr.proto"
+ADDRESS = ("server_address", "insecure", "root_certificates", "interceptors")
+
+CONTRACT = {
+    "flwr.app.DEFAULT_TTL": Relied("how long a message lives that says nothing of it"),
+    "flwr.app.Error": Relied("a reply that did not come whole", takes=("code", "reason")),
+    "flwr.app.Message": Relied("a message from its records and its metadata"),
+    "flwr.app.RecordDict": Relied("the records of a message"),
+    "flwr.cli.build.build_fab_from_files": Relied("the bundle without code that a run must have", takes=("files",)),
+    "flwr.common.constant.ErrorCode": Relied("a reply that did not come whole", has=("MESSAGE_UNAVAILABLE",)),
+    "flwr.common.serde.fab_to_proto": Relied("the bundle as it is sent", takes=("fab",)),
+    "flwr.common.serde.message_from_proto": Relied("a reply's head", takes=("message_proto",)),
+    "flwr.common.serde.run_from_proto": Relied("the run that was started", takes=("run_proto",)),
+    f"{PROTO}.control_pb2.ListNodesRequest": Relied("which nodes are let in"),
+    f"{PROTO}.control_pb2.ListNodesResponse": Relied("the nodes", fields=("nodes_info",)),
+    f"{PROTO}.node_pb2.NodeInfo": Relied(
+        "how a node is", fields=("node_id", "public_key", "status", "online_until", "heartbeat_interval")
+    ),
+    f"{PROTO}.control_pb2.RegisterNodeRequest": Relied("letting a node key in", fields=("public_key",)),
+    f"{PROTO}.control_pb2.UnregisterNodeRequest": Relied("no longer letting it in", fields=("node_id",)),
+    f"{PROTO}.control_pb2.StartRunRequest": Relied("starting a run", fields=("fab",)),
+    f"{PROTO}.control_pb2.StartRunResponse": Relied("its number", fields=("run_id",)),
+    f"{PROTO}.control_pb2.StopRunRequest": Relied("ending a run that nobody plays", fields=("run_id",)),
+    f"{PROTO}.message_pb2.ConfirmMessageReceivedRequest": Relied(
+        "telling the server to forget a reply", fields=("node", "run_id", "message_object_id")
+    ),
+    "flwr.app.message.remove_content_from_message": Relied("a message's head, without its records", takes=("message",)),
+    "flwr.common.serde.message_to_proto": Relied("a message's head as it is sent", takes=("message",)),
+    f"{PROTO}.message_pb2.PullObjectRequest": Relied("fetching a part", fields=("node", "run_id", "object_id")),
+    f"{PROTO}.message_pb2.PushObjectRequest": Relied(
+        "sending a part", fields=("node", "run_id", "object_id", "object_content", "session_id")
+    ),
+    f"{PROTO}.runtime_pb2.PushAppMessagesRequest": Relied(
+        "heads of messages", fields=("messages_list", "message_object_trees")
+    ),
+    f"{PROTO}.runtime_pb2.PushAppMessagesResponse": Relied(
+        "which parts are to be sent", fields=("objects_to_push", "session_id")
+    ),
+    f"{PROTO}.message_pb2.ObjectTree": Relied("the names of a reply's parts", fields=("object_id", "children")),
+    f"{PROTO}.fleet_pb2.ActivateNodeRequest": Relied("the call that an unenrolled key reaches", fields=("public_key",)),
+    f"{PROTO}.runtime_pb2.AcquireTaskRequest": Relied("taking the run's task", fields=("supported_task_types",)),
+    f"{PROTO}.runtime_pb2.AcquireTaskResponse": Relied("the task and its token", fields=("task", "token")),
+    f"{PROTO}.runtime_pb2.PullAppMessagesRequest": Relied("asking for replies", fields=("message_ids",)),
+    f"{PROTO}.runtime_pb2.PullAppMessagesResponse": Relied(
+        "heads of replies and the names of their parts", fields=("messages_list", "message_object_trees")
+    ),
+    f"{PROTO}.runtime_pb2.PullTaskInputRequest": Relied("beginning the task"),
+    f"{PROTO}.runtime_pb2.PullTaskInputResponse": Relied("the task's run", fields=("run",)),
+    f"{PROTO}.runtime_pb2.PushTaskOutputRequest": Relied("ending the task", fields=("sub_status", "details")),
+    f"{PROTO}.runtime_pb2.SendTaskHeartbeatRequest": Relied("a sign of life of the task"),
+    "flwr.supercore.constant.TaskType": Relied("the kind of the run's task", has=("SERVER_APP",)),
+    "flwr.supercore.control.control_http_client.ControlHttpClient": Relied(
+        "the control API", has=("ListNodes", "RegisterNode", "UnregisterNode", "StartRun", "StopRun")
+    ),
+    "flwr.supercore.control.control_http_client.ControlHttpClient.from_server_address": Relied(
+        "TLS with the consortium's authority, and the guard's secret in each call", takes=ADDRESS
+    ),
+    "flwr.supercore.fab.Fab": Relied("the bundle without code", takes=("hash_str", "content", "verifications")),
+    f"{HTTP}.runtime_token.RuntimeTokenHttpInterceptor": Relied("the task's token in each call", takes=("token",)),
+    f"{HTTP}.runtime_version.RuntimeVersionHttpInterceptor": Relied("Flower's version", takes=("component_name",)),
+    f"{HTTP}.superexec_auth.SuperExecAuthHttpInterceptor": Relied(
+        "the executor's secret", also=("master_secret", "protected_methods")
+    ),
+    f"{HTTP}.utils.add_headers": Relied("the guard's secret in a call's head", takes=("request", "headers")),
+    "flwr.supercore.primitives.asymmetric.public_key_to_bytes": Relied("a node key as stored", takes=("public_key",)),
+    "flwr.supercore.protobuf.client.ProtobufCall": Relied("the type of what sends a call"),
+    "flwr.supercore.protobuf.client.ProtobufClientInterceptor": Relied("the type of what changes one"),
+    "flwr.supercore.protobuf.client.ProtobufRequestContext": Relied(
+        "a call before it is sent", takes=("rpc_method", "message", "request")
+    ),
+    "flwr.supercore.runtime.RuntimeHttpClient": Relied(
+        "the runtime API",
+        has=("AcquireTask", "PullTaskInput", "PushTaskOutput", "SendTaskHeartbeat", "PullMessages", "PushMessages",
+             "PullObject", "PushObject", "ConfirmMessageReceived"),
+    ),
+    "flwr.supercore.runtime.RuntimeHttpClient.from_server_address": Relied("TLS, and two secrets", takes=ADDRESS),
+    "flwr.superlink.grid.http_grid.HttpGrid": Relied(
+        "Flower's Grid, whose calls are made patient",
+        takes=("runtime_api_address", "insecure", "root_certificates"), also=("token",),
+        has=("_connect", "_runtime_client", "get_node_ids", "push_messages", "pull_messages", "set_run", "run",
+             "close"),
+    ),
+    "flwr.supercore.sql_mixin": Relied("how long a writer waits for the database", has=("SQLITE_PRAGMAS",)),
+    "flwr.superlink.extensions": Relied("the guard's place, before all else", has=("get_middleware",)),
+    "flwr.superlink.routers.fleet.node_auth": Relied(
+        "401 for a key that nobody enrolled", has=("authenticate_node", "NodeAuthMiddleware")
+    ),
+    "flwr.superlink.routers.fleet.node_auth.authenticate_node": Relied("the same", takes=("request",)),
+    "flwr.superlink.dependencies.linkstate.get_linkstate": Relied("which keys are enrolled", takes=("request",)),
+    "flwr.superlink.cli.flower_superlink.flower_superlink": Relied("the SuperLink itself"),
+}  # fmt: skip
+
+
+def test_what_the_coordinator_relies_on_is_as_it_was() -> None:
+    assert changed(CONTRACT) == []
+
+
+def test_all_that_the_adapters_import_is_written_down() -> None:
+    assert unwritten(CONTRACT, ROOT, *ADAPTERS) == set()
+
+
+def test_the_flags_are_there() -> None:
+    main = importlib.import_module("flwr.superlink.cli.flower_superlink")
+    parser: argparse.ArgumentParser = main._parse_args_run_superlink()
+    known = {option for action in parser._actions for option in action.option_strings}
+    ours = {
+        "--host", "--port", "--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile", "--database", "--isolation",
+        "--superexec-auth-secret-file", "--enable-supernode-auth", "--disable-runtime-dependency-installation",
+    }  # fmt: skip
+    assert ours - known == set(), "flower-superlink lost these flags: server/coordinator.py gives them"
+
+
+def test_the_guard_is_asked_before_anything_of_flower() -> None:
+    from flwr.superlink import extensions, main
+
+    before = extensions.get_middleware
+    extensions.get_middleware = lambda: (Middleware(Guard, secret="x"),)
+    try:
+        [first, *rest] = main._get_middleware()
+    finally:
+        extensions.get_middleware = before
+    assert first.cls is Guard, "Flower does not put our middleware first: something answers before the guard"
+    assert rest
+
+
+def test_flower_asks_the_check_of_nodes_that_we_changed() -> None:
+    from flwr.superlink.routers.fleet import node_auth
+
+    names = node_auth.NodeAuthMiddleware.dispatch.__code__.co_names
+    assert "authenticate_node" in names, "Flower checks nodes elsewhere: server/superlink.py changes nothing any more"
+
+
+def test_the_database_is_opened_with_the_settings_that_we_changed() -> None:
+    from flwr.supercore import sql_mixin
+
+    assert "SQLITE_PRAGMAS" in sql_mixin._set_sqlite_pragmas.__code__.co_names, (
+        "the wait for the database is set elsewhere"
+    )
+    assert "busy_timeout" in dict(sql_mixin.SQLITE_PRAGMAS)
+
+
+def test_every_path_of_flower_is_known() -> None:
+    """A new call of the fleet API is closed until somebody has thought about it; one that is gone is told."""
+    from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
+
+    paths = {path for _, path in PROTOBUF_REQUEST_TYPES}
+    fleet = {path for path in paths if path.startswith("/v1/fleet/")}
+    assert fleet >= FLEET, "calls that sites make are gone"
+    closed = {f"/v1/fleet/{call}" for call in ("register-node", "unregister-node", "get-run", "get-fab")}
+    assert fleet - FLEET == closed, "the fleet API has other calls now: is a site to make them?"
+    apis = {path.split("/")[2] for path in paths}
+    assert apis == {"fleet", "control", "runtime"}, "Flower has another API on the port"
+    assert {"/health"} == OPEN - FLEET
+
+
+def test_the_grid_keeps_what_ours_reads(tmp_path: Path) -> None:
+    """Names without a type: set in HttpGrid's constructor, read in FleetGrid."""
+    source = inspect.getsource(HttpGrid)
+    for name in ("self._cert", "self._token", "self._client", "self.node"):
+        assert name in source, f"HttpGrid has no {name} any more: FleetGrid reads it"
+    (tmp_path / "ca").write_text("")
+    place = Place("127.0.0.1:1", tmp_path / "ca", tmp_path / "control", tmp_path / "executor")
+    grid = FleetGrid(place, "token", threading.Event(), lambda seconds: None)
+    assert (grid._cert, grid._token) == (b"", "token")
