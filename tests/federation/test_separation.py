@@ -65,7 +65,10 @@ def separated() -> Iterator[Separated]:
 
 def _wait_until_connected(deployment: Deployment) -> None:
     connectors = [site.connector for site in deployment.sites.values()]
-    ended = lambda: not all(process.runs for process in connectors)
+
+    def ended() -> bool:
+        return not all(process.runs for process in connectors)
+
     wait_for(lambda: ended() or deployment.online() == set(deployment.sites), "sites connected again", 30)
     assert not ended(), "\n".join(process.text for process in connectors)
 
