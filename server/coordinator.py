@@ -27,6 +27,7 @@ log = logging.getLogger("wardround.coordinator")
 
 CONTROL, EXECUTOR, DATABASE, LOG = "control.secret", "executor.secret", "superlink.db", "superlink.log"
 START_SECONDS = 60.0
+STOP_SECONDS = 3.0  # its web server waits for connections that sites keep open; the database stands a kill
 LOOK_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -125,7 +126,7 @@ class Coordinator:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(10)
+            self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -26,7 +26,9 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate(folder, sites=4, seed=0, scale=0.3)
     study = replace(read_study(folder / "study.yaml"), rounds=ROUNDS)
     (folder / "private.yaml").write_text(study_text(study), encoding="utf-8")
-    (folder / "open.yaml").write_text(study_text(replace(study, study="no_privacy", privacy=Privacy())), encoding="utf-8")
+    (folder / "open.yaml").write_text(
+        study_text(replace(study, study="no_privacy", privacy=Privacy())), encoding="utf-8"
+    )
     return folder
 
 
