@@ -30,7 +30,7 @@ log = logging.getLogger("wardround.connector")
 LOOKS = ((5.0, 0.1), (60.0, 0.5))
 WORKING_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 2.0
 AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
-BEAT_SECONDS = 10.0
+BEAT_SECONDS, AGAIN_SECONDS = 10.0, 2.0
 NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
 
 
@@ -129,10 +129,14 @@ class Connector:
             return None
 
     def _beat(self) -> None:
-        while not self._stopped.wait(BEAT_SECONDS):
+        """Soon again when it failed: a server that was away holds a site for lost until it hears of it."""
+        pause = BEAT_SECONDS
+        while not self._stopped.wait(pause):
+            pause = AGAIN_SECONDS
             try:
                 if not self._fleet.beat():
                     self._activate()
+                pause = BEAT_SECONDS
             except httpx.HTTPError as error:
                 log.warning("no sign of life could be sent (%s)", type(error).__name__)
             except IdentityError as error:

@@ -31,6 +31,7 @@ from server.secure_sum import Summation, Total
 from server.step import ServerStep
 
 ATTEMPTS = 3
+BACK_SECONDS = 45.0  # for sites that were lost, before a round is tried again
 
 
 class Observer(Protocol):
@@ -160,11 +161,18 @@ class Run:
                 last: SecureSumError = error
             # Who refused only because others were gone is not lost.
             lost |= {site: why for site, why in self.summation.dropped.items() if not why.endswith(error_code)}
+            self._wait_for_nodes()
             self.state.attempt += 1
         raise RunError(
             f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "
             "The run is saved up to the round before: mend the sites and continue with --resume."
         ) from None
+
+    def _wait_for_nodes(self) -> None:
+        """A site that has just been lost may be back in a moment: an outage of the server loses all of them."""
+        ends = time.monotonic() + BACK_SECONDS
+        while set(self.nodes) - set(self.grid.get_node_ids()) and time.monotonic() < ends:
+            time.sleep(0.5)
 
     def _plan(
         self,

@@ -259,9 +259,10 @@ def test_the_requests_are_those_of_the_wire() -> None:
 REFUSED: dict[str, list[Any]] = {
     "study": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), "g" * 64, bytes(32), None],
     "run": ["", NAME, "demo", RUN + "\n", RUN + "0", "0123456789abcdeF", "٠" * 16, None],
-    **dict.fromkeys(
-        ("number", "round", "bytes", "survivors", "entries", "sites", "dropped"), [-1, 2**63, True, 1.0, "1", NAME]
-    ),
+    **{
+        name: [-1, 2**63, True, 1.0, "1", NAME]
+        for name in ("number", "round", "bytes", "survivors", "entries", "sites", "dropped")
+    },
     "key": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), bytes(32), None],
     "outcome": ["", NAME, "Completed", "failed: " + NAME, None],
     "account": ["", NAME, "validation", None, ["training"]],
