@@ -28,6 +28,9 @@ log = logging.getLogger("wardround.coordinator")
 CONTROL, EXECUTOR, DATABASE, LOG = "control.secret", "executor.secret", "superlink.db", "superlink.log"
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0  # its web server waits for connections that sites keep open; the database stands a kill
+# For glibc: the server handles chunks of several megabytes in some forty threads. By its defaults each thread keeps
+# what it once needed; like this, memory of a megabyte and more goes back to the system when it is freed.
+SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 LOOK_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -86,7 +89,7 @@ class Coordinator:
         command = [sys.executable, "-P", "-m", "server.superlink", str(state / CONTROL)]
         command += [part for pair in flags.items() for part in pair]
         command += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
-        environment = os.environ | {"FLWR_HOME": str(state / "flower"), "PYTHONPATH": _import_path()}
+        environment = os.environ | SPARING | {"FLWR_HOME": str(state / "flower"), "PYTHONPATH": _import_path()}
         with (state / LOG).open("ab") as output:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         log.info("SuperLink started as process %d", self.process.pid)

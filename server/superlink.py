@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 # SQLite lets one writer in at a time. Flower waits 5 seconds for the turn and then fails the request; a large update
 # that is being stored can take longer.
 BUSY_MILLISECONDS = 120_000
+PRAGMAS = {
+    "busy_timeout": str(BUSY_MILLISECONDS),
+    # Each of some ten connections would map a quarter of a gigabyte, and keep its own cache of 64 MB.
+    "mmap_size": "0",
+    "cache_size": "-4000",
+    # The log of a large update is cut when it was written back; else the file keeps its largest size for good.
+    "journal_size_limit": str(64 << 20),
+}
 
 
 def serve(secret: str) -> int:
@@ -33,9 +41,7 @@ def serve(secret: str) -> int:
     from starlette.middleware import Middleware
 
     settings: Any = vars(sql_mixin)  # neither is a setting that Flower offers
-    settings["SQLITE_PRAGMAS"] = tuple(
-        (dict(settings["SQLITE_PRAGMAS"]) | {"busy_timeout": str(BUSY_MILLISECONDS)}).items()
-    )
+    settings["SQLITE_PRAGMAS"] = tuple((dict(settings["SQLITE_PRAGMAS"]) | PRAGMAS).items())
     extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     flower_superlink()
