@@ -52,7 +52,7 @@ class Agent:
     def state(self) -> Path:
         return self.folder.path(self.folder.file.state)
 
-    def answer(self, data: bytes) -> bytes:
+    def answer(self, data: bytes | bytearray) -> bytes:
         """One request and its reply, as bytes. Never raises: what goes wrong is a refusal with a public code."""
         try:
             records = from_bytes(data)

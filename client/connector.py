@@ -121,7 +121,7 @@ class Connector:
             self._inbox.done(letter)
             return
 
-    def _asked(self, request: bytes) -> bytes | None:
+    def _asked(self, request: bytes | bytearray) -> bytes | bytearray | None:
         try:
             return self._relay.answer(request)
         except grpc.RpcError as error:

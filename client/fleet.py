@@ -66,7 +66,7 @@ class Letter:
     """One message of the coordinator: what to reply to, and its records' bytes, which a connector never reads."""
 
     metadata: Metadata
-    data: bytes = field(repr=False)
+    data: bytes | bytearray = field(repr=False)
 
     @property
     def kind(self) -> str:
@@ -83,7 +83,7 @@ class Letter:
         return {name: getattr(self.metadata, name) for name in _HEAD}
 
     @classmethod
-    def of(cls, head: Mapping[str, Any], data: bytes) -> Self:
+    def of(cls, head: Mapping[str, Any], data: bytes | bytearray) -> Self:
         """The letter that had this head and these records. KeyError or TypeError for a head that is none."""
         return cls(Metadata(**{name: head[name] for name in _HEAD}), data)
 
@@ -183,7 +183,7 @@ class Fleet:
         )
         self._call(lambda: self._client.ConfirmMessageReceived(request))
 
-    def push(self, letter: Letter, data: bytes, seconds: float) -> None:
+    def push(self, letter: Letter, data: bytes | bytearray, seconds: float) -> None:
         """Send the reply. Sent twice, it is the same. `seconds`: how long it took, for Flower's statistics."""
         (reply, parcel), node = reply_of(letter, data), Node(node_id=self.node)
         request = PushMessagesRequest(
@@ -213,7 +213,7 @@ class Fleet:
         return answered(call, seconds=self._seconds, stopped=self._stopped, waiting=self._waiting)
 
 
-def reply_of(letter: Letter, data: bytes) -> tuple[Message, Parcel]:
+def reply_of(letter: Letter, data: bytes | bytearray) -> tuple[Message, Parcel]:
     """Whenever it is made, the same message of the same name, so that a connector that was killed while it sent can go
     on: Flower's own has the time in it, and the server takes no second reply to one message.
     """

@@ -26,7 +26,7 @@ PIECE_BYTES = 1 << 20  # gRPC takes messages of 4 MiB at most, unless told other
 PLACES = 2  # requests at a time: one is worked on, one waits. Each has a thread, and as many are left for health
 LONGEST_PATH = 107  # bytes of a Unix socket's path (unix(7))
 
-Answer = Callable[[bytes], bytes]
+Answer = Callable[[bytes | bytearray], bytes]
 Activity = Callable[[], ActivityReply]
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # neither process forks once gRPC has started
@@ -80,7 +80,7 @@ class RelayServer:
         finally:
             self._places.release()
 
-    def _whole(self, pieces: Iterator[relay.Piece], context: grpc.ServicerContext) -> bytes:
+    def _whole(self, pieces: Iterator[relay.Piece], context: grpc.ServicerContext) -> bytearray:
         try:
             return whole(pieces, self._largest)
         except RunError as error:
@@ -110,7 +110,7 @@ class RelayClient:
         )
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    def answer(self, request: bytes, largest: int = 1 << 32) -> bytes:
+    def answer(self, request: bytes | bytearray, largest: int = 1 << 32) -> bytearray:
         """The agent's reply. grpc.RpcError when the agent is not there, or was lost on the way."""
         return whole(self._answer(in_pieces(request)), largest)
 
@@ -138,14 +138,15 @@ BUSY = "The agent works on a request, and another one waits."
 OTHER_PROTOCOL = "The agent and the connector are of different releases of wardround. Install the same on both."
 
 
-def in_pieces(data: bytes) -> Iterator[relay.Piece]:
+def in_pieces(data: bytes | bytearray) -> Iterator[relay.Piece]:
     """A head with the size, then the bytes."""
     yield relay.Piece(head=relay.Head(protocol=PROTOCOL, size=len(data)))
+    view = memoryview(data)
     for start in range(0, len(data), PIECE_BYTES):
-        yield relay.Piece(data=data[start : start + PIECE_BYTES])
+        yield relay.Piece(data=bytes(view[start : start + PIECE_BYTES]))
 
 
-def whole(pieces: Iterator[relay.Piece], largest: int) -> bytes:
+def whole(pieces: Iterator[relay.Piece], largest: int) -> bytearray:
     """The reverse of `in_pieces`. RunError unless it is one head of this protocol and exactly the bytes it announces,
     at most `largest`.
     """
@@ -163,7 +164,7 @@ def whole(pieces: Iterator[relay.Piece], largest: int) -> bytes:
         data += piece.data
     if len(data) != head.head.size:
         raise RunError("A message shorter than its head says.")
-    return bytes(data)
+    return data
 
 
 def require_short(socket: Path) -> Path:

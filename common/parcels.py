@@ -31,12 +31,12 @@ HEAD, CHUNK = "Message", "ArrayChunk"  # types that Flower knows
 class Contents:
     """Bytes that are to be sent, to one site or to several. `chunks`: by name, empty for what is small."""
 
-    data: bytes = field(repr=False)
+    data: bytes | bytearray = field(repr=False)
     order: tuple[str, ...]
     chunks: Mapping[str, memoryview] = field(repr=False)
 
     @classmethod
-    def of(cls, data: bytes) -> Contents:
+    def of(cls, data: bytes | bytearray) -> Contents:
         if len(data) <= SMALL_BYTES:
             return cls(data, (), {})
         parts = [memoryview(data)[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
@@ -84,7 +84,7 @@ class Arriving:
         self._data = bytearray()
         self.since = time.monotonic()  # when the last object came
 
-    def whole(self) -> bytes | None:
+    def whole(self) -> bytearray | None:
         """The message's bytes; None while something is missing. RunError for what is no parcel, or was given up."""
         if self._order is None and not self._opened():
             return None
@@ -95,9 +95,9 @@ class Arriving:
                 self._missing = [place for place, here in zip(now, came, strict=True) if not here] + later
                 if not all(came):
                     return None
-        return bytes(self._data)
+        return self._data
 
-    def awaited(self, stopped: threading.Event) -> bytes:
+    def awaited(self, stopped: threading.Event) -> bytearray:
         """`whole`, looked for again after a moment, and less and less often. RunError also when `stopped`."""
         pause = FIRST_PAUSE_SECONDS
         while not stopped.is_set():

@@ -83,7 +83,9 @@ class RoundPlan:
             "normaliser": {name: [list(mean), list(sd)] for name, (mean, sd) in self.normaliser.items()},
         }
         text = json.dumps(head, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode() + b"\0" + self.weights.astype("<f4").tobytes()).digest()
+        digest = hashlib.sha256(text.encode() + b"\0")
+        digest.update(np.ascontiguousarray(self.weights, dtype="<f4").data)
+        return digest.digest()
 
 
 def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -40,13 +39,11 @@ class RunState:
 def save(state: RunState, path: Path) -> None:
     """Write the state to `path`, whole or not at all."""
     head = {name: value for name, value in vars(state).items() if name != "arrays"} | {"format": FORMAT}
-    buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
-    np.savez(buffer, head=text, **{f"array/{name}": value for name, value in state.arrays.items()})  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".draft")
     with draft.open("wb") as file:
-        file.write(buffer.getvalue())
+        np.savez(file, head=text, **{f"array/{name}": value for name, value in state.arrays.items()})  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

@@ -53,6 +53,8 @@ def exchange(
         for node, request in both.items()
     ]
     node_of = dict(zip(grid.push_messages(messages), both, strict=True))
+    sent = sum(map(size, messages))
+    del messages, records  # they can be large, and the answers are as large again
     came: dict[int, Message] = {}
     look, ends, ready = FIRST_LOOK_SECONDS, time.monotonic() + seconds, False
     while len(came) < len(both) and time.monotonic() < ends:
@@ -66,7 +68,7 @@ def exchange(
             look = min(look * 1.5, SLOWEST_LOOK_SECONDS)
     replies, missing = _sorted_out(both, came)
     missing = {node: why for node, why in missing.items() if node in requests}
-    return Answers(replies, missing, sum(map(size, messages)), sum(map(size, came.values())))
+    return Answers(replies, missing, sent, sum(map(size, came.values())))
 
 
 def size(message: Message) -> int:

@@ -171,7 +171,7 @@ class _Claimed:
     message: Message
     arriving: Arriving
 
-    def read(self, data: bytes) -> None:
+    def read(self, data: bytearray) -> None:
         """What cannot be read stays without content."""
         with suppress(RunError):
             self.message.content = from_bytes(data)
@@ -275,7 +275,7 @@ class FleetGrid(HttpGrid):
             try:
                 data = claimed.arriving.whole()
             except RunError:
-                data = b""  # what is no parcel is unreadable, as the exchange will find
+                data = bytearray()  # what is no parcel is unreadable, as the exchange will find
             if data is not None:
                 claimed.read(data)
             elif time.monotonic() - claimed.arriving.since < COMPLETE_SECONDS:

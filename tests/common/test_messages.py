@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.serde import recorddict_to_proto
 
 from common.errors import RunError
 from common.messages import (
@@ -22,7 +23,9 @@ from common.messages import (
     RevealRequest,
     RoundReply,
     RoundRequest,
+    from_bytes,
     from_records,
+    to_bytes,
     to_records,
 )
 from common.plan import RoundPlan
@@ -130,3 +133,41 @@ def test_missing_added_and_mistyped_fields_are_refused(message):
 def test_a_code_outside_the_closed_list_becomes_the_unspoken_one():
     assert from_records(to_records(Refusal("patient Smith"))) == Refusal("error")
     assert from_records(to_records(RevealReply(b"", b"", "patient Smith"))) == RevealReply(b"", b"", "error")
+
+
+@pytest.mark.parametrize("spoil", ["cut", "longer", "head cut", "size", "inside", "shape", "dtype"])
+def test_bytes_that_do_not_hold_their_arrays_are_refused(spoil):
+    records = RecordDict({"a": ArrayRecord({"v": Array("uint32", (3,), "little-endian", bytes(12))})})
+    array = records["a"]["v"]
+    if spoil == "shape":
+        array.shape = (1 << 30, 1 << 30, 1 << 30)
+    elif spoil == "dtype":
+        array.dtype = "of the other side's choice"
+    data = to_bytes(records)
+    assert len(array.data) == 12, "what is sent stays as it was"
+    size = int.from_bytes(data[:8], "big")
+    inside = recorddict_to_proto(records).SerializeToString()
+    spoilt = {
+        "cut": data[:-1],
+        "longer": data + b"x",
+        "head cut": data[:9],
+        "size": (size + 1).to_bytes(8, "big") + data[8:],
+        "inside": len(inside).to_bytes(8, "big") + inside,
+    }.get(spoil, data)
+    with pytest.raises(RunError):
+        from_bytes(spoilt)
+
+
+def test_arrays_of_several_records_find_their_own_data_again():
+    records = RecordDict(
+        {
+            name: ArrayRecord({key: Array("uint8", (n,), "little-endian", bytes([n]) * n) for key, n in keys.items()})
+            for name, keys in {"b": {"z": 2, "a": 0}, "a": {"m": 5}}.items()
+        }
+    )
+    for form in (bytes, bytearray):
+        again = from_bytes(form(to_bytes(records)))
+        for name, record in records.items():
+            assert {key: bytes(item.data) for key, item in again[name].items()} == {
+                key: item.data for key, item in record.items()
+            }
