@@ -16,7 +16,7 @@ MEANING = {
     "answered": "this was summed before, over other sites",
     "too_few_sites": "too few sites were left for it",
     "out_of_order": "it lost the sum, or had given its part before",
-    "run": "it lost this run; it joins again with the next sum",
+    "run": "it cannot go on with this run; its own log says why",
     "site_failed": "its agent does not answer",
     "error": "failed; its own log says why",
 }

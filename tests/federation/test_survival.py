@@ -374,8 +374,7 @@ def test_a_full_disk_at_a_site_costs_that_site_alone(deployed: Deployment) -> No
             assert run.wait(SECONDS) == 0, run.text
         history = rounds(deployed, "full")
         assert all(entry["sites"] >= 3 for entry in history) and history[-1]["sites"] == 3
-        reasons = {reason for entry in history for reason in entry["drop_reasons"]}
-        assert reasons and all("refused" in reason or "no answer" in reason for reason in reasons)
+        assert any("refused" in reason for entry in history for reason in entry["drop_reasons"])
     finally:
         site.agent.stop()
         subprocess.run(["umount", "-l", str(site.state)], check=True)
