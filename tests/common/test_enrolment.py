@@ -184,6 +184,7 @@ def openssh(key) -> str:
         "ecdsa-sha2-nistp384 AAAA",
         "",
     ],
+    ids=lambda _: "key",  # the keys are new in each process, and their names must not be
 )
 def test_only_a_bare_p384_node_key_passes(text):
     with pytest.raises(IdentityError, match=r"P-384|comments"):
