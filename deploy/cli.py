@@ -39,7 +39,11 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.secho("wardround: stopped. What was saved stays; a run goes on with --resume.", fg="yellow", err=True)
+        click.secho(
+            "wardround: stopped. What was saved stays: `wardround resume NAME` goes on, a simulation --resume.",
+            fg="yellow",
+            err=True,
+        )
         sys.exit(INTERRUPTED)
     except Exception as error:
         # The text of a foreign exception may quote a patient's data: its kind and place are all that is shown.

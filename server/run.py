@@ -165,7 +165,8 @@ class Run:
             self.state.attempt += 1
         raise RunError(
             f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "
-            "The run is saved up to the round before: mend the sites and continue with --resume."
+            "The run is saved up to the round before: mend the sites, and go on with `wardround resume NAME`, "
+            "in a simulation with --resume."
         ) from None
 
     def _wait_for_nodes(self) -> None:

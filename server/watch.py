@@ -179,6 +179,8 @@ def _status_of(
 
 
 def _why(error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; `wardround resume` goes on with it"
     return str(error) if isinstance(error, RunError) else type(error).__name__
 
 
