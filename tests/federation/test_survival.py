@@ -33,10 +33,28 @@ from tests.support.forwarder import Forwarder
 ROUNDS = 2
 LAST = ROUNDS + 2  # statistics, ROUNDS times training, the last score, the test
 SECONDS = 300.0
-STUDIES = ("open", "private", "agent", "site", "line", "full", "absent", "refused", "slow")
+LEGS = [
+    ("Masked", 2),
+    ("Offered", 3),
+    ("Confirmed", 2),
+    ("Confirmed", 3),
+    ("Revealed", 2),
+    ("Masked", 1),
+    ("Masked", 4),
+]
+STUDIES = (
+    *("open", "private", "agent", "line", "full", "absent", "refused", "slow"),
+    *(f"site_{leg.lower()}_{times}" for leg, times in LEGS),
+)
 STEPS = 2_000  # of the studies whose training is to last for seconds
 
-Sums = list[dict[str, Any]]
+# After which event of a site something is killed: in the first round of training, and in the soak at other moments.
+MOMENTS = [
+    ("Masked", 2),
+    pytest.param("Masked", 1, marks=pytest.mark.soak),
+    pytest.param("Confirmed", 2, marks=pytest.mark.soak),
+    pytest.param("Revealed", 2, marks=pytest.mark.soak),
+]
 
 
 def studies(folder: Path) -> None:
@@ -140,19 +158,26 @@ def status(deployed: Deployment, name: str) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------- the coordinator
 
 
-def test_a_run_process_that_is_killed_goes_on_to_the_same_weights(deployed: Deployment, calm: Any) -> None:
-    run = start(deployed, "killed")
-    site = next(iter(deployed.sites.values()))
-    next_event(site, "Masked", 2)  # in the first round of training
+@pytest.mark.parametrize(("leg", "times"), MOMENTS)
+def test_a_run_process_that_is_killed_goes_on_to_the_same_weights(
+    deployed: Deployment, calm: Any, leg: str, times: int
+) -> None:
+    name = f"killed_{leg.lower()}_{times}"
+    run = start(deployed, name)
+    next_event(next(iter(deployed.sites.values())), leg, times)
     run.kill()
-    resumed = deployed.resume("killed")
+    resumed = deployed.resume(name)
     assert resumed.wait(SECONDS) == 0, resumed.text
-    assert is_equal(weights(deployed, "killed"), calm)
+    assert is_equal(weights(deployed, name), calm)
 
 
-def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(deployed: Deployment, calm: Any) -> None:
-    run = start(deployed, "outage")
-    next_event(next(iter(deployed.sites.values())), "Masked", 2)
+@pytest.mark.parametrize(("leg", "times"), MOMENTS)
+def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(
+    deployed: Deployment, calm: Any, leg: str, times: int
+) -> None:
+    name = f"outage_{leg.lower()}_{times}"
+    run = start(deployed, name)
+    next_event(next(iter(deployed.sites.values())), leg, times)
     supervisor = deployed.coordinator.popen.pid
     children = subprocess.run(["pgrep", "-P", str(supervisor)], capture_output=True, text=True, check=True).stdout
     os.kill(supervisor, signal.SIGSTOP)  # it would start another at once
@@ -161,7 +186,7 @@ def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(deployed: Deplo
     time.sleep(20)
     os.kill(supervisor, signal.SIGCONT)
     assert run.wait(SECONDS) == 0, run.text
-    assert is_equal(weights(deployed, "outage"), calm)
+    assert is_equal(weights(deployed, name), calm)
 
 
 def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Deployment) -> None:
@@ -248,34 +273,26 @@ def activity(site: SiteUp) -> str:
         client.close()
 
 
-def test_a_connector_that_is_killed_loses_nothing(deployed: Deployment, calm: Any) -> None:
-    site = list(deployed.sites.values())[3]
+@pytest.mark.parametrize(("leg", "times"), MOMENTS)
+def test_a_connector_that_is_killed_loses_nothing(deployed: Deployment, calm: Any, leg: str, times: int) -> None:
+    site, name = list(deployed.sites.values())[3], f"connector_{leg.lower()}_{times}"
 
     def kill() -> None:
-        next_event(site, "Masked", 2)
+        next_event(site, leg, times)
         site.connector.kill()
         site.start_connector()
 
     with while_it_runs(kill):
-        run = start(deployed, "connector")
+        run = start(deployed, name)
         assert run.wait(SECONDS) == 0, run.text
-    history = rounds(deployed, "connector")
+    history = rounds(deployed, name)
     assert history[-1]["sites"] == 4
     if not any(entry["dropped"] for entry in history):  # else it was killed between the server's word and the disk
-        assert is_equal(weights(deployed, "connector"), calm)
+        assert is_equal(weights(deployed, name), calm)
 
 
 @pytest.mark.parametrize(
-    ("leg", "times"),
-    [
-        ("Masked", 2),
-        pytest.param("Offered", 3, marks=pytest.mark.soak),
-        pytest.param("Confirmed", 2, marks=pytest.mark.soak),
-        pytest.param("Confirmed", 3, marks=pytest.mark.soak),
-        pytest.param("Revealed", 2, marks=pytest.mark.soak),
-        pytest.param("Masked", 1, marks=pytest.mark.soak),
-        pytest.param("Masked", 4, marks=pytest.mark.soak),
-    ],
+    ("leg", "times"), [LEGS[0], *(pytest.param(*moment, marks=pytest.mark.soak) for moment in LEGS[1:])]
 )
 def test_a_site_that_is_killed_between_two_legs_comes_back(deployed: Deployment, leg: str, times: int) -> None:
     site, name = list(deployed.sites.values())[1], f"site_{leg.lower()}_{times}"
@@ -288,7 +305,7 @@ def test_a_site_that_is_killed_between_two_legs_comes_back(deployed: Deployment,
         site.start_connector()
 
     with while_it_runs(kill):
-        run = start(deployed, name, study="site")
+        run = start(deployed, name, study=name)
         assert run.wait(SECONDS) == 0, run.text
     history = rounds(deployed, name)
     assert len(history) == LAST + 1 and all(entry["sites"] >= 3 for entry in history)
