@@ -98,8 +98,9 @@ class SiteSum:
         """First half of leg 1, without the vector: T. Call it before training, so that a bad request costs nothing."""
         with self._lock:
             own = self._after_offer()
-            for offer in offers:
-                require_offer(own.context, offer, self._roster)
+            if "agree" not in self._answers:  # else only the very same offers pass, by their digest
+                for offer in offers:
+                    require_offer(own.context, offer, self._roster)
             ordered = order_offers(own.context, offers)
             agreed = transcript(own.context, plan_digest, ordered)
             return self._once("agree", agreed, lambda: self._agree(agreed, ordered))
