@@ -45,7 +45,9 @@ class SitePlace:
         if name is None and (identity / REQUEST_FILE).exists():
             name = Request.read(identity / REQUEST_FILE).site
         if name is None:
-            raise SiteFileError(f"{folder}: has no site.yaml. Give the site's folder, or its name with --name.")
+            raise SiteFileError(
+                f"{folder}: has no site.yaml. Say where one is with --at, or give the name with --name."
+            )
         return cls(name, identity, connector)
 
     @property

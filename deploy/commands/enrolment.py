@@ -6,13 +6,12 @@ Requests and kits go to a file or to standard output; all that is said to people
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from deploy.commands.groups import consortium, site
+from deploy.commands.groups import at_site, consortium, site
 
 if TYPE_CHECKING:
     from client.enrolment import Changes
@@ -26,11 +25,6 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask; the fingerprints ha
 _request_out = click.option("--out", type=_PATH, default=None, help="File for the request; else it is printed.")
 _kit_out = click.option("--out", type=_PATH, default=None, help="File for the kit; else it is printed.")
 _name = click.option("--name", default=None, help="The site's name, while there is no site.yaml that says it.")
-
-
-def _folder(command: Callable[..., Any]) -> Callable[..., Any]:
-    found = click.Path(path_type=Path, exists=True)
-    return click.argument("folder", metavar="[SITE_FOLDER]", type=found, default=Path())(command)
 
 
 def _say(text: str = "") -> None:
@@ -184,7 +178,7 @@ def _until(now: Consortium) -> str:
 
 
 @site.command("enrol")
-@_folder
+@at_site
 @_name
 @_request_out
 def site_enrol(folder: Path, name: str | None, out: Path | None) -> None:
@@ -199,7 +193,7 @@ def site_enrol(folder: Path, name: str | None, out: Path | None) -> None:
 
 
 @site.command("rotate")
-@_folder
+@at_site
 @_request_out
 def site_rotate(folder: Path, out: Path | None) -> None:
     """Make new keys beside the old ones, and the request to change over. The old ones serve until the new kit."""
@@ -213,7 +207,7 @@ def site_rotate(folder: Path, out: Path | None) -> None:
 
 @site.command("join")
 @click.argument("kit", type=_FILE)
-@_folder
+@at_site
 @_yes
 @click.option("--replace", is_flag=True, help="Leave the consortium that this site belongs to.")
 def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
@@ -254,7 +248,7 @@ def _show_changes(changes: Changes) -> None:
 
 
 @site.command("identity")
-@_folder
+@at_site
 def site_identity(folder: Path) -> None:
     """Show this site's fingerprint, and the roster that it has pinned."""
     from client.enrolment import SitePlace, pinned_authority

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+at_site = click.option(
+    "--at", "folder", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="SITE_FOLDER",
+    help="The folder with site.yaml; this one if not given.",
+)  # fmt: skip
 
-@click.group()
+
+class Command(click.Command):
+    """Says where a folder belongs that was given as a word of its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            takes_folder = any("--at" in param.opts for param in self.params)
+            hint = f" A folder is given with --at: `--at {rest[0]}`." if takes_folder else ""
+            ctx.fail(f"{rest[0]!r} is more than this command takes.{hint}")
+        return rest
+
+
+class Group(click.Group):
+    command_class = Command
+
+
+@click.group(cls=Group)
 def site() -> None:
     """At a hospital: enrol, approve studies, run the daemons, see what left."""
 
 
-@click.group()
+@click.group(cls=Group)
 def consortium() -> None:
     """At the coordinator: who belongs to the consortium."""
 
 
-@click.group()
+@click.group(cls=Group)
 def coordinator() -> None:
     """At the coordinator: the server that sites connect to."""

@@ -42,13 +42,13 @@ def done(line: str, answer: str | None = None) -> Result:
 def admit_all() -> list[Result]:
     results = [done("consortium new Baltic --host localhost --also 127.0.0.1 --port 9555")]
     for name in SITES:
-        results.append(done(f"site enrol {name} --out {name}.yaml"))
+        results.append(done(f"site enrol --at {name} --out {name}.yaml"))
         results.append(done(f"consortium admit {name}.yaml --out kit.yaml", "y\n"))
     return [*results, done("consortium kits --out kits")]
 
 
 def join_all() -> list[Result]:
-    return [done(f"site join kits/{name}.yaml {name}", "y\n") for name in SITES]
+    return [done(f"site join kits/{name}.yaml --at {name}", "y\n") for name in SITES]
 
 
 def test_the_whole_journey(here):
@@ -56,10 +56,10 @@ def test_the_whole_journey(here):
     rosters = {SiteIdentity.read(name, here / name / "state" / "identity").roster.digest for name in SITES}
     assert rosters == {Consortium.read(here / "consortium").roster.digest}
     assert Coordinator.read(here / "west" / "connector" / "coordinator.yaml").address == "localhost:9555"
-    results += [done("site rotate west --out west.yaml"), done("consortium admit west.yaml --yes --out kit.yaml")]
-    results += [done("site join kit.yaml west --yes"), done("consortium remove south --yes")]
-    results += [done("consortium kits --out kits"), done("site join kits/north.yaml north", "y\n")]
-    results += [done("site identity north"), done("consortium show")]
+    results += [done("site rotate --at west --out west.yaml"), done("consortium admit west.yaml --yes --out kit.yaml")]
+    results += [done("site join kit.yaml --at west --yes"), done("consortium remove south --yes")]
+    results += [done("consortium kits --out kits"), done("site join kits/north.yaml --at north", "y\n")]
+    results += [done("site identity --at north"), done("consortium show")]
     shown = results[-3].output
     assert re.search(r"removed\s+south", shown) and re.search(r"new key\s+west", shown)
     for secret in secrets(here):
@@ -69,12 +69,12 @@ def test_the_whole_journey(here):
 
 def test_both_ends_of_the_telephone_read_the_same(here):
     admit_all()
-    site = done("site enrol north --out again.yaml").output
+    site = done("site enrol --at north --out again.yaml").output
     asked = Request.read(here / "north.yaml")
     admitted = done("consortium admit north.yaml --out kit.yaml", "y\n").output
     assert fingerprint(asked.public) in site and fingerprint(asked.public) in admitted
-    consortium, joined = done("consortium show").output, done("site join kits/north.yaml north", "y\n").output
-    pinned = done("site identity north").output
+    consortium, joined = done("consortium show").output, done("site join kits/north.yaml --at north", "y\n").output
+    pinned = done("site identity --at north").output
     for line in ("Authority", "Roster"):
         (said,) = re.findall(rf"{line}\s+((?:[0-9a-f]{{4}} ?){{8}})", consortium)
         assert said.strip() in joined and said.strip() in pinned
@@ -82,7 +82,7 @@ def test_both_ends_of_the_telephone_read_the_same(here):
 
 def test_documents_go_to_standard_output_whole(here):
     done("consortium new Baltic --host localhost")
-    (here / "request.yaml").write_text(done("site enrol north").stdout)
+    (here / "request.yaml").write_text(done("site enrol --at north").stdout)
     (here / "kit.yaml").write_text(done("consortium admit request.yaml", "y\n").stdout)
     assert Kit.read(here / "kit.yaml").site == Request.read(here / "request.yaml").site == "north"
     (here / "again.yaml").write_text(done("consortium kit north").stdout)
@@ -91,12 +91,12 @@ def test_documents_go_to_standard_output_whole(here):
 
 def test_no_is_an_answer(here):
     done("consortium new Baltic --host localhost")
-    done("site enrol north --out north.yaml")
+    done("site enrol --at north --out north.yaml")
     refused = wardround("consortium admit north.yaml --out kit.yaml", "n\n")
     assert refused.exit_code == 1 and "Nothing was changed" in refused.output and not (here / "kit.yaml").exists()
     assert dict(Consortium.read(here / "consortium").roster.sites) == {}
     done("consortium admit north.yaml --out kit.yaml --yes")
-    assert wardround("site join kit.yaml north", "n\n").exit_code == 1
+    assert wardround("site join kit.yaml --at north", "n\n").exit_code == 1
     assert not (here / "north" / "state" / "identity" / "roster.yaml").exists()
     assert wardround("consortium remove north", "n\n").exit_code == 1
     assert wardround("consortium remove north", "").exit_code == 1  # nobody there to answer
@@ -106,7 +106,7 @@ def test_no_is_an_answer(here):
 def test_nothing_new_asks_nothing(here):
     admit_all()
     join_all()
-    assert "nothing is new" in done("site join kits/north.yaml north").output
+    assert "nothing is new" in done("site join kits/north.yaml --at north").output
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_nothing_new_asks_nothing(here):
         ("consortium remove east --yes", IdentityError, "not a member"),
         ("consortium admit kits/north.yaml --yes", IdentityError, "document"),
         ("consortium admit thief.yaml --yes", IdentityError, "another key"),
-        ("site join kits/south.yaml north --yes", IdentityError, "'south'"),
-        ("site join north.yaml north --yes", IdentityError, "document"),
-        ("site join foreign.yaml north --yes", IdentityError, "--replace"),
-        ("site enrol north --name south", SiteFileError, "Choose one"),
-        ("site identity empty", SiteFileError, "no site.yaml"),
-        ("site rotate fresh", IdentityError, "site enrol"),
-        ("site enrol north --out /dev/null", RunError, "not a plain file"),
-        ("site enrol north --out missing/request.yaml", RunError, "cannot be written"),
+        ("site join kits/south.yaml --at north --yes", IdentityError, "'south'"),
+        ("site join north.yaml --at north --yes", IdentityError, "document"),
+        ("site join foreign.yaml --at north --yes", IdentityError, "--replace"),
+        ("site enrol --at north --name south", SiteFileError, "Choose one"),
+        ("site identity --at empty", SiteFileError, "no site.yaml"),
+        ("site rotate --at fresh", IdentityError, "site enrol"),
+        ("site enrol --at north --out /dev/null", RunError, "not a plain file"),
+        ("site enrol --at north --out missing/request.yaml", RunError, "cannot be written"),
         ("consortium kits --out north.yaml", RunError, "cannot be made"),
     ],
 )
@@ -145,18 +145,30 @@ def test_every_mistake_is_named(here, line, error, words):
     assert SiteIdentity.read("north", here / "north" / "state" / "identity").roster == before.roster
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["site enrol north", "site rotate north", "site identity north", "site join kits/north.yaml north",
+     "site studies north", "consortium show consortium"],
+)  # fmt: skip
+def test_a_folder_given_as_a_word_is_told_its_option(here, line):
+    admit_all()
+    result = wardround(line)
+    assert result.exit_code == 2 and f"--at {line.split()[-1]}" in result.output
+    assert not (here / "north" / "state" / "identity" / "roster.yaml").exists()
+
+
 def test_a_site_changes_over_when_it_says_so(here):
     admit_all()
     join_all()
     other = Consortium.new(here / "foreign", "Adriatic", "localhost").admit(Request.read(here / "north.yaml"))
     (here / "foreign.yaml").write_text(other.kit("north").to_text())
-    assert re.search(r"LEAVES\s+consortium Baltic", done("site join foreign.yaml north --replace", "y\n").output)
-    assert "Adriatic" in done("site identity north").output
+    assert re.search(r"LEAVES\s+consortium Baltic", done("site join foreign.yaml --at north --replace", "y\n").output)
+    assert "Adriatic" in done("site identity --at north").output
 
 
 def test_a_site_that_has_not_joined_says_so(here):
-    done("site enrol north --out north.yaml")
-    assert "Not joined" in done("site identity north").output
+    done("site enrol --at north --out north.yaml")
+    assert "Not joined" in done("site identity --at north").output
 
 
 def test_renewing_says_until_when(here):
