@@ -1,7 +1,8 @@
 """A site's enrolment: its keys, which never leave it, its request, and what it pins when it joins.
 
-A rotation makes the new keys in folders `next` beside the old ones, which the site goes on with until a kit names the
-new one: only then do they take the old ones' place. A join that a crash cut short is completed by joining again.
+New keys in place of others are made in folders `next` beside the old ones, which the site goes on with until a kit
+names the new one: only then do they take the old ones' place. A join that a crash cut short is completed by joining
+again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Self
 from client.identity import KEY_FILE, ROSTER_FILE, make_key, pin_roster, read_key
 from client.site import read_site
 from common import schema as border
-from common.authority import authority_fingerprint, require_in_force
+from common.authority import require_in_force
 from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, SiteFileError
 from common.identity import Roster, SigningKey, fingerprint
@@ -63,7 +64,7 @@ class SitePlace:
     def signing_key(self) -> SigningKey:
         """The key in use. IdentityError before the site has enrolled."""
         if not (self.identity / KEY_FILE).exists():
-            raise IdentityError(f"{self.identity}: has no key yet. Run `wardround site enrol` first.")
+            raise _no_key(self)
         return read_key(self.identity / KEY_FILE)
 
     def roster(self) -> Roster | None:
@@ -77,6 +78,7 @@ class Changes:
     """What a kit changes here. Sites with the fingerprints of their signing keys.
 
     replaces: the consortium that is left for this one; moved: the address before, if it was another
+    back: the serial of the roster pinned here, if the kit's is not newer and yet another
     """
 
     kit: Kit
@@ -86,34 +88,38 @@ class Changes:
     changed: dict[str, tuple[str, str]]  # before, now
     replaces: str | None
     moved: str | None
+    back: int | None
 
     @property
     def none(self) -> bool:
-        return not (self.first or self.added or self.removed or self.changed or self.replaces or self.moved)
+        sites = self.added or self.removed or self.changed
+        return not (self.first or sites or self.replaces or self.moved or self.back is not None)
 
 
-def enrol(place: SitePlace) -> Request:
-    """Make this site's keys, if they are not there, and its request. The same keys give the same request."""
+def enrol(place: SitePlace, *, new_keys: bool = False) -> Request:
+    """Make this site's keys, if they are not there, and its request. The same keys give the same request.
+
+    `new_keys`: make others beside them, for a site whose keys the consortium does not take any more.
+    """
     make_private(place.identity.parent)  # the agent's state, whoever made the folder before
-    key = _signing_key(place.identity)
-    request = Request.make(place.name, key, _node_key(place.connector))
+    old = place.identity / KEY_FILE, place.connector / NODE_KEY_FILE
+    request = _request(place, NEXT if new_keys and any(path.exists() for path in old) else "")
     write_whole(place.request, request.to_text().encode(), PUBLIC)
     return request
 
 
 def rotate(place: SitePlace) -> Request:
     """New keys beside the old ones, and a request that the old signing key signs too. Again gives the same request."""
-    old = place.signing_key()
-    key = _signing_key(place.identity / NEXT)
-    return Request.make(place.name, key, _node_key(place.connector / NEXT), previous=old)
+    return _request(place, NEXT, previous=place.signing_key())
 
 
 def compare(place: SitePlace, kit: Kit, *, replace: bool = False) -> Changes:
     """What joining with this kit would change. IdentityError when this site must not join with it.
 
-    `replace`: the kit may be of another consortium, or of another authority, than the one that is pinned here.
+    `replace`: the kit may be of another consortium or authority than the one that is pinned here, or its roster older.
     """
-    _require_own(place, kit)
+    if kit.site != place.name:
+        raise IdentityError(f"The kit is for site {kit.site!r}; this is {place.name!r}. Ask for the kit of this site.")
     require_in_force(kit.ca_certificate, datetime.now(UTC))
     leaves = _left(place, kit)
     if leaves is not None and not replace:
@@ -123,6 +129,10 @@ def compare(place: SitePlace, kit: Kit, *, replace: bool = False) -> Changes:
             "join with --replace."
         )
     before = place.roster() if leaves is None else None
+    back = before.serial if before and _is_back(before, kit.roster) else None
+    if back is not None and not replace:
+        raise IdentityError(_why_not_back(back, kit.serial))
+    _require_own(place, kit)
     old, new = before.sites if before else {}, kit.roster.sites
     return Changes(
         kit=kit,
@@ -136,6 +146,7 @@ def compare(place: SitePlace, kit: Kit, *, replace: bool = False) -> Changes:
         },
         replaces=leaves,
         moved=_moved(place, kit),
+        back=back,
     )
 
 
@@ -152,13 +163,11 @@ def join(place: SitePlace, kit: Kit, *, replace: bool = False) -> Changes:
 
 
 def _require_own(place: SitePlace, kit: Kit) -> None:
-    """Its own name with its own key: the one in use, or the one that waits."""
-    if kit.site != place.name:
-        raise IdentityError(f"The kit is for site {kit.site!r}; this is {place.name!r}. Ask for the kit of this site.")
-    own = {place.signing_key().public}
-    if place.pending:
-        own.add(read_key(place.identity / NEXT / KEY_FILE).public)
-    if kit.roster.sites[place.name] not in own:
+    """With this site's own key: the one in use, or the one that waits."""
+    kept = [path for path in (place.identity / KEY_FILE, place.identity / NEXT / KEY_FILE) if path.exists()]
+    if not kept:
+        raise _no_key(place)
+    if kit.roster.sites[place.name] not in {read_key(path).public for path in kept}:
         raise IdentityError(
             f"The kit has a key for {place.name!r} that this site does not hold. Somebody else may have enrolled "
             "under its name: telephone the coordinator, and do not join."
@@ -167,13 +176,38 @@ def _require_own(place: SitePlace, kit: Kit) -> None:
 
 def _left(place: SitePlace, kit: Kit) -> str | None:
     """The consortium pinned here, if it is another than the kit's; the same name with another authority is another."""
-    roster, authority = place.roster(), place.connector / CA_FILE
+    roster, authority = place.roster(), pinned_authority(place)
     name = roster.consortium if roster else None
     if name is not None and name != kit.roster.consortium:
         return name
-    if authority.exists() and authority.read_text(encoding="utf-8", errors="replace") != kit.ca_certificate:
+    if authority not in (None, kit.ca_certificate):
         return name or "of a kit before"
     return None
+
+
+def _no_key(place: SitePlace) -> IdentityError:
+    return IdentityError(f"{place.identity}: has no key yet. Run `wardround site enrol` first.")
+
+
+def _is_back(pinned: Roster, offered: Roster) -> bool:
+    """Whether one authority's roster is older than another, or of the same serial and not the same."""
+    return offered.serial < pinned.serial or (offered.serial == pinned.serial and offered.digest != pinned.digest)
+
+
+def _why_not_back(pinned: int, offered: int) -> str:
+    restored = (
+        "If the coordinator says that it went back to a backup, compare every fingerprint by telephone and join with "
+        "--replace."
+    )
+    if offered < pinned:
+        return (
+            f"The kit is old: its roster has serial {offered}, and this site has joined with {pinned} already. It may "
+            f"name sites that have left. Ask the coordinator for the newest kit. {restored}"
+        )
+    return (
+        f"The kit's roster has serial {offered}, as the one that this site has joined with, and is another. There are "
+        f"two copies of the coordinator's folder, or somebody else has its key: telephone it. {restored}"
+    )
 
 
 def _moved(place: SitePlace, kit: Kit) -> str | None:
@@ -197,6 +231,12 @@ def _take_next(place: SitePlace, own: bytes) -> None:
             folder.rmdir()
 
 
+def _request(place: SitePlace, inner: str, previous: SigningKey | None = None) -> Request:
+    """With the keys in the folders `inner` of the two, made now if there are none."""
+    key = _signing_key(place.identity / inner)
+    return Request.make(place.name, key, _node_key(place.connector / inner), previous)
+
+
 def _signing_key(folder: Path) -> SigningKey:
     path = folder / KEY_FILE
     return read_key(path) if path.exists() else make_key(folder)
@@ -214,6 +254,6 @@ def _node_key(folder: Path) -> str:
 
 
 def pinned_authority(place: SitePlace) -> str | None:
-    """The fingerprint of the certificate authority pinned here, if one is."""
+    """The certificate, PEM, of the authority pinned here, if one is."""
     path = place.connector / CA_FILE
-    return authority_fingerprint(path.read_text(encoding="utf-8")) if path.exists() else None
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None

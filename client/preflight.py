@@ -25,7 +25,7 @@ from client.data.prepare import prepare
 from client.identity import SiteIdentity
 from client.site import SiteFolder
 from client.training.local import train_locally
-from common.authority import read_authority, require_in_force
+from common.authority import in_last_year, require_in_force, term
 from common.enrolment import Coordinator
 from common.errors import WardroundError
 from common.models.network import build_network, set_normaliser
@@ -106,10 +106,10 @@ def _coordinator(connector: Path) -> Iterator[Check]:
     yield from _answers(told, authority)
 
 
-def _authority(pem: bytes) -> tuple[bool, str]:
-    text = pem.decode(errors="replace")
-    require_in_force(text, datetime.now(UTC))
-    return True, f"in force until {read_authority(text).not_valid_after_utc:%Y-%m-%d}"
+def _authority(pem: bytes) -> tuple[bool | None, str]:
+    text, now = pem.decode(errors="replace"), datetime.now(UTC)
+    require_in_force(text, now)
+    return None if in_last_year(text, now) else True, term(text, now)
 
 
 def _answers(told: Coordinator, authority: bytes) -> Iterator[Check]:

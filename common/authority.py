@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -14,6 +14,7 @@ from common.errors import IdentityError
 from common.identity import fingerprint, statement
 from common.secure_sum.encoding import Bytes
 
+LAST_YEAR = timedelta(days=365)
 _NOT_ONE = (  # all that reading a hostile certificate may raise
     ValueError,
     TypeError,
@@ -57,6 +58,18 @@ def require_in_force(pem: str, now: datetime) -> None:
         raise IdentityError("The CA certificate is not valid yet. Is this machine's clock right?")
     if now > certificate.not_valid_after_utc:
         raise IdentityError("The CA certificate has expired. Ask the coordinator for a new kit; check the clock too.")
+
+
+def in_last_year(pem: str, now: datetime) -> bool:
+    """Whether it is time to make the consortium that follows this one: an authority cannot be renewed."""
+    return read_authority(pem).not_valid_after_utc - now < LAST_YEAR
+
+
+def term(pem: str, now: datetime) -> str:
+    """Until when the authority is valid, for people; in its last year with what follows."""
+    text = f"valid until {read_authority(pem).not_valid_after_utc:%Y-%m-%d}"
+    warning = ". LESS THAN A YEAR IS LEFT: a new consortium has to follow, whose kit sites join with --replace"
+    return text + (warning if in_last_year(pem, now) else "")
 
 
 def sign(key: ec.EllipticCurvePrivateKey, purpose: str, *fields: Bytes) -> bytes:

@@ -3,32 +3,29 @@
 The **request** is signed with the site's own key over everything in it (RFC 8032), so that nobody enrols a key that is
 not his, and nothing in it can be altered on the way; one for a new key in place of an old carries the old key's
 signature too. The **kit** is signed with the key of the coordinator's certificate authority: once a site has pinned
-that authority, only it can hand the site another roster. Neither signature says who somebody is: people compare
-fingerprints by telephone for that.
+that authority, only it can hand the site another roster, and never an older one again: each has a serial. Neither
+signature says who somebody is: people compare fingerprints by telephone for that.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field
 
 from common import schema as border
 from common.authority import sign, signed_by_authority
+from common.document import PROTOCOL, Document
 from common.errors import IdentityError
 from common.identity import Roster, SigningKey, require_key, signed_by
 from common.node_key import require_node_key
 from common.schema import schema
-from common.secure_sum.encoding import encode, number
+from common.secure_sum.encoding import MAX_NUMBER, encode, number
 
-PROTOCOL = 1
 REQUEST, ROTATION, KIT = "enrolment request", "enrolment rotation", "enrolment kit"
-_MAX_BYTES = 1 << 20  # a kit for thousands of sites fits
 
 SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -36,6 +33,7 @@ Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,252}$|^::1$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+Serial = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 
 
 @schema
@@ -47,7 +45,7 @@ class Rotation:
 
 
 @schema
-class Request:
+class Request(Document):
     """A site asks to be admitted with these keys. There is none with a wrong signature or key: IdentityError."""
 
     document: Literal["wardround enrolment request"] = "wardround enrolment request"
@@ -98,18 +96,9 @@ class Request:
             signature=key.sign(REQUEST, *fields).hex(),
         )
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """From a file, or IdentityError with what is wrong and what to do."""
-        return _read(path, cls)
-
-    def to_text(self) -> str:
-        """As a YAML file."""
-        return border.dump(self)
-
 
 @schema
-class Kit:
+class Kit(Document):
     """What an admitted site needs. IdentityError unless the authority in it signed all of it."""
 
     document: Literal["wardround enrolment kit"] = "wardround enrolment kit"
@@ -119,6 +108,7 @@ class Kit:
     host: Host
     port: Port
     ca_certificate: str  # PEM
+    serial: Serial  # of the roster
     sites: dict[SiteName, Key]  # the roster
     signature: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){8,72}$")]  # ECDSA, DER
 
@@ -134,7 +124,7 @@ class Kit:
 
     @cached_property
     def roster(self) -> Roster:
-        return Roster(self.consortium, {site: bytes.fromhex(key) for site, key in self.sites.items()})
+        return Roster(self.consortium, {site: bytes.fromhex(key) for site, key in self.sites.items()}, self.serial)
 
     @classmethod
     def make(
@@ -147,18 +137,10 @@ class Kit:
             host=host,
             port=port,
             ca_certificate=certificate,
+            serial=roster.serial,
             sites={name: key.hex() for name, key in roster.sites.items()},
             signature=sign(authority, KIT, *_kit_fields(PROTOCOL, site, host, port, certificate, roster)).hex(),
         )
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """From a file, or IdentityError with what is wrong and what to do."""
-        return _read(path, cls)
-
-    def to_text(self) -> str:
-        """As a YAML file."""
-        return border.dump(self)
 
 
 @schema
@@ -199,42 +181,4 @@ def _rotation(previous: SigningKey, fields: tuple[bytes, ...]) -> Rotation:
 def _kit_fields(protocol: int, site: str, host: str, port: int, certificate: str, roster: Roster) -> tuple[bytes, ...]:
     sites = encode(*(encode(name.encode(), key) for name, key in roster.sites.items()))
     place = number(protocol), roster.consortium.encode(), site.encode(), host.encode(), number(port)
-    return *place, certificate.encode(), sites
-
-
-D = TypeVar("D", bound=Request | Kit)
-
-
-def _read(path: Path, kind: type[D]) -> D:
-    """What stands in a file from outside is shown to nobody before it is known to be harmless to a terminal."""
-    text = _text(path)
-    version = re.search(r"^protocol: *([0-9]{1,9}) *$", text, re.MULTILINE)
-    if version and int(version[1]) != PROTOCOL:
-        raise IdentityError(
-            f"{path}: speaks version {int(version[1])} of enrolment, this installation {PROTOCOL}. Bring both sides "
-            "to the same version of wardround."
-        )
-    try:
-        document = border.parse(text, kind, _printable, str(path))
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError):
-        raise IdentityError(f"{path}: is not a YAML file that wardround wrote. Have it sent again.") from None
-    if document.protocol != PROTOCOL:
-        raise IdentityError(f"{path}: does not say in its own line that it speaks version {PROTOCOL} of enrolment.")
-    return document
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise IdentityError(f"{path}: is too large for a request or a kit. Is it the right file?")
-        return data.decode("utf-8")
-    except OSError as problem:
-        raise IdentityError(f"{path}: cannot be read ({problem.strerror}). Check the path.") from None
-    except UnicodeDecodeError:
-        raise IdentityError(f"{path}: is not text. Is it the right file?") from None
-
-
-def _printable(text: str) -> IdentityError:
-    return IdentityError("".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text))
+    return *place, certificate.encode(), number(roster.serial), sites

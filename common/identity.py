@@ -67,6 +67,7 @@ class RosterFile:
     """roster.yaml: the consortium's name; each site's name and its public key in 64 hex digits."""
 
     consortium: str
+    serial: int = 0
     sites: dict[str, str]
 
 
@@ -75,10 +76,14 @@ class Roster:
     """Names and public keys, in the order of names. IdentityError for a name or key that stands twice, or is none.
 
     Names are compared as people read them (Unicode NFKC, without case): no two may look like one.
+
+    serial: 0 or more, greater after each change at the coordinator: of two rosters it says which is the newer, and is
+        no part of the digest
     """
 
     consortium: str
     sites: Mapping[str, bytes]
+    serial: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -107,14 +112,14 @@ class Roster:
     @classmethod
     def _of(cls, file: RosterFile, name: str) -> Self:
         try:
-            return cls(file.consortium, {site: bytes.fromhex(key) for site, key in file.sites.items()})
+            return cls(file.consortium, {site: bytes.fromhex(key) for site, key in file.sites.items()}, file.serial)
         except ValueError:
             raise IdentityError(f"{name}: a key is not written in hex digits.") from None
 
     def to_text(self) -> str:
         """As roster.yaml."""
         keys = {site: key.hex() for site, key in self.sites.items()}
-        return border.dump(RosterFile(consortium=self.consortium, sites=keys))
+        return border.dump(RosterFile(consortium=self.consortium, serial=self.serial, sites=keys))
 
     @cached_property
     def digest(self) -> bytes:

@@ -26,6 +26,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common.errors import IdentityError, RunError
 
 AUTHORITY_YEARS, SERVER_DAYS = 10, 825
+RENEW_DAYS = 90
+LOOPBACK = "127.0.0.1", "::1", "localhost"  # for the commands of the coordinator's own machine
 _EARLIER = timedelta(days=1)  # a site's clock may be behind
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _NAME_BYTES = 64  # RFC 5280, ub-common-name
@@ -46,19 +48,23 @@ def make_authority(name: str) -> Issued:
     """A new authority, valid for ten years."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(f"{name} CA")
-    lifetime = timedelta(days=365 * AUTHORITY_YEARS)
-    built = _builder(subject, subject, key, key, lifetime)
+    ends = _now() + timedelta(days=365 * AUTHORITY_YEARS)
+    built = _builder(subject, subject, key, key, ends)
     built = built.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     built = built.add_extension(_usage(authority=True), critical=True)
     return _issued(built.sign(key, SHA256()), key)
 
 
 def make_server(authority: Issued, names: Sequence[str]) -> Issued:
-    """A certificate for a TLS server with these DNS names and addresses. RunError for a name that is neither."""
+    """A certificate for a TLS server with these DNS names and addresses. RunError for a name that is neither.
+
+    It is valid for 825 days, or until the authority ends.
+    """
     subjects = [alternative_name(name) for name in dict.fromkeys(names)]
     issuer, issuing = x509.load_pem_x509_certificate(authority.certificate), read_key(authority.key, "ca.key")
     key = ec.generate_private_key(ec.SECP256R1())
-    built = _builder(_subject(names[0]), issuer.subject, key, issuing, timedelta(days=SERVER_DAYS))
+    ends = min(_now() + timedelta(days=SERVER_DAYS), issuer.not_valid_after_utc)
+    built = _builder(_subject(names[0]), issuer.subject, key, issuing, ends)
     built = built.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     built = built.add_extension(_usage(authority=False), critical=True)
     built = built.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -93,7 +99,35 @@ def read_key(pem: bytes, name: str) -> ec.EllipticCurvePrivateKey:
 
 def not_after(pem: bytes) -> datetime:
     """When a certificate ends, UTC."""
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    return _read(pem).not_valid_after_utc
+
+
+def names_in(pem: bytes) -> set[str]:
+    """The DNS names and addresses for which a server's certificate was made."""
+    found = _read(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))}
+
+
+def needs_renewal(server: Issued, authority: bytes) -> bool:
+    """Whether a server's certificate ends within 90 days and a new one would last longer, or its key is another's.
+
+    The last is what a crash between the two files leaves. `authority`: PEM
+    """
+    certificate = _read(server.certificate)
+    ends = certificate.not_valid_after_utc
+    soon = ends - _now() < timedelta(days=RENEW_DAYS) and ends < not_after(authority)
+    return soon or read_key(server.key, "server.key").public_key() != certificate.public_key()
+
+
+def _read(pem: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError:
+        raise RunError("server.crt: is no certificate. Make a new one with `wardround consortium renew`.") from None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _builder(
@@ -101,11 +135,10 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     issuing: ec.EllipticCurvePrivateKey,
-    lifetime: timedelta,
+    ends: datetime,
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC).replace(microsecond=0)
     named = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    dated = named.not_valid_before(now - _EARLIER).not_valid_after(now + lifetime)
+    dated = named.not_valid_before(_now() - _EARLIER).not_valid_after(ends)
     numbered = dated.serial_number(x509.random_serial_number())
     own, above = key.public_key(), issuing.public_key()
     linked = numbered.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)

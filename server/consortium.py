@@ -1,7 +1,8 @@
 """The coordinator's folder: its authority and server certificate, and which sites belong to the consortium.
 
 roster.yaml says who is a member: it is written last when a site comes, and first when one goes, so that a crash between
-two files never leaves a member whose node key is missing, nor lets one in who is not on the roster.
+two files never leaves a member whose node key is missing, nor lets one in who is not on the roster. Its serial rises
+with every change, so that a site tells an older roster from a newer one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from common.identity import Roster
 from common.node_key import require_node_key
 from common.schema import schema
 from common.whole_file import PUBLIC, make_private, write_whole
-from server.certificates import Issued, alternative_name, make_authority, make_server, read_key
+from server.certificates import LOOPBACK, Issued, alternative_name, make_authority, make_server, needs_renewal, read_key
+from server.revoked import Revoked
 
 CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"
 DEFAULT_PORT = 9443
@@ -40,6 +42,11 @@ class ConsortiumFile:
     host: Host
     port: Port = DEFAULT_PORT
     also: list[Host] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """All that the server's certificate is for."""
+        return [self.host, *self.also, *LOOPBACK]
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Consortium:
     roster: Roster
     node_keys: Mapping[str, bytes]
     ca_certificate: bytes
+    revoked: Revoked
 
     @property
     def name(self) -> str:
@@ -113,7 +121,7 @@ class Consortium:
         file = border.parse(text, ConsortiumFile, RunError, "consortium")
         roster = Roster(name, {})
         authority = make_authority(roster.consortium)
-        server = make_server(authority, [host, *also])
+        server = make_server(authority, file.names)
         with _made_whole(folder) as draft:
             for inner in ("ca", "nodes", "state", "runs"):
                 make_private(draft / inner)
@@ -138,28 +146,36 @@ class Consortium:
         nodes = {site: _node_key(folder, site) for site in roster.sites}
         certificate = _read_file(folder / "ca" / "ca.crt")
         authority_fingerprint(certificate.decode(errors="replace"))  # refuses what is none
-        return cls(folder.absolute(), file, roster, nodes, certificate)
+        return cls(folder.absolute(), file, roster, nodes, certificate, Revoked.read(folder))
+
+    @classmethod
+    def settled(cls, folder: Path) -> Self:
+        """As `read`, of a folder that is there, and not while a command is about to change it."""
+        with _locked(folder):
+            return cls.read(folder)
 
     def admit(self, request: Request) -> Self:
         """With the site of this request. The same request again changes nothing; IdentityError as `require_new`."""
         with self._alone() as now:
             now.require_new(request)
-            sites = {**now.roster.sites, request.site: request.public}
-            roster = Roster(now.roster.consortium, sites)
+            before = now.roster.sites.get(request.site)
+            if before not in (None, request.public):
+                now._revoke(request.site)
             write_whole(_node_file(self.folder, request.site), f"{request.node_key}\n".encode(), PUBLIC)
-            if request.public != now.roster.sites.get(request.site):
+            if before != request.public:
+                sites = {**now.roster.sites, request.site: request.public}
                 self.audit.append(Admitted(request.public.hex(), len(sites)))
-            write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
+                now._write_roster(sites)
             return type(self).read(self.folder)
 
     def require_new(self, request: Request) -> None:
-        """IdentityError when the site's name or one of its keys is another's, or the name has another key already."""
+        """IdentityError when a name or key is another's, the name has another key already, or a key was revoked."""
         pinned, node = self.roster.sites.get(request.site), request.node_key.encode()
         if pinned is not None and pinned not in (request.public, request.previous):
             raise IdentityError(
                 f"Site {request.site!r} is admitted with another key, and that key did not sign this request. If the "
                 "site changes its key, have it run `wardround site rotate`; if it lost its key, telephone it, then "
-                f"`wardround consortium remove {request.site}` and admit it anew."
+                f"`wardround consortium remove {request.site}`, and admit what `site enrol --new-keys` makes."
             )
         if pinned is None and request.previous is not None:
             raise IdentityError(
@@ -174,18 +190,27 @@ class Consortium:
                 raise IdentityError(f"Site {request.site!r} comes with the signing key of site {other!r}. Refuse it.")
             if other != request.site and node == self.node_keys[other]:
                 raise IdentityError(f"Site {request.site!r} comes with the node key of site {other!r}. Refuse it.")
+        if pinned != request.public:
+            self.revoked.require_none_in(request)
         Roster(self.roster.consortium, {**self.roster.sites, request.site: request.public})
 
     def remove(self, site: str) -> Self:
-        """Without this site, from the next start of a run on. IdentityError if it is not a member."""
+        """Without this site, from the next start of a run on, and its keys revoked. IdentityError if no member."""
         with self._alone() as now:
             now.require_site(site)
             sites = {name: key for name, key in now.roster.sites.items() if name != site}
-            roster = Roster(now.roster.consortium, sites)
+            now._revoke(site)
             self.audit.append(Removed(now.roster.sites[site].hex(), len(sites)))
-            write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
+            now._write_roster(sites)
             _node_file(self.folder, site).unlink(missing_ok=True)
             return type(self).read(self.folder)
+
+    def _revoke(self, site: str) -> None:
+        self.revoked.revoke(self.folder, site, self.roster.sites[site], self.node_keys[site])
+
+    def _write_roster(self, sites: Mapping[str, bytes]) -> None:
+        roster = Roster(self.roster.consortium, sites, self.roster.serial + 1)
+        write_whole(self.folder / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
 
     def require_site(self, site: str) -> None:
         """IdentityError unless this site is a member."""
@@ -215,19 +240,31 @@ class Consortium:
         """With a new server certificate, for the names in consortium.yaml as it is now. Sites need no new kit."""
         with self._alone() as now:
             authority = Issued(now.ca_certificate, _read_private(self.folder / "ca" / "ca.key"))
-            _write_server(self.folder, make_server(authority, [now.host, *now.file.also]))
+            _write_server(self.folder, make_server(authority, now.file.names))
             return now
+
+    def needs_renewal(self) -> bool:
+        """Whether the server's certificate is to be made new before the server starts."""
+        server = Issued(_read_file(self.server_certificate), _read_private(self.server_key))
+        return needs_renewal(server, self.ca_certificate)
 
     @contextmanager
     def _alone(self) -> Iterator[Self]:
         """The folder as it is now, while nobody else changes it: two commands at once lose no site."""
-        make_private(self.state)
-        handle = os.open(self.state / "members.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with _locked(self.folder):
             yield type(self).read(self.folder)
-        finally:
-            os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    state = folder / "state"
+    make_private(state)
+    handle = os.open(state / "members.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

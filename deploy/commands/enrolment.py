@@ -6,6 +6,7 @@ Requests and kits go to a file or to standard output; all that is said to people
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import click
 from deploy.commands.groups import at_site, consortium, site
 
 if TYPE_CHECKING:
-    from client.enrolment import Changes
+    from client.enrolment import Changes, SitePlace
     from common.enrolment import Request
     from server.consortium import Consortium
 
@@ -138,7 +139,8 @@ def consortium_remove(name: str, at: Path, yes: bool) -> None:
     then = now.remove(name)
     _say(f"Site {name!r} is no member; {len(then.roster.sites)} are left. What it contributed stays in past models.")
     _say("The other sites need the new roster: `wardround consortium kits --out FOLDER`.")
-    _say("A running coordinator takes its node key off within a second, and never lets it in again.")
+    _say("A running coordinator takes its node key off within a second, and never lets it in again: a site that shall")
+    _say("return makes new keys with `wardround site enrol --new-keys`.")
 
 
 @consortium.command("renew")
@@ -155,6 +157,7 @@ def consortium_renew(at: Path) -> None:
 @_at
 def consortium_show(at: Path) -> None:
     """Show the consortium, its sites and their fingerprints."""
+    from common.authority import term
     from common.identity import fingerprint
     from server.consortium import Consortium
 
@@ -162,7 +165,8 @@ def consortium_show(at: Path) -> None:
     click.echo(f"Consortium   {now.name}")
     click.echo(f"Coordinator  {now.address}, certificate until {_until(now)}")
     click.echo(f"Authority    {now.fingerprint}")
-    click.echo(f"Roster       {fingerprint(now.roster.digest)}")
+    click.echo(f"             {term(now.ca_certificate.decode(), datetime.now(UTC))}")
+    click.echo(f"Roster       {fingerprint(now.roster.digest)}  (serial {now.roster.serial})")
     click.echo(f"Sites        {len(now.roster.sites)}")
     for name, key in now.roster.sites.items():
         click.echo(f"  {name:<40} {fingerprint(key)}")
@@ -181,12 +185,15 @@ def _until(now: Consortium) -> str:
 @at_site
 @_name
 @_request_out
-def site_enrol(folder: Path, name: str | None, out: Path | None) -> None:
+@click.option("--new-keys", is_flag=True, help="Others than before: for a site that was removed and shall return.")
+def site_enrol(folder: Path, name: str | None, out: Path | None, new_keys: bool) -> None:
     """Make this site's keys, which never leave it, and the request for the coordinator."""
     from client.enrolment import SitePlace, enrol
 
     place = SitePlace.at(folder, name)
-    request = enrol(place)
+    if new_keys:
+        _say_waiting(place)
+    request = enrol(place, new_keys=new_keys)
     _hand_out(request.to_text(), out)
     _show_request(request)
     _say("Send the request to the coordinator, and read it the signing key's fingerprint by telephone.")
@@ -199,17 +206,31 @@ def site_rotate(folder: Path, out: Path | None) -> None:
     """Make new keys beside the old ones, and the request to change over. The old ones serve until the new kit."""
     from client.enrolment import SitePlace, rotate
 
-    request = rotate(SitePlace.at(folder))
+    place = SitePlace.at(folder)
+    _say_waiting(place)
+    request = rotate(place)
     _hand_out(request.to_text(), out)
     _show_request(request)
     _say("Send the request to the coordinator. The new keys come into use with `wardround site join KIT`.")
+
+
+def _say_waiting(place: SitePlace) -> None:
+    from client.enrolment import NEXT
+
+    if place.pending:
+        waiting = f"{place.identity / NEXT} and {place.connector / NEXT}"
+        _say(f"New keys, made before, wait for a kit: it is them again. To make others, remove {waiting} first.")
 
 
 @site.command("join")
 @click.argument("kit", type=_FILE)
 @at_site
 @_yes
-@click.option("--replace", is_flag=True, help="Leave the consortium that this site belongs to.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Leave the consortium that this site belongs to, or go back to an older roster of it.",
+)
 def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
     """Show what KIT changes, ask, and pin it: the coordinator's address and authority, and the roster."""
     from client.enrolment import SitePlace, compare, join
@@ -236,7 +257,9 @@ def _show_changes(changes: Changes) -> None:
     _say(f"Consortium   {kit.consortium}")
     _say(f"Coordinator  {address(kit.host, kit.port)}" + (f", before {changes.moved}" if changes.moved else ""))
     _say(f"Authority    {authority_fingerprint(kit.ca_certificate)}")
-    _say(f"Roster       {fingerprint(kit.roster.digest)}  ({len(kit.roster.sites)} sites)")
+    _say(f"Roster       {fingerprint(kit.roster.digest)}  (serial {kit.serial}, {len(kit.sites)} sites)")
+    if changes.back is not None:
+        _say(f"GOES BACK    from the roster with serial {changes.back}")
     for name, now in changes.added.items():
         _say(f"  added    {name:<40} {now}")
     for name, now in changes.removed.items():
@@ -252,6 +275,7 @@ def _show_changes(changes: Changes) -> None:
 def site_identity(folder: Path) -> None:
     """Show this site's fingerprint, and the roster that it has pinned."""
     from client.enrolment import SitePlace, pinned_authority
+    from common.authority import authority_fingerprint, term
     from common.identity import fingerprint
 
     place = SitePlace.at(folder)
@@ -264,7 +288,10 @@ def site_identity(folder: Path) -> None:
         click.echo("Not joined: no roster is pinned here.")
         return
     click.echo(f"Consortium   {roster.consortium}")
-    click.echo(f"Authority    {pinned_authority(place) or 'none pinned'}")
-    click.echo(f"Roster       {fingerprint(roster.digest)}")
+    authority = pinned_authority(place)
+    click.echo(f"Authority    {authority_fingerprint(authority) if authority else 'none pinned'}")
+    if authority:
+        click.echo(f"             {term(authority, datetime.now(UTC))}")
+    click.echo(f"Roster       {fingerprint(roster.digest)}  (serial {roster.serial})")
     for name, key in roster.sites.items():
         click.echo(f"  {name:<40} {fingerprint(key)}")

@@ -134,7 +134,7 @@ def test_joining_pins_the_roster_the_authority_and_the_way(north, consortium):
     assert (north.connector / "ca.crt").read_bytes() == now.ca_certificate
     found = Coordinator.read(north.connector / "coordinator.yaml")
     assert (found.consortium, found.site, found.address) == ("Baltic", "north", "fl.example.org:9443")
-    assert pinned_authority(north) == now.fingerprint
+    assert pinned_authority(north) == now.ca_certificate.decode()
 
 
 def test_the_first_join_shows_everybody(tmp_path, consortium):
@@ -206,7 +206,7 @@ def test_another_consortium_is_joined_only_when_the_site_says_so(north, tmp_path
     changes = join(north, kit(other, "north"), replace=True)
     assert changes.replaces == "Baltic" and not changes.first and set(changes.added) == {"north"}
     assert SiteIdentity.read("north", north.identity).roster == Consortium.read(other.folder).roster
-    assert pinned_authority(north) == other.fingerprint
+    assert pinned_authority(north) == other.ca_certificate.decode()
 
 
 def test_a_roster_signed_by_another_authority_is_refused(north, consortium, tmp_path):
@@ -222,6 +222,97 @@ def test_joining_before_enrolling_says_what_to_do(tmp_path, consortium):
     consortium.admit(request("north"))
     with pytest.raises(IdentityError, match="site enrol"):
         join(SitePlace.at(site_folder(tmp_path, "north")), kit(consortium, "north"))
+
+
+# ------------------------------------------------------------------------------------------------- older, or two of one
+
+
+def test_an_older_kit_does_not_bring_a_removed_site_back(north, consortium):
+    early = kit(consortium, "north")
+    consortium.remove("south")
+    join(north, kit(consortium, "north"))
+    before = contents(north.identity, north.connector)
+    for step in (compare, join):
+        with pytest.raises(IdentityError, match=r"serial 2, and this site has joined with 3.*newest kit.*--replace"):
+            step(north, early)
+    assert contents(north.identity, north.connector) == before
+
+
+def test_a_kit_that_says_a_later_serial_than_it_was_made_with_is_none(north, consortium, tmp_path):
+    early = kit(consortium, "north")
+    (tmp_path / "later.yaml").write_text(early.to_text().replace("serial: 2", "serial: 9"))
+    with pytest.raises(IdentityError, match="not signed"):
+        Kit.read(tmp_path / "later.yaml")
+
+
+def test_two_rosters_of_one_serial_are_refused(north, consortium, tmp_path):
+    """Two copies of the coordinator's folder, each of which admits somebody else."""
+    shutil.copytree(consortium.folder, tmp_path / "copy")
+    consortium.admit(request("west"))
+    Consortium.read(tmp_path / "copy").admit(request("evil"))
+    join(north, kit(consortium, "north"))
+    with pytest.raises(IdentityError, match=r"two copies of the coordinator's folder.*telephone"):
+        join(north, Consortium.read(tmp_path / "copy").kit("north"))
+    assert "evil" not in north.roster().sites
+
+
+def test_a_coordinator_that_went_back_to_a_backup_is_followed_when_the_site_says_so(north, consortium, tmp_path):
+    shutil.copytree(consortium.folder, tmp_path / "backup")
+    consortium.admit(request("west"))
+    join(north, kit(consortium, "north"))
+    restored = Consortium.read(tmp_path / "backup")
+    changes = join(north, restored.kit("north"), replace=True)
+    assert changes.back == 3 and not changes.none and set(changes.removed) == {"west"} and changes.replaces is None
+    assert north.roster() == restored.roster
+    assert join(north, restored.admit(request("west")).kit("north")).back is None
+
+
+def test_the_same_kit_may_be_joined_again(north, consortium):
+    assert join(north, kit(consortium, "north")).none
+
+
+# ----------------------------------------------------------------------------------------------------------- new keys
+
+
+def test_a_removed_site_returns_with_new_keys(north, consortium):
+    old, old_node = north.signing_key().public, node_of(north)
+    consortium.remove("north")
+    asked = enrol(north, new_keys=True)
+    assert asked.previous is None and asked.public != old and asked.node_key != old_node
+    assert north.signing_key().public == old, "until the kit is here, nothing of the site changes"
+    assert enrol(north, new_keys=True) == asked
+    consortium.admit(asked)
+    changes = join(north, kit(consortium, "north"))
+    assert changes.changed == {"north": (fingerprint(old), fingerprint(asked.public))}
+    assert SiteIdentity.read("north", north.identity).key.public == asked.public and node_of(north) == asked.node_key
+    assert not north.pending
+
+
+def test_the_first_keys_are_new_keys(tmp_path):
+    place = SitePlace.at(site_folder(tmp_path, "north"))
+    assert enrol(place, new_keys=True) == enrol(place) and not place.pending
+
+
+def test_a_site_that_lost_its_state_returns_with_new_keys(north, consortium):
+    """The node key is left, which the coordinator does not take again."""
+    shutil.rmtree(north.identity.parent)
+    consortium.remove("north")
+    node = node_of(north)
+    asked = enrol(north, new_keys=True)
+    assert asked.node_key != node
+    consortium.admit(asked)
+    join(north, kit(consortium, "north"))
+    assert SiteIdentity.read("north", north.identity).key.public == asked.public and node_of(north) == asked.node_key
+
+
+def test_a_site_that_enrols_with_what_is_left_of_revoked_keys_is_told_the_way(north, consortium):
+    shutil.rmtree(north.identity.parent)
+    consortium.remove("north")
+    with pytest.raises(IdentityError, match="--new-keys"):
+        consortium.admit(enrol(north))
+    consortium.admit(enrol(north, new_keys=True))
+    join(north, kit(consortium, "north"))
+    assert SiteIdentity.read("north", north.identity) and not north.pending
 
 
 # ----------------------------------------------------------------------------------------------------------- rotation
@@ -261,8 +352,10 @@ def test_an_early_kit_does_not_bring_the_old_key_back(north, consortium):
     early = kit(consortium, "north")
     consortium.admit(rotate(north))
     join(north, kit(consortium, "north"))
-    with pytest.raises(IdentityError, match="does not hold"):
+    with pytest.raises(IdentityError, match="kit is old"):
         join(north, early)
+    with pytest.raises(IdentityError, match="does not hold"):
+        join(north, early, replace=True)
 
 
 @pytest.mark.parametrize("after", range(4))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.authority import read_authority, require_in_force
+from common.authority import in_last_year, read_authority, require_in_force, term
 from common.enrolment import KIT, REQUEST, Coordinator, Kit, Request, address
 from common.errors import IdentityError
 from common.identity import Roster, SigningKey
@@ -29,7 +29,7 @@ KEYS = {name: SigningKey.generate() for name in ("north", "south", "west")}
 NODE = node_public()
 AUTHORITY = make_authority("Baltic")
 PEM = AUTHORITY.certificate.decode()
-ROSTER = Roster("Baltic", {name: key.public for name, key in KEYS.items()})
+ROSTER = Roster("Baltic", {name: key.public for name, key in KEYS.items()}, serial=7)
 KIT_OF_NORTH = Kit.make(read_key(AUTHORITY.key, "ca.key"), PEM, ROSTER, "north", "fl.example.org", 9443)
 REQUEST_OF_NORTH = Request.make("north", KEYS["north"], NODE)
 ROTATED = Request.make("north", SigningKey.generate(), node_public(), previous=KEYS["north"])
@@ -55,7 +55,7 @@ def test_what_is_written_is_what_is_read(document, tmp_path):
 
 def test_a_kit_carries_the_roster_and_the_way(tmp_path):
     kit = read(Kit, KIT_OF_NORTH.to_text(), tmp_path)
-    assert kit.roster.digest == ROSTER.digest and (kit.host, kit.port) == ("fl.example.org", 9443)
+    assert kit.roster == ROSTER and (kit.host, kit.port) == ("fl.example.org", 9443)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ def test_a_kit_carries_the_roster_and_the_way(tmp_path):
         (ROTATED, {"rotation": lambda old: old | {"signature": "11" * 64}}),
         (KIT_OF_NORTH, {"host": "evil.example.org"}),
         (KIT_OF_NORTH, {"port": 9444}),
+        (KIT_OF_NORTH, {"serial": 8}),
         (KIT_OF_NORTH, {"site": "south"}),
         (KIT_OF_NORTH, {"consortium": "Adriatic"}),
         (KIT_OF_NORTH, {"sites": lambda old: old | {"east": SigningKey.generate().public.hex()}}),
@@ -131,13 +132,13 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("document", [REQUEST_OF_NORTH, KIT_OF_NORTH])
 def test_another_version_is_a_named_refusal(document, tmp_path):
-    newer = altered(document, protocol=2) + "something_new: 1\n"
-    with pytest.raises(IdentityError, match=r"version 2 of enrolment, this installation 1"):
+    newer = altered(document, protocol=3) + "something_new: 1\n"
+    with pytest.raises(IdentityError, match=r"version 3 of enrolment, this installation 2"):
         read(type(document), newer, tmp_path)
 
 
 def test_a_version_that_hides_is_refused(tmp_path):
-    text = REQUEST_OF_NORTH.to_text().replace("protocol: 1", "protocol: 0x2")
+    text = REQUEST_OF_NORTH.to_text().replace("protocol: 2", "protocol: 0x3")
     with pytest.raises(IdentityError):
         read(Request, text, tmp_path)
 
@@ -150,7 +151,7 @@ def test_a_request_is_no_kit(tmp_path):
 def test_a_signature_for_another_purpose_does_not_serve(tmp_path):
     """The same fields, signed by the same key as a kit's."""
     assert REQUEST != KIT
-    fields = (1).to_bytes(8, "big"), b"north", KEYS["north"].public, NODE.encode(), b""
+    fields = (2).to_bytes(8, "big"), b"north", KEYS["north"].public, NODE.encode(), b""
     assert KEYS["north"].sign(REQUEST, *fields).hex() == REQUEST_OF_NORTH.signature
     with pytest.raises(IdentityError):
         read(Request, altered(REQUEST_OF_NORTH, signature=KEYS["north"].sign(KIT, *fields).hex()), tmp_path)
@@ -272,6 +273,13 @@ def test_a_wrong_clock_is_named():
         require_in_force(PEM, now - timedelta(days=3))
     with pytest.raises(IdentityError, match="expired"):
         require_in_force(PEM, now + timedelta(days=3660))
+
+
+def test_an_authority_says_in_its_last_year_what_follows():
+    ends = read_authority(PEM).not_valid_after_utc
+    early, late = ends - timedelta(days=366), ends - timedelta(days=364)
+    assert term(PEM, early) == f"valid until {ends:%Y-%m-%d}" and not in_last_year(PEM, early)
+    assert "--replace" in term(PEM, late) and in_last_year(PEM, late)
 
 
 def test_addresses_are_as_grpc_takes_them():

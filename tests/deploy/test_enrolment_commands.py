@@ -14,6 +14,7 @@ from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import fingerprint
 from deploy.cli import commands
 from deploy.enrol_all import enrol_all
+from server import certificates
 from server.consortium import Consortium
 from tests.support.enrolment import request, secrets, site_folder
 
@@ -164,6 +165,41 @@ def test_a_site_changes_over_when_it_says_so(here):
     (here / "foreign.yaml").write_text(other.kit("north").to_text())
     assert re.search(r"LEAVES\s+consortium Baltic", done("site join foreign.yaml --at north --replace", "y\n").output)
     assert "Adriatic" in done("site identity --at north").output
+
+
+def test_a_removed_site_returns_with_new_keys(here):
+    admit_all()
+    join_all()
+    done("consortium remove north --yes")
+    assert "left the roster" in str(wardround("consortium admit north.yaml --yes").exception)
+    first = done("site enrol --at north --new-keys --out new.yaml").output
+    again = done("site enrol --at north --new-keys --out new.yaml").output
+    assert "wait for a kit" in again and "wait for a kit" not in first
+    done("consortium admit new.yaml --yes --out kit.yaml")
+    assert re.search(r"serial 5, 3 sites", done("site join kit.yaml --at north", "y\n").output)
+    assert "serial 5" in done("site identity --at north").output and "serial 5" in done("consortium show").output
+
+
+def test_an_old_kit_is_joined_only_by_who_goes_back_on_purpose(here):
+    admit_all()
+    done("consortium kits --out old")
+    done("consortium remove south --yes")
+    done("consortium kits --out kits")
+    done("site join kits/north.yaml --at north --yes")
+    refused = wardround("site join old/north.yaml --at north --yes")
+    assert isinstance(refused.exception, IdentityError) and "newest kit" in str(refused.exception)
+    back = done("site join old/north.yaml --at north --replace", "y\n").output
+    assert re.search(r"GOES BACK\s+from the roster with serial 4", back) and re.search(r"added\s+south", back)
+
+
+def test_how_long_the_authority_lasts_is_shown_on_both_sides(here, monkeypatch):
+    for name, years, warned in (("young", 2, False), ("old", 0.5, True)):
+        monkeypatch.setattr(certificates, "AUTHORITY_YEARS", years)
+        made = enrol_all(here / name, [site_folder(here, f"of_{name}")])
+        ends = f"valid until {certificates.not_after(made.ca_certificate):%Y-%m-%d}"
+        for line in (f"consortium show --at {name}", f"site identity --at of_{name}", f"site check --at of_{name}"):
+            said = wardround(line).output
+            assert ends in said and ("LESS THAN A YEAR" in said) == warned
 
 
 def test_a_site_that_has_not_joined_says_so(here):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,14 +19,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from common.enrolment import Request
 from common.errors import IdentityError, RunError
 from common.identity import SigningKey
-from server.certificates import make_authority, make_server
+from common.whole_file import write_whole
+from server import certificates, revoked
+from server import consortium as folder_of_consortium
+from server.certificates import make_authority, make_server, not_after
 from server.consortium import Consortium
 from tests.support.enrolment import node_public, request
 
 
 @pytest.fixture
 def consortium(tmp_path) -> Consortium:
-    return Consortium.new(tmp_path / "consortium", "Baltic", "fl.example.org", also=["127.0.0.1", "localhost"])
+    return Consortium.new(tmp_path / "consortium", "Baltic", "fl.example.org", also=["fl.example.net"])
 
 
 def mode(path: Path) -> int:
@@ -92,12 +97,14 @@ def handshake(consortium: Consortium, name: str, authority: bytes | None = None)
     assert ends[0].version() == "TLSv1.3" and ends[0].getpeercert()
 
 
-@pytest.mark.parametrize("name", ["fl.example.org", "127.0.0.1", "localhost", "FL.EXAMPLE.ORG"])
+@pytest.mark.parametrize(
+    "name", ["fl.example.org", "fl.example.net", "FL.EXAMPLE.ORG", "127.0.0.1", "localhost", "::1"]
+)
 def test_the_certificate_proves_each_of_its_names(consortium, name):
     handshake(consortium, name)
 
 
-@pytest.mark.parametrize("name", ["example.org", "x.fl.example.org", "127.0.0.2", "fl.example.org.evil.net", "::1"])
+@pytest.mark.parametrize("name", ["example.org", "x.fl.example.org", "127.0.0.2", "fl.example.org.evil.net", "::2"])
 def test_the_certificate_proves_no_other_name(consortium, name):
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         handshake(consortium, name)
@@ -143,7 +150,37 @@ def test_renewal_keeps_the_authority_and_takes_new_names(consortium):
     assert now.server_certificate.read_bytes() != before and mode(now.server_key) == 0o600
     handshake(now, "new.example.org", consortium.ca_certificate)
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(now, "localhost")
+        handshake(now, "fl.example.net")
+
+
+def test_a_certificate_is_due_90_days_before_its_end(tmp_path, monkeypatch):
+    for days, due in ((89, True), (91, False)):
+        monkeypatch.setattr(certificates, "SERVER_DAYS", days)
+        made = Consortium.new(tmp_path / str(days), "Baltic", "fl.example.org")
+        assert made.needs_renewal() == due
+    monkeypatch.undo()
+    assert not Consortium.read(tmp_path / "89").renew().needs_renewal()
+
+
+def test_a_certificate_ends_with_the_authority_and_is_not_renewed_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(certificates, "AUTHORITY_YEARS", 0.1)
+    made = Consortium.new(tmp_path / "late", "Baltic", "fl.example.org")
+    assert not_after(made.server_certificate.read_bytes()) == not_after(made.ca_certificate)
+    assert not made.needs_renewal()
+
+
+def test_what_a_crash_in_a_renewal_leaves_is_mended_by_the_next(consortium):
+    before = consortium.server_certificate.read_bytes()
+    consortium.renew()
+    consortium.server_certificate.write_bytes(before)  # the key was written, the certificate was not
+    assert consortium.needs_renewal() and not consortium.renew().needs_renewal()
+    handshake(consortium, "fl.example.org")
+
+
+def test_a_damaged_certificate_is_named(consortium):
+    consortium.server_certificate.write_text("no certificate")
+    with pytest.raises(RunError, match=r"server\.crt.*consortium renew"):
+        consortium.needs_renewal()
 
 
 # --------------------------------------------------------------------------------------------------------- membership
@@ -238,6 +275,106 @@ def test_a_removed_site_is_gone_with_its_node_key(consortium):
         with pytest.raises(IdentityError, match="'north' is not a member"):
             step("north")
     assert set(now.admit(request("north")).roster.sites) == {"north", "south"}
+
+
+def test_the_roster_counts_its_changes(consortium):
+    key = SigningKey.generate()
+    first = request("north", key)
+    serials = [consortium.roster.serial]
+    for change in (
+        lambda: consortium.admit(first),
+        lambda: consortium.admit(first),  # twice is once
+        lambda: consortium.admit(request("south")),
+        lambda: consortium.admit(Request.make("north", SigningKey.generate(), node_public(), previous=key)),
+        lambda: consortium.remove("north"),
+        consortium.renew,
+    ):
+        serials.append(change().roster.serial)
+    assert serials == [0, 1, 1, 2, 3, 4, 4]
+    assert Consortium.read(consortium.folder).kit("south").serial == 4
+
+
+def test_a_roster_of_before_there_were_serials_is_read(consortium):
+    path = consortium.folder / "roster.yaml"
+    path.write_text(path.read_text().replace("serial: 0\n", ""))
+    assert consortium.admit(request("north")).roster.serial == 1
+
+
+def test_an_old_request_of_a_removed_site_is_refused(consortium):
+    asked = request("north")
+    now = consortium.admit(asked).remove("north")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    with pytest.raises(IdentityError, match=rf"left the roster on {today}.*old request.*enrol --new-keys"):
+        now.admit(asked)
+    assert Consortium.read(consortium.folder) == now
+    assert set(now.admit(request("north")).roster.sites) == {"north"}
+
+
+def test_a_key_that_left_does_not_return_in_part_or_under_another_name(consortium):
+    key, node = SigningKey.generate(), node_public()
+    now = consortium.admit(request("north", key, node)).remove("north")
+    for asked in (
+        request("south", key),
+        request("south", node=node),
+        request("north", key),
+        request("north", node=node),
+    ):
+        with pytest.raises(IdentityError, match="left the roster"):
+            now.admit(asked)
+
+
+def test_a_key_of_before_a_rotation_does_not_return_after_the_removal(consortium):
+    old, new = SigningKey.generate(), SigningKey.generate()
+    first, rotation = request("north", old), Request.make("north", new, node_public(), previous=old)
+    now = consortium.admit(first).admit(rotation).remove("north")
+    with pytest.raises(IdentityError, match="left the roster"):
+        now.admit(first)
+    with pytest.raises(IdentityError, match="not admitted"):
+        now.admit(rotation)
+
+
+@pytest.mark.parametrize("file", ["revoked.yaml", "roster.yaml"])
+def test_a_removal_that_a_crash_cut_short_is_completed_by_removing_again(consortium, monkeypatch, file):
+    """Before either file is written, the site is as it was, or as good as removed; never a member in part."""
+    asked = request("north")
+    consortium.admit(asked)
+
+    class Crash(BaseException):
+        pass
+
+    def write(path, *arguments):
+        if path.name == file:
+            raise Crash
+        write_whole(path, *arguments)
+
+    with monkeypatch.context() as patched:
+        for module in (revoked, folder_of_consortium):
+            patched.setattr(module, "write_whole", write)
+        with pytest.raises(Crash):
+            consortium.remove("north")
+    assert set(Consortium.read(consortium.folder).roster.sites) == {"north"}
+    assert Consortium.read(consortium.folder).admit(asked).node_keys == {"north": asked.node_key.encode()}
+    now = consortium.remove("north")
+    with pytest.raises(IdentityError, match="left the roster"):
+        now.admit(asked)
+
+
+def test_a_folder_is_not_read_in_the_middle_of_a_change(consortium, monkeypatch):
+    """As the server reads it, again and again, while sites come and go."""
+    consortium.admit(request("north"))
+    with ThreadPoolExecutor(1) as pool:
+
+        def write(path, *arguments):
+            write_whole(path, *arguments)
+            if path.name == "roster.yaml":  # the node key is still there
+                looking.append(pool.submit(Consortium.settled, consortium.folder))
+                with pytest.raises(TimeoutError):
+                    looking[0].result(0.2)
+
+        looking = []
+        monkeypatch.setattr(folder_of_consortium, "write_whole", write)
+        now = consortium.remove("north")
+        assert looking[0].result(10) == now
 
 
 def test_two_admissions_at_once_lose_no_site(consortium):
