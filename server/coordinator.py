@@ -14,18 +14,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
+from common.enrolment import address
 from common.errors import RunError
+from common.whole_file import write_whole
+from server.certificates import names_in
 from server.consortium import Consortium
 from server.flower import Nodes, Place, make_secret, stored_key
+from server.renewal import Announcer, renew_if_needed
 
 log = logging.getLogger("wardround.coordinator")
 
 CONTROL, EXECUTOR, DATABASE, LOG = "control.secret", "executor.secret", "superlink.db", "superlink.log"
+ADDRESS = "address"
+NEAR = {"0.0.0.0": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::": "::1", "::1": "::1"}  # noqa: S104  # bind -> loopback
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0  # its web server waits for connections that sites keep open; the database stands a kill
 # For glibc: the server handles chunks of several megabytes in some forty threads. By its defaults each thread keeps
@@ -36,9 +44,22 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 def place_of(consortium: Consortium) -> Place:
-    """Where this machine's own commands reach the SuperLink."""
+    """Where this machine's own commands reach the SuperLink, as its start wrote it down."""
     state = consortium.state
-    return Place(consortium.address, consortium.ca_file, state / CONTROL, state / EXECUTOR)
+    told = state / ADDRESS
+    where = told.read_text(encoding="ascii") if told.exists() else consortium.address
+    return Place(where, consortium.ca_file, state / CONTROL, state / EXECUTOR)
+
+
+def near_address(consortium: Consortium, bind: str) -> str:
+    """The loopback address, if the server listens there and its certificate is for it; else what sites call.
+
+    What sites call often leads nowhere from the machine itself: a name of the outer network, a router in between.
+    """
+    near = NEAR.get(bind)
+    if near is None or near not in names_in(consortium.server_certificate.read_bytes()):
+        return consortium.address
+    return address(near, consortium.port)
 
 
 def node_keys(consortium: Consortium) -> dict[str, bytes]:
@@ -73,7 +94,9 @@ class Coordinator:
     def _start(self) -> None:
         consortium = Consortium.read(self.folder)
         _require_free(self.bind, consortium.port)
+        renew_if_needed(consortium)
         state = consortium.state
+        write_whole(state / ADDRESS, near_address(consortium, self.bind).encode())
         for name in (CONTROL, EXECUTOR):
             make_secret(state / name)
         flags = {
@@ -95,30 +118,30 @@ class Coordinator:
         log.info("SuperLink started as process %d", self.process.pid)
 
     def _wait_until_healthy(self) -> None:
-        consortium, ends = Consortium.read(self.folder), time.monotonic() + START_SECONDS
-        url = f"https://{consortium.address}/health"
-        with httpx.Client(verify=str(consortium.ca_file), trust_env=False) as client:
+        place, ends = place_of(Consortium.read(self.folder)), time.monotonic() + START_SECONDS
+        with httpx.Client(verify=str(place.ca), trust_env=False) as client:
             while time.monotonic() < ends and not self.stopped.is_set():
                 self._require_alive()
                 try:
-                    if client.get(url).status_code == httpx.codes.OK:
-                        _require_guarded(client, consortium.address)
+                    if client.get(f"https://{place.address}/health").status_code == httpx.codes.OK:
+                        _require_guarded(client, place.address)
                         return
                 except httpx.TransportError:
                     time.sleep(0.2)
         if not self.stopped.is_set():
-            raise RunError("The SuperLink does not answer.")
+            raise RunError(f"The SuperLink does not answer at {place.address}. Its log: state/superlink.log.")
 
     def _serve(self) -> None:
         """Until it dies, or is to stop: keep the node keys as the folder has them."""
         known: dict[str, bytes] | None = None
+        place, announcer = place_of(Consortium.read(self.folder)), Announcer.of(Consortium.read(self.folder))
         while not self.stopped.wait(LOOK_SECONDS):
             self._require_alive()
-            keys = node_keys(Consortium.read(self.folder))
+            announcer.look(datetime.now(UTC))
+            keys = node_keys(Consortium.settled(self.folder))
             if keys != known:
-                Nodes(place_of(Consortium.read(self.folder))).admit(keys.values())
+                _admit(keys, place)
                 known = keys
-                log.info("%d sites are enrolled", len(keys))
 
     def _require_alive(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -133,6 +156,17 @@ class Coordinator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _admit(keys: Mapping[str, bytes], place: Place) -> None:
+    """Let in exactly these sites. One with a key that was taken off before stays outside; the others are served."""
+    barred = Nodes(place).admit(keys.values())
+    for site in (site for site, key in keys.items() if key in barred):
+        log.error(
+            "site %s is not let in: its node key was taken off the server before. Remove the site, and have it run "
+            "`wardround site enrol --new-keys`", site,
+        )  # fmt: skip
+    log.info("%d sites are enrolled", len(keys) - len(barred))
 
 
 def _require_guarded(client: httpx.Client, address: str) -> None:

@@ -152,13 +152,22 @@ class Nodes:
             if item.status != "unregistered"
         ]
 
-    def admit(self, keys: Iterable[bytes]) -> None:
-        """Let in exactly these keys: register what is new, remove what is gone."""
-        wanted, there = set(keys), {node.key: node.node for node in self.listed()}
+    def admit(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Let in exactly these keys: register what is new, remove what is gone.
+
+        Returns those that Flower refuses, for it never lets a key in again that was removed.
+        """
+        wanted, there, barred = set(keys), {node.key: node.node for node in self.listed()}, set[bytes]()
         for key in wanted - there.keys():
-            self._control.RegisterNode(RegisterNodeRequest(public_key=key))
+            try:
+                self._control.RegisterNode(RegisterNodeRequest(public_key=key))
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                    raise
+                barred.add(key)
         for key in there.keys() - wanted:
             self._control.UnregisterNode(UnregisterNodeRequest(node_id=there[key]))
+        return barred
 
 
 # ------------------------------------------------------------------------------------------------------------ the run
