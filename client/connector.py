@@ -11,17 +11,19 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import httpx
 
-from client.fleet import Fleet, Letter
+from client.fleet import Fleet, Letter, reason
 from client.inbox import Inbox
 from client.relay import RelayClient
 from common.errors import IdentityError, RunError, SiteFailedError
 from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, to_bytes, to_records
+from common.whole_file import write_whole
 
 log = logging.getLogger("wardround.connector")
 
@@ -30,6 +32,7 @@ log = logging.getLogger("wardround.connector")
 LOOKS = ((5.0, 0.1), (60.0, 0.5))
 WORKING_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 2.0
 AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
+WORKED_SECONDS, TRIES = 5.0, 3  # one that is lost so long after it was asked ends over its work: so often at most
 BEAT_SECONDS, AGAIN_SECONDS = 10.0, 2.0
 NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
 
@@ -43,22 +46,40 @@ class Connector:
         self._work: queue.Queue[Letter] = queue.Queue()
         self._last = float("-inf")
         self._busy, self._woken = threading.Event(), threading.Event()
+        self._arriving = False  # a message, when it was told to stop
+        self._failed = ""  # which of the threads did, and how
 
     def run(self) -> None:
-        """Serve until stopped. IdentityError when the coordinator does not know this site's key."""
+        """Serve until stopped. IdentityError when the coordinator does not know this site's key.
+
+        RunError when one of its threads ended: it is for whoever started this process to start it again.
+        """
         self._activate()
-        for target in (self._carry, self._beat):
-            threading.Thread(target=target, name=target.__name__, daemon=True).start()
         for letter in self._inbox.waiting():
             self._work.put(letter)
+        for target in (self._carry, self._beat):
+            threading.Thread(target=self._guarded, args=(target,), name=target.__name__, daemon=True).start()
         while not self._stopped.is_set():
             self._look()
-        self._fleet.leave()
+        if self._inbox.is_empty and not self._arriving:
+            self._fleet.leave()  # else it is expected back: a run gives up at once what a site that left was asked
+        if self._failed:
+            raise RunError(self._failed)
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        """A thread's death is the connector's: without it the site would seem to be there."""
+        try:
+            target()
+        except Exception as error:
+            if not self._stopped.is_set():
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                self._failed = f"The connector failed: {type(error).__name__} at {where.name}, line {where.lineno}."
+            self._stopped.set()
 
     def _activate(self) -> None:
         before = self._node_file.read_text(encoding="ascii") if self._node_file.exists() else ""
         node = self._fleet.activate(int(before) if before.isdigit() else 0)
-        self._node_file.write_text(str(node), encoding="ascii")
+        write_whole(self._node_file, str(node).encode("ascii"))
         log.info("connected as node %d", node)
 
     def _look(self) -> None:
@@ -70,7 +91,8 @@ class Connector:
                 return
         except (httpx.HTTPError, RunError, ValueError, OSError) as error:
             # The server is away, or the run that asked has ended meanwhile.
-            log.warning("a message was not taken (%s)", type(error).__name__)
+            self._arriving = self._stopped.is_set()
+            log.warning("a message was not taken (%s)", reason(error))
             self._stopped.wait(IDLE_LOOK_SECONDS)
             return
         if self._pause() >= IDLE_LOOK_SECONDS or not self._fleet.waits:  # else the server keeps the next look for us
@@ -88,19 +110,22 @@ class Connector:
             self._fleet.confirm(letter)
             self._fleet.push(letter, to_bytes(to_records(self._relay.activity())), 0.0)
             return
-        self._inbox.keep(letter)
-        self._work.put(letter)
+        if letter not in self._inbox:  # else it came again, because it was not confirmed
+            self._inbox.keep(letter)
+            self._work.put(letter)
         self._fleet.confirm(letter)
 
     def _carry(self) -> None:
         """One letter after the other, as the agent takes them."""
-        while True:
+        while not self._stopped.is_set():
             letter = self._work.get()
             self._busy.set()
             try:
                 self._answer(letter)
             except (httpx.HTTPError, RunError, ValueError) as error:
-                log.warning("a reply could not be sent (%s); the coordinator goes on without it", type(error).__name__)
+                if self._stopped.is_set():
+                    return  # it stays in the inbox
+                log.warning("a reply could not be sent (%s); the coordinator goes on without it", reason(error))
                 self._inbox.done(letter)
             finally:
                 self._last = time.monotonic()
@@ -108,18 +133,26 @@ class Connector:
                 self._woken.set()  # the next leg follows closely
 
     def _answer(self, letter: Letter) -> None:
-        began, silent = time.monotonic(), None
-        while not self._stopped.is_set():
-            reply = self._asked(letter.data)
-            silent = silent or time.monotonic()
-            if reply is None and time.monotonic() - silent < AGENT_SECONDS:
-                self._stopped.wait(1.0)
-                continue
-            if reply is None:
-                reply = to_bytes(to_records(Refusal(SiteFailedError.code)))
+        began = time.monotonic()
+        reply = self._reply(letter.data)
+        if reply is not None:
             self._fleet.push(letter, reply, time.monotonic() - began)
             self._inbox.done(letter)
-            return
+
+    def _reply(self, request: bytes | bytearray) -> bytes | bytearray | None:
+        """The agent's, also when it was started again meanwhile; a refusal when there is none. None when stopped."""
+        tries, silent = 0, time.monotonic()
+        while not self._stopped.is_set():
+            asked = time.monotonic()
+            reply = self._asked(request)
+            if reply is not None:
+                return reply
+            if time.monotonic() - asked > WORKED_SECONDS:
+                tries, silent = tries + 1, time.monotonic()
+            if tries == TRIES or time.monotonic() - silent > AGENT_SECONDS:
+                return to_bytes(to_records(Refusal(SiteFailedError.code)))
+            self._stopped.wait(1.0)
+        return None
 
     def _asked(self, request: bytes | bytearray) -> bytes | bytearray | None:
         try:
@@ -138,7 +171,7 @@ class Connector:
                     self._activate()
                 pause = BEAT_SECONDS
             except httpx.HTTPError as error:
-                log.warning("no sign of life could be sent (%s)", type(error).__name__)
+                log.warning("no sign of life could be sent (%s)", reason(error))
             except IdentityError as error:
                 log.error("%s", error)
 

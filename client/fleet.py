@@ -10,6 +10,7 @@ import datetime
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Self, cast
@@ -38,7 +39,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from common.errors import IdentityError, RunError
 from common.news import FOR_SITES, News
-from common.parcels import Arriving, Contents, Parcel, sent
+from common.parcels import Arriving, Contents, Parcel, is_awaited, sent
 from common.patience import answered
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
@@ -123,20 +124,28 @@ class Fleet:
 
         IdentityError if it is not enrolled, or connected from elsewhere.
 
-        A connector that was killed is still online to the server, which lets only those in that are not.
+        A connector that was killed is still online to the server, which lets only those in that are not. It is not
+        called offline first: the run would look, and give up what this node was asked.
         """
         request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_SECONDS)
-        for _ in range(2):
-            try:
-                self.node = self._call(lambda: self._client.ActivateNode(request)).node_id
-                return self.node
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code == httpx.codes.UNAUTHORIZED:
-                    raise IdentityError(UNENROLLED) from None
-                if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
-                    raise
-                self._leave(before)
-        raise IdentityError(CONNECTED)
+        try:
+            self.node = self._call(lambda: self._client.ActivateNode(request)).node_id
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.UNAUTHORIZED:
+                raise IdentityError(UNENROLLED) from None
+            if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                raise
+            self.node = before
+            if not before or not self._is_mine():
+                raise IdentityError(CONNECTED) from None
+        return self.node
+
+    def _is_mine(self) -> bool:
+        """Whether the node, which is online, has this key."""
+        try:
+            return bool(self._call(self.beat))
+        except httpx.HTTPStatusError:
+            return False
 
     def beat(self) -> bool:
         """A sign of life. False when the server has forgotten this node, which must activate itself again."""
@@ -146,15 +155,9 @@ class Fleet:
 
     def leave(self) -> None:
         """Say good-bye, if anybody listens."""
-        if self.node:
-            self._leave(self.node)
+        with suppress(httpx.HTTPError):
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node))
         self._client.close()
-
-    def _leave(self, node: int) -> None:
-        try:
-            self._client.DeactivateNode(DeactivateNodeRequest(node_id=node))
-        except httpx.HTTPError:
-            return
 
     # --------------------------------------------------------------------------------------------------- messages
 
@@ -164,13 +167,21 @@ class Fleet:
         return self._news.waits
 
     def pull(self) -> Letter | None:
-        """The next message for this node, whole, or None. It is confirmed: the server gives it to nobody again."""
+        """The next message for this node, whole, or None. It is given again until it is confirmed.
+
+        RunError when it is none, or was given up; then it does not come again.
+        """
         reply = self._call(lambda: self._client.PullMessages(PullMessagesRequest(node=Node(node_id=self.node))))
         if not reply.messages_list:
             return None
         metadata = message_from_proto(reply.messages_list[0]).metadata
         arriving = Arriving(metadata.message_id, lambda name: self._object(metadata.run_id, name))
-        return Letter(metadata, arriving.awaited(self._stopped))
+        try:
+            return Letter(metadata, arriving.awaited(self._stopped))
+        except RunError:
+            if not self._stopped.is_set():
+                self._confirm(metadata)
+            raise
 
     def _object(self, run: int, name: str) -> Any:
         request = PullObjectRequest(node=Node(node_id=self.node), run_id=run, object_id=name)
@@ -178,14 +189,20 @@ class Fleet:
 
     def confirm(self, letter: Letter) -> None:
         """Tell the server that the message is safe here, so that it can forget it."""
+        self._confirm(letter.metadata)
+
+    def _confirm(self, metadata: Metadata) -> None:
         request = ConfirmMessageReceivedRequest(
-            node=Node(node_id=self.node), run_id=letter.metadata.run_id, message_object_id=letter.key
+            node=Node(node_id=self.node), run_id=metadata.run_id, message_object_id=metadata.message_id
         )
         self._call(lambda: self._client.ConfirmMessageReceived(request))
 
     def push(self, letter: Letter, data: bytes | bytearray, seconds: float) -> None:
-        """Send the reply. Sent twice, it is the same. `seconds`: how long it took, for Flower's statistics."""
-        (reply, parcel), node = reply_of(letter, data), Node(node_id=self.node)
+        """Send the reply, or what is missing of it. Sent twice, it is the same.
+
+        `seconds`: how long it took, for Flower's statistics.
+        """
+        (reply, parcel), node, run = reply_of(letter, data), Node(node_id=self.node), letter.metadata.run_id
         request = PushMessagesRequest(
             node=node,
             messages_list=[message_to_proto(reply)],
@@ -195,19 +212,23 @@ class Fleet:
             clientapp_runtime_list=[seconds],
         )
         answer = self._call(lambda: self._client.PushMessages(request))
+        wanted, session = list(answer.objects_to_push), answer.session_id
+        if not wanted:
+            # It was announced before, by a connector that was killed. Once the run has seen that, Flower takes no
+            # announcement any more, but still the objects, from whoever names no session.
+            wanted, session = self._awaited(run, parcel), ""
 
-        def send(name: str, content: bytes) -> None:
-            put = PushObjectRequest(
-                node=node,
-                run_id=letter.metadata.run_id,
-                object_id=name,
-                object_content=content,
-                session_id=answer.session_id,
-            )
-            if not self._call(lambda: self._client.PushObject(put)).stored:
-                raise RunError("The server did not take a part of the reply.")
+        def send(name: str, content: bytes) -> bool:
+            put = PushObjectRequest(node=node, run_id=run, object_id=name, object_content=content, session_id=session)
+            return bool(self._call(lambda: self._client.PushObject(put)).stored)
 
-        sent([parcel], answer.objects_to_push, send)
+        sent([parcel], wanted, send, lambda name: self._object(run, name))
+
+    def _awaited(self, run: int, parcel: Parcel) -> list[str]:
+        """The objects that the server was told of, and does not have; none of a message that it has forgotten."""
+        if not self._object(run, parcel.key).object_found:
+            return []
+        return [name for name in (parcel.key, *parcel.children) if is_awaited(self._object(run, name))]
 
     def _call(self, call: Callable[[], Any]) -> Any:
         return answered(call, seconds=self._seconds, stopped=self._stopped, waiting=self._waiting)
@@ -222,6 +243,14 @@ def reply_of(letter: Letter, data: bytes | bytearray) -> tuple[Message, Parcel]:
     reply.metadata.__dict__ |= {"_created_at": letter.metadata.created_at, "_message_id": parcel.key}
     reply.metadata.ttl = letter.metadata.ttl
     return reply, parcel
+
+
+def reason(error: Exception) -> str:
+    """Why a call failed, for the site's own log."""
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return UNENROLLED if status == httpx.codes.UNAUTHORIZED else f"status {status}"
+    return str(error) if isinstance(error, RunError) else type(error).__name__
 
 
 class _NodeSignature:

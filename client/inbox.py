@@ -9,6 +9,7 @@ from pathlib import Path
 
 from client.fleet import Letter
 from common.errors import RunError
+from common.whole_file import keep_names
 
 
 class Inbox:
@@ -28,10 +29,18 @@ class Inbox:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path(letter))
+        keep_names(self._folder)
+
+    def __contains__(self, letter: Letter) -> bool:
+        return self._path(letter).exists()
 
     def done(self, letter: Letter) -> None:
         """Its reply is with the server."""
         self._path(letter).unlink(missing_ok=True)
+
+    @property
+    def is_empty(self) -> bool:
+        return next(self._folder.glob("*.letter"), None) is None
 
     def waiting(self) -> Iterator[Letter]:
         """Those of a connector that was killed, the oldest first. One that cannot be read is put aside."""

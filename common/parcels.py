@@ -12,8 +12,9 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +89,7 @@ class Arriving:
         """The message's bytes; None while something is missing. RunError for what is no parcel, or was given up."""
         if self._order is None and not self._opened():
             return None
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with _threads() as pool:
             while self._missing:
                 now, later = self._missing[:AT_ONCE], self._missing[AT_ONCE:]
                 came = list(pool.map(self._take, now))
@@ -145,16 +146,44 @@ class Arriving:
         return _body(answer.object_content, kind)
 
 
-def sent(parcels: Iterable[Parcel], wanted: Iterable[str], send: Callable[[str, bytes], None]) -> None:
-    """Give `send` each object that the server asked for, a few at a time, heads first: with them a message is news."""
+def sent(
+    parcels: Iterable[Parcel],
+    wanted: Iterable[str],
+    send: Callable[[str, bytes], bool],
+    pull: Callable[[str], Any],
+) -> None:
+    """Give `send` each object that the server asked for, a few at a time, heads first: with them a message is news.
+
+    RunError for one that the server waits for and does not take. It also does not take what it has, from a call whose
+    answer was lost, and what is wanted no more; `pull`, Flower's answer about one object, tells these apart.
+    """
     several = list(parcels)
     of_name = {parcel.key: parcel for parcel in several} | {
         name: parcel for parcel in several for name in parcel.children
     }
     missing = set(wanted)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(lambda name: send(name, of_name[name].object(name)), [n for n in of_name if n in missing]):
-            pass
+
+    def place(name: str) -> None:
+        if not send(name, of_name[name].object(name)) and is_awaited(pull(name)):
+            raise RunError("Flower's server did not take a part of a message. Its log says why.")
+
+    with _threads() as pool:
+        list(pool.map(place, [name for name in of_name if name in missing]))
+
+
+def is_awaited(answer: Any) -> bool:
+    """Whether Flower's answer about one object says that it was announced, and has not come."""
+    return bool(answer.object_found and not answer.object_available)
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Who is interrupted, by Ctrl-C, waits for none of its calls: each may be patient with a server that is away."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start(kind: str, children: Iterable[str], size: int) -> bytes:

@@ -68,7 +68,7 @@ R = TypeVar("R")
 
 PATIENCE_SECONDS = 600.0  # how long a server that does not answer is waited for
 HEARTBEAT_SECONDS = 10.0
-COMPLETE_SECONDS = 60.0  # without another object of a reply: its sender was killed while it sent
+COMPLETE_SECONDS = 150.0  # without another object of a reply: its sender is lost. After 180 s Flower gives up
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _APP = b"""
 [project]
@@ -244,7 +244,7 @@ class FleetGrid(HttpGrid):
         )
         answer = self._patient(lambda: self.client.PushMessages(request))
 
-        def send(name: str, content: bytes) -> None:
+        def send(name: str, content: bytes) -> bool:
             put = PushObjectRequest(
                 node=self.node,
                 run_id=self.run.run_id,
@@ -252,10 +252,9 @@ class FleetGrid(HttpGrid):
                 object_content=content,
                 session_id=answer.session_id,
             )
-            if not self._patient(lambda: self.client.PushObject(put)).stored:
-                raise RunError("Flower's server did not take a part of a message. Its log says why.")
+            return bool(self._patient(lambda: self.client.PushObject(put)).stored)
 
-        sent(parcels, answer.objects_to_push, send)
+        sent(parcels, answer.objects_to_push, send, self._object)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are here whole. Flower hands a reply over once, before its objects are all there: what is

@@ -34,6 +34,7 @@ PRAGMAS = {
 def serve(secret: str) -> int:
     """Run flower-superlink with the arguments of this process until it is told to stop."""
     os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    from flwr.server.superlink.linkstate import SqlLinkState
     from flwr.supercore import sql_mixin
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
@@ -44,6 +45,7 @@ def serve(secret: str) -> int:
     settings["SQLITE_PRAGMAS"] = tuple((dict(settings["SQLITE_PRAGMAS"]) | PRAGMAS).items())
     extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
+    setattr(SqlLinkState, "get_message_ins", until_confirmed(SqlLinkState.get_message_ins))  # noqa: B010
     flower_superlink()
     return 0
 
@@ -66,6 +68,28 @@ def only_enrolled(authenticate: Callable[[Request], None]) -> Callable[[Request]
             raise HTTPException(401, "Invalid SuperNode authentication")
 
     return authenticate_enrolled
+
+
+def until_confirmed(hand_over: Callable[..., Any]) -> Callable[..., Any]:
+    """Flower's hand-over of messages to a node: once, also when the answer is lost, or the node before it has it whole.
+
+    Here a node that asks again is given again what it has not confirmed; with a confirmation the objects go.
+    """
+    from flwr.supercore.state.schema.linkstate_models import MessageIns
+    from flwr.supercore.state.schema.objectstore_models import StoredObject
+    from flwr.supercore.utils import uint64_to_int64
+    from sqlalchemy import exists, update
+
+    kept = exists().where(StoredObject.object_id == MessageIns.message_id)
+
+    def get_message_ins(state: Any, node_id: int, limit: int | None, **more: Any) -> Any:
+        taken = (MessageIns.dst_node_id == uint64_to_int64(node_id), MessageIns.delivered_at != "")
+        again = update(MessageIns).where(*taken, kept).values(delivered_at="")
+        with state.session() as session:  # one transaction with what follows
+            session.execute(again, execution_options={"synchronize_session": False})
+            return hand_over(state, node_id, limit, **more)
+
+    return get_message_ins
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +26,7 @@ def stored(*several: Parcel) -> dict[str, bytes]:
     """As a server holds them."""
     store: dict[str, bytes] = {}
     wanted = dict.fromkeys(name for parcel in several for name in (*parcel.children, parcel.key))
-    sent(several, wanted, store.__setitem__)
+    sent(several, wanted, lambda name, content: store.setdefault(name, content) is content, pytest.fail)
     return store
 
 
@@ -145,11 +147,29 @@ def test_a_stopped_process_waits_for_nothing():
         Arriving("it", lambda name: answer(b"")).awaited(stopped)
 
 
-def test_a_part_that_cannot_be_sent_is_an_error():
+@pytest.mark.parametrize(
+    ("found", "available", "lost"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_what_the_server_does_not_take_is_lost_only_where_it_waits_for_it(found, available, lost):
+    """It does not take either what it has, from a call whose answer was lost, nor what it has forgotten since."""
     parcel = Parcel.of((1,), Contents.of(_random(2 * CHUNK_BYTES)))
+    told = SimpleNamespace(object_found=found, object_available=available, object_content=b"")
+    with pytest.raises(RunError) if lost else nullcontext():
+        sent([parcel], parcel.children, lambda name, content: False, lambda name: told)
 
-    def send(name, content):
-        raise RunError("no")
 
-    with pytest.raises(RunError):
-        sent([parcel], parcel.children, send)
+def test_who_is_interrupted_waits_for_no_call(monkeypatch):
+    """A call may be patient with a server that is away, for ten minutes; Ctrl-C is not."""
+    parcel, away = Parcel.of((1,), Contents.of(_random(4 * CHUNK_BYTES))), threading.Event()
+    monkeypatch.setattr(parcels.ThreadPoolExecutor, "map", _interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sent([parcel], parcel.children, lambda name, content: away.wait(20), pytest.fail)
+    assert time.monotonic() - began < 5
+    away.set()
+
+
+def _interrupted(pool, call, values):
+    for value in values:
+        pool.submit(call, value)
+    raise KeyboardInterrupt

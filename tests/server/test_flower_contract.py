@@ -100,6 +100,19 @@ CONTRACT = {
              "close"),
     ),
     "flwr.supercore.sql_mixin": Relied("how long a writer waits for the database", has=("SQLITE_PRAGMAS",)),
+    "flwr.server.superlink.linkstate.SqlLinkState": Relied(
+        "what keeps the messages, in one transaction", has=("get_message_ins", "session")
+    ),
+    "flwr.server.superlink.linkstate.SqlLinkState.get_message_ins": Relied(
+        "the hand-over of messages to a node", takes=("node_id", "limit")
+    ),
+    "flwr.supercore.state.schema.linkstate_models.MessageIns": Relied(
+        "when a message was handed over", has=("message_id", "dst_node_id", "delivered_at")
+    ),
+    "flwr.supercore.state.schema.objectstore_models.StoredObject": Relied(
+        "whether a message was confirmed: then its object is gone", has=("object_id",)
+    ),
+    "flwr.supercore.utils.uint64_to_int64": Relied("a node's number in the database", takes=("unsigned",)),
     "flwr.superlink.extensions": Relied("the guard's place, before all else", has=("get_middleware",)),
     "flwr.superlink.routers.fleet.node_auth": Relied(
         "401 for a key that nobody enrolled", has=("authenticate_node", "NodeAuthMiddleware")
@@ -156,6 +169,15 @@ def test_the_database_is_opened_with_the_settings_that_we_changed() -> None:
         "the wait for the database is set elsewhere"
     )
     assert "busy_timeout" in dict(sql_mixin.SQLITE_PRAGMAS)
+
+
+def test_a_message_is_handed_over_where_we_changed_that() -> None:
+    from flwr.server.superlink.linkstate import SqlLinkState
+    from flwr.superlink.servicer.fleet import fleet_handlers
+
+    assert "get_message_ins" in fleet_handlers.pull_messages.__code__.co_names
+    assert "delivered_at" in inspect.getsource(SqlLinkState._claim_message_ins_rows)
+    assert "delete" in inspect.getsource(fleet_handlers.confirm_message_received)
 
 
 def test_every_path_of_flower_is_known() -> None:

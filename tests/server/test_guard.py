@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import secrets
 import socket
 import ssl
 import subprocess
@@ -16,7 +15,6 @@ from typing import Self
 
 import httpx
 import pytest
-from flwr.app import Message
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
@@ -32,9 +30,8 @@ from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.supercore.runtime import RuntimeHttpClient
 
 import client.fleet
-from client.fleet import Fleet, Letter
+from client.fleet import Fleet
 from common.errors import IdentityError, RunError
-from common.messages import OfferReply, OfferRequest, from_records, to_bytes, to_records
 from common.node_key import generate
 from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator, _require_guarded
 from server.flower import FlowerRun
@@ -280,35 +277,6 @@ def test_a_removed_site_is_401(superlink: RunningSuperLink) -> None:
     assert node.activate()
     superlink.consortium.remove("gone")
     wait_for(lambda: set(statuses(node).values()) == {401}, "removed", 20)
-
-
-def test_a_reply_that_was_cut_off_is_completed_by_the_next_connector(
-    superlink: RunningSuperLink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed between a reply's head and its parts. The server takes no second reply, but the rest of this one.
-
-    Not when the run has looked in between: Flower then forgets what was asked, and the run goes on without the site.
-    """
-    north = fleet(superlink, superlink.keys["north"])
-    node = north.activate()
-    reply, kept = OfferReply(secrets.token_bytes(3 << 20)), list[Letter]()
-    with FlowerRun(superlink.place) as grid:
-        [key] = grid.push_messages([grid.create_message(to_records(OfferRequest(b"x")), "query.offer", node, "")])
-        wait_for(lambda: (found := north.pull()) is not None and kept.append(found) is None, "message", 20)
-        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-            patch.setattr(client.fleet, "sent", _cut_off)
-            north.push(kept[0], to_bytes(to_records(reply)), 0.0)
-        again = fleet(superlink, superlink.keys["north"])
-        again.activate(before=node)
-        again.push(Letter.of(kept[0].head, kept[0].data), to_bytes(to_records(reply)), 0.0)
-        came: list[Message] = []
-        wait_for(lambda: bool(came.extend(grid.pull_messages([key])) or came), "reply", 20)
-        assert not came[0].has_error() and from_records(came[0].content) == reply
-        again.leave()
-
-
-def _cut_off(*_: object, **__: object) -> None:
-    raise InterruptedError
 
 
 # ------------------------------------------------------------------------------------------------------- a foreign run
