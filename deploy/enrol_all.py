@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.enrolment import SitePlace, enrol, join
+from client.enrolment import SitePlace, enrol
+from client.joining import join
 from common.enrolment import Kit, Request
-from server.consortium import DEFAULT_PORT, Consortium
+from server.consortium import Consortium
+from server.consortium_folder import DEFAULT_PORT
 
 
 def enrol_all(

@@ -7,46 +7,34 @@ with every change, so that a site tells an older roster from a newer one.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from common import schema as border
 from common.audit import Admitted, Audit, Removed
 from common.authority import authority_fingerprint
-from common.enrolment import Host, Kit, Name, Port, Request, address
+from common.enrolment import Kit, Request, address
 from common.errors import IdentityError, RunError
 from common.identity import Roster
-from common.node_key import require_node_key
-from common.schema import schema
 from common.whole_file import PUBLIC, make_private, write_whole
-from server.certificates import LOOPBACK, Issued, alternative_name, make_authority, make_server, needs_renewal, read_key
+from server.certificates import Issued, alternative_name, make_authority, make_server, needs_renewal, read_key
+from server.consortium_folder import (
+    CONSORTIUM_FILE,
+    DEFAULT_PORT,
+    ROSTER_FILE,
+    ConsortiumFile,
+    locked,
+    made_whole,
+    node_file,
+    node_key,
+    read_file,
+    read_private,
+    write_server,
+)
 from server.revoked import Revoked
-
-CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"
-DEFAULT_PORT = 9443
-
-
-@schema
-class ConsortiumFile:
-    """consortium.yaml: its name, where sites reach the coordinator, and the other names of its server."""
-
-    name: Name
-    host: Host
-    port: Port = DEFAULT_PORT
-    also: list[Host] = field(default_factory=list)
-
-    @property
-    def names(self) -> list[str]:
-        """All that the server's certificate is for."""
-        return [self.host, *self.also, *LOOPBACK]
 
 
 @dataclass(frozen=True)
@@ -122,12 +110,12 @@ class Consortium:
         roster = Roster(name, {})
         authority = make_authority(roster.consortium)
         server = make_server(authority, file.names)
-        with _made_whole(folder) as draft:
+        with made_whole(folder) as draft:
             for inner in ("ca", "nodes", "state", "runs"):
                 make_private(draft / inner)
             write_whole(draft / "ca" / "ca.key", authority.key)
             write_whole(draft / "ca" / "ca.crt", authority.certificate, PUBLIC)
-            _write_server(draft, server)
+            write_server(draft, server)
             write_whole(draft / ROSTER_FILE, roster.to_text().encode(), PUBLIC)
             write_whole(draft / CONSORTIUM_FILE, border.dump(replace(file, name=roster.consortium)).encode(), PUBLIC)
         return cls.read(folder)
@@ -143,15 +131,15 @@ class Consortium:
         roster = Roster.read(folder / ROSTER_FILE)
         if roster.consortium != file.name:
             raise IdentityError(f"{folder}: {ROSTER_FILE} and {CONSORTIUM_FILE} are of two consortia.")
-        nodes = {site: _node_key(folder, site) for site in roster.sites}
-        certificate = _read_file(folder / "ca" / "ca.crt")
+        nodes = {site: node_key(folder, site) for site in roster.sites}
+        certificate = read_file(folder / "ca" / "ca.crt")
         authority_fingerprint(certificate.decode(errors="replace"))  # refuses what is none
         return cls(folder.absolute(), file, roster, nodes, certificate, Revoked.read(folder))
 
     @classmethod
     def settled(cls, folder: Path) -> Self:
         """As `read`, of a folder that is there, and not while a command is about to change it."""
-        with _locked(folder):
+        with locked(folder):
             return cls.read(folder)
 
     def admit(self, request: Request) -> Self:
@@ -161,7 +149,7 @@ class Consortium:
             before = now.roster.sites.get(request.site)
             if before not in (None, request.public):
                 now._revoke(request.site)
-            write_whole(_node_file(self.folder, request.site), f"{request.node_key}\n".encode(), PUBLIC)
+            write_whole(node_file(self.folder, request.site), f"{request.node_key}\n".encode(), PUBLIC)
             if before != request.public:
                 sites = {**now.roster.sites, request.site: request.public}
                 self.audit.append(Admitted(request.public.hex(), len(sites)))
@@ -202,7 +190,7 @@ class Consortium:
             now._revoke(site)
             self.audit.append(Removed(now.roster.sites[site].hex(), len(sites)))
             now._write_roster(sites)
-            _node_file(self.folder, site).unlink(missing_ok=True)
+            node_file(self.folder, site).unlink(missing_ok=True)
             return type(self).read(self.folder)
 
     def _revoke(self, site: str) -> None:
@@ -222,7 +210,7 @@ class Consortium:
     def kit(self, site: str) -> Kit:
         """What this site needs to join, with the roster as it is now."""
         self.require_site(site)
-        key = read_key(_read_private(self.folder / "ca" / "ca.key"), "ca.key")
+        key = read_key(read_private(self.folder / "ca" / "ca.key"), "ca.key")
         return Kit.make(key, self.ca_certificate.decode(), self.roster, site, self.host, self.port)
 
     def write_kits(self, folder: Path) -> list[Path]:
@@ -239,75 +227,17 @@ class Consortium:
     def renew(self) -> Self:
         """With a new server certificate, for the names in consortium.yaml as it is now. Sites need no new kit."""
         with self._alone() as now:
-            authority = Issued(now.ca_certificate, _read_private(self.folder / "ca" / "ca.key"))
-            _write_server(self.folder, make_server(authority, now.file.names))
+            authority = Issued(now.ca_certificate, read_private(self.folder / "ca" / "ca.key"))
+            write_server(self.folder, make_server(authority, now.file.names))
             return now
 
     def needs_renewal(self) -> bool:
         """Whether the server's certificate is to be made new before the server starts."""
-        server = Issued(_read_file(self.server_certificate), _read_private(self.server_key))
+        server = Issued(read_file(self.server_certificate), read_private(self.server_key))
         return needs_renewal(server, self.ca_certificate)
 
     @contextmanager
     def _alone(self) -> Iterator[Self]:
         """The folder as it is now, while nobody else changes it: two commands at once lose no site."""
-        with _locked(self.folder):
+        with locked(self.folder):
             yield type(self).read(self.folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    state = folder / "state"
-    make_private(state)
-    handle = os.open(state / "members.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _made_whole(folder: Path) -> Iterator[Path]:
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise RunError(f"{folder}: is there already and not an empty folder. Choose another with --at.")
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
-    except OSError as problem:
-        raise RunError(f"{folder}: cannot be made ({problem.strerror}). Choose another with --at.") from None
-    try:
-        yield draft
-        draft.rename(folder.absolute())  # mkdtemp made it 0700
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-
-
-def _write_server(folder: Path, server: Issued) -> None:
-    write_whole(folder / "server.key", server.key)
-    write_whole(folder / "server.crt", server.certificate, PUBLIC)
-
-
-def _node_file(folder: Path, site: str) -> Path:
-    return folder / "nodes" / f"{site}.pub"
-
-
-def _node_key(folder: Path, site: str) -> bytes:
-    text = _read_file(_node_file(folder, site)).decode(errors="replace").strip()
-    require_node_key(text, f"site {site!r}")
-    return text.encode()
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        raise RunError(f"{path}: cannot be read ({problem.strerror}). Take it back from a backup.") from None
-
-
-def _read_private(path: Path) -> bytes:
-    data = _read_file(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise IdentityError(f"{path}: others than its owner may read it. Run chmod 600 on it.")
-    return data

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client import enrolment
-from client.enrolment import SitePlace, compare, enrol, join, pinned_authority, rotate
+from client import joining
+from client.enrolment import SitePlace, enrol, rotate
 from client.identity import KEY_FILE, SiteIdentity, read_key
+from client.joining import compare, join
 from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import Roster, SigningKey, fingerprint
@@ -134,7 +135,7 @@ def test_joining_pins_the_roster_the_authority_and_the_way(north, consortium):
     assert (north.connector / "ca.crt").read_bytes() == now.ca_certificate
     found = Coordinator.read(north.connector / "coordinator.yaml")
     assert (found.consortium, found.site, found.address) == ("Baltic", "north", "fl.example.org:9443")
-    assert pinned_authority(north) == now.ca_certificate.decode()
+    assert north.authority() == now.ca_certificate.decode()
 
 
 def test_the_first_join_shows_everybody(tmp_path, consortium):
@@ -206,7 +207,7 @@ def test_another_consortium_is_joined_only_when_the_site_says_so(north, tmp_path
     changes = join(north, kit(other, "north"), replace=True)
     assert changes.replaces == "Baltic" and not changes.first and set(changes.added) == {"north"}
     assert SiteIdentity.read("north", north.identity).roster == Consortium.read(other.folder).roster
-    assert pinned_authority(north) == other.ca_certificate.decode()
+    assert north.authority() == other.ca_certificate.decode()
 
 
 def test_a_roster_signed_by_another_authority_is_refused(north, consortium, tmp_path):
@@ -262,9 +263,9 @@ def test_a_coordinator_that_went_back_to_a_backup_is_followed_when_the_site_says
     join(north, kit(consortium, "north"))
     restored = Consortium.read(tmp_path / "backup")
     changes = join(north, restored.kit("north"), replace=True)
-    assert changes.back == 3 and not changes.none and set(changes.removed) == {"west"} and changes.replaces is None
+    assert changes.reverts == 3 and not changes.none and set(changes.removed) == {"west"} and changes.replaces is None
     assert north.roster() == restored.roster
-    assert join(north, restored.admit(request("west")).kit("north")).back is None
+    assert join(north, restored.admit(request("west")).kit("north")).reverts is None
 
 
 def test_the_same_kit_may_be_joined_again(north, consortium):
@@ -379,7 +380,7 @@ def test_a_join_cut_short_is_completed_by_joining_again(north, consortium, monke
 
     with monkeypatch.context() as patched:
         for name in ("write_whole", "pin_roster", "_take_next"):
-            patched.setattr(enrolment, name, counted(getattr(enrolment, name)))
+            patched.setattr(joining, name, counted(getattr(joining, name)))
         with pytest.raises(Crash):
             join(north, newer)
     join(north, newer)
@@ -399,6 +400,13 @@ def test_a_damaged_node_key_is_named(tmp_path):
     (place.connector / "node.key").write_bytes(generate()[:50])
     with pytest.raises(IdentityError, match=r"node\.key: is not a node key"):
         enrol(place)
+
+
+def test_an_authority_that_cannot_be_read_is_named(north):
+    (north.connector / "ca.crt").unlink()
+    (north.connector / "ca.crt").mkdir()
+    with pytest.raises(IdentityError, match=r"ca\.crt: cannot be read"):
+        north.authority()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
