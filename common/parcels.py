@@ -118,7 +118,7 @@ class Arriving:
         try:
             told: dict[str, Any] = json.loads(bytes(body[4 : 4 + size]))
             whole, order = int(told["size"]), [str(name) for name in told["chunks"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise RunError("A message without its head: the other side has another release of wardround.") from None
         if order and not 0 < whole <= min(LARGEST_BYTES, len(order) * CHUNK_BYTES):
             raise RunError("A message whose head does not fit its contents.")

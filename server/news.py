@@ -30,8 +30,9 @@ class Bell:
         if scope["type"] == "http" and path in self._number:
             await self._look(path, scope, receive, send)
             return
-        await self._app(scope, receive, send)
-        if path in _NEWS and _length(scope) < 2 * SMALL_BYTES:
+        well = _Heard(send)
+        await self._app(scope, receive, well)
+        if well.well and path in _NEWS and _length(scope) < 2 * SMALL_BYTES:
             self._ring(_NEWS[path])
 
     def _ring(self, path: str) -> None:
@@ -45,12 +46,20 @@ class Bell:
                 await asyncio.wait_for(self._rung[path].wait(), WAIT_SECONDS)
         seen = str(self._number[path]).encode()  # before Flower looks: what comes meanwhile is news
 
-        async def tell(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (HEADER.encode(), seen)]}
-            await send(message)
+        await self._app(scope, receive, _Heard(send, (HEADER.encode(), seen)))
 
-        await self._app(scope, receive, tell)
+
+class _Heard:
+    """Passes an answer on, and knows whether it is a yes: a stranger, who is refused, is told and believed nothing."""
+
+    def __init__(self, send: Send, *headers: tuple[bytes, bytes]) -> None:
+        self._send, self._headers, self.well = send, headers, False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            self.well = True
+            message = {**message, "headers": [*message["headers"], *self._headers]}
+        await self._send(message)
 
 
 def _length(scope: Scope) -> int:

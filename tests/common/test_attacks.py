@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from common.errors import RunError
 from common.messages import LARGEST_HEAD, from_bytes
+from common.parcels import HEAD, Arriving
 
 
 def a_message(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -47,3 +49,15 @@ def test_what_is_beside_the_vectors_is_bounded() -> None:
     size = LARGEST_HEAD + 1
     with pytest.raises(RunError, match="more beside its vectors"):
         from_bytes(size.to_bytes(8, "big") + bytes(size))
+
+
+@pytest.mark.parametrize(
+    "told", ['{"size": Infinity, "chunks": []}', '{"size": 1, "chunks": ' + "[" * 90_000, '{"size": [1], "chunks": 0}']
+)
+def test_a_parcel_with_an_odd_head_is_refused_in_words(told: str) -> None:
+    """Any other error would end the run of the coordinator that fetches it."""
+    body = len(told).to_bytes(4, "big") + told.encode()
+    content = f"{HEAD}  {len(body)}".encode() + b"\0" + body
+    answer = SimpleNamespace(object_found=True, object_available=True, object_content=content)
+    with pytest.raises(RunError, match="without its head"):
+        Arriving("it", lambda name: answer).whole()

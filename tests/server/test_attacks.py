@@ -1,0 +1,66 @@
+"""What a stranger at the coordinator's port, or a hostile site, could do to the server and to a run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
+
+from common.news import FOR_RUN, FOR_SITES, HEADER
+from common.parcels import CHUNK_BYTES, LARGEST_BYTES
+from server.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
+from server.news import Bell
+
+PUSH_OBJECT = "/v1/fleet/push-object"
+
+
+def answered(app: Any, path: str, *headers: tuple[bytes, bytes], status: int = 200) -> dict[str, Any]:
+    """The head of the answer to a call through `app`, behind which everything is answered with `status`."""
+    said: list[dict[str, Any]] = []
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    app._app = behind
+    asyncio.run(app({"type": "http", "path": path, "headers": list(headers)}, None, send))
+    return said[0]
+
+
+@pytest.mark.parametrize("path", sorted(FLEET | {"/health"}))
+def test_a_stranger_cannot_fill_the_servers_memory_with_one_request(path: str) -> None:
+    """Flower parses a body before it looks for a signature: 31 MiB of empty messages took 900 MB, of nobody's."""
+    longest = LONGEST_OBJECT if path == PUSH_OBJECT else LONGEST_CALL
+    for length, status in ((longest, 200), (longest + 1, 413)):
+        assert answered(Guard(None, "x"), path, (b"content-length", b"%d" % length))["status"] == status  # type: ignore[arg-type]
+
+
+def test_what_a_site_sends_has_room_in_it() -> None:
+    names = ["0" * 64] * (LARGEST_BYTES // CHUNK_BYTES + 2)
+    tree = ObjectTree(object_id=names[0], children=[ObjectTree(object_id=name) for name in names])
+    assert PushMessagesRequest(message_object_trees=[tree]).ByteSize() < LONGEST_CALL - 10_000
+    chunk = PushObjectRequest(object_id=names[0], object_content=bytes(CHUNK_BYTES))
+    assert chunk.ByteSize() < LONGEST_OBJECT - 10_000
+
+
+def test_a_stranger_hears_nothing_of_how_much_is_sent() -> None:
+    """The number of what was sent stood in the 401 too: whoever reached the port could watch rounds go by."""
+    bell = Bell(None)  # type: ignore[arg-type]
+    for path in (FOR_SITES, FOR_RUN):
+        assert not answered(bell, path, status=401)["headers"]
+        assert [name for name, _ in answered(bell, path)["headers"]] == [HEADER.encode()]
+
+
+def test_what_a_stranger_sends_is_no_news() -> None:
+    bell = Bell(None)  # type: ignore[arg-type]
+    before = answered(bell, FOR_RUN)["headers"]
+    answered(bell, PUSH_OBJECT, (b"content-length", b"9"), status=401)
+    assert answered(bell, FOR_RUN)["headers"] == before
+    answered(bell, PUSH_OBJECT, (b"content-length", b"9"))
+    assert answered(bell, FOR_RUN)["headers"] != before
