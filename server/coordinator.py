@@ -99,22 +99,11 @@ class Coordinator:
         write_whole(state / ADDRESS, near_address(consortium, self.bind).encode())
         for name in (CONTROL, EXECUTOR):
             make_secret(state / name)
-        flags = {
-            "--host": self.bind,
-            "--port": str(consortium.port),
-            "--ssl-certfile": str(consortium.server_certificate),
-            "--ssl-keyfile": str(consortium.server_key),
-            "--ssl-ca-certfile": str(consortium.ca_file),
-            "--database": str(state / DATABASE),
-            "--isolation": "process",
-            "--superexec-auth-secret-file": str(state / EXECUTOR),
-        }
-        command = [sys.executable, "-P", "-m", "server.superlink", str(state / CONTROL)]
-        command += [part for pair in flags.items() for part in pair]
-        command += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
         environment = os.environ | SPARING | {"FLWR_HOME": str(state / "flower"), "PYTHONPATH": _import_path()}
         with (state / LOG).open("ab") as output:
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                _command(consortium, self.bind), env=environment, stdout=output, stderr=output
+            )
         log.info("SuperLink started as process %d", self.process.pid)
 
     def _wait_until_healthy(self) -> None:
@@ -156,6 +145,23 @@ class Coordinator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _command(consortium: Consortium, bind: str) -> list[str]:
+    state = consortium.state
+    flags = {
+        "--host": bind,
+        "--port": str(consortium.port),
+        "--ssl-certfile": str(consortium.server_certificate),
+        "--ssl-keyfile": str(consortium.server_key),
+        "--ssl-ca-certfile": str(consortium.ca_file),
+        "--database": str(state / DATABASE),
+        "--isolation": "process",
+        "--superexec-auth-secret-file": str(state / EXECUTOR),
+    }
+    command = [sys.executable, "-P", "-m", "server.superlink", str(state / CONTROL)]
+    command += [part for pair in flags.items() for part in pair]
+    return [*command, "--enable-supernode-auth", "--disable-runtime-dependency-installation"]
 
 
 def _admit(keys: Mapping[str, bytes], place: Place) -> None:
