@@ -93,7 +93,7 @@ class SiteUp:
     """One site's two processes, each of which a test may kill and start again."""
 
     def __init__(self, folder: Path, logs: Path, *, agent: Wrap = list, env: dict[str, str] | None = None) -> None:
-        self.folder, self._logs, self._wrap, self._env = folder, logs, agent, env
+        self.folder, self._logs, self._wrap, self.env = folder, logs, agent, env
         self.site = read_site(folder)
         self.name = self.site.file.site
         self.connector_folder = self.site.path(self.site.file.connector)
@@ -104,7 +104,7 @@ class SiteUp:
 
     def start_agent(self, *, wait: bool = False) -> Process:
         log = self._logs / f"{self.name}.agent.log"
-        self.agent = Process(log, "site", "agent", "--at", str(self.folder), wrap=self._wrap, env=self._env)
+        self.agent = Process(log, "site", "agent", "--at", str(self.folder), wrap=self._wrap, env=self.env)
         if wait:
             self.wait_for_agent()
         return self.agent
@@ -118,7 +118,7 @@ class SiteUp:
         self.connector = Process(
             self._logs / f"{self.name}.connector.log",
             *("site", "connector", "--folder", str(self.connector_folder), "--socket", str(self.socket)),
-            env=self._env,
+            env=self.env,
         )
         return self.connector
 

@@ -1,0 +1,124 @@
+"""Bad days of the coordinator: its processes killed with SIGKILL at the worst moment, too few sites.
+
+Each run ends with the right result, or says why not. In `make soak` the same at more moments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from client.approvals import Approvals
+from common.study import read_study
+from tests.support.deployment import Deployment, wait_for
+from tests.support.survival import (
+    SECONDS,
+    children,
+    deployment,
+    file_of,
+    is_equal,
+    moments,
+    named,
+    next_event,
+    require_all_back,
+    require_paid_once,
+    rounds,
+    run_number,
+    site_number,
+    start,
+    states,
+    weights,
+)
+
+Weights = dict[str, np.ndarray]
+MOMENTS = moments(("Masked", 2), ("Masked", 1), ("Confirmed", 2), ("Revealed", 2), ("Masked", 4))
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployment(
+        tmp_path_factory.mktemp("s"), ("open", "private", "absent", "refused"), private=("private",)
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def calm(deployed: Deployment) -> Weights:
+    """The weights of a run that nothing disturbed."""
+    run = start(deployed, "calm", study="open")
+    assert run.wait(SECONDS) == 0, run.text
+    return weights(deployed, "calm")
+
+
+@pytest.mark.parametrize(("leg", "times"), MOMENTS)
+def test_a_run_process_that_is_killed_goes_on_to_the_same_weights(
+    deployed: Deployment, calm: Weights, leg: str, times: int
+) -> None:
+    name = named("killed", (leg, times))
+    run = start(deployed, name, study="open")
+    next_event(site_number(deployed, 0), leg, times)
+    run.kill()
+    resumed = deployed.resume(name)
+    assert resumed.wait(SECONDS) == 0, resumed.text
+    assert is_equal(weights(deployed, name), calm)
+
+
+@pytest.mark.parametrize(("leg", "times"), MOMENTS)
+def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(
+    deployed: Deployment, calm: Weights, leg: str, times: int
+) -> None:
+    name = named("outage", (leg, times))
+    run = start(deployed, name, study="open")
+    next_event(site_number(deployed, 0), leg, times)
+    supervisor = deployed.coordinator.popen.pid
+    found = children(supervisor)
+    assert found
+    os.kill(supervisor, signal.SIGSTOP)  # it would start another at once
+    for child in found:
+        os.kill(child, signal.SIGKILL)
+    time.sleep(20)
+    os.kill(supervisor, signal.SIGCONT)
+    assert run.wait(SECONDS) == 0, run.text
+    assert is_equal(weights(deployed, name), calm)
+
+
+def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Deployment) -> None:
+    """A private run whose process is killed: every attempt is its own release, with its own entry."""
+    run = start(deployed, "paid", study="private")
+    next_event(site_number(deployed, 1), "Masked", 2)
+    run.kill()
+    resumed = deployed.resume("paid")
+    assert resumed.wait(SECONDS) == 0, resumed.text
+    for site in deployed.sites.values():
+        require_paid_once(site, run_number(deployed, "paid"))
+
+
+def test_a_site_that_is_away_is_left_out_and_taken_in_when_it_comes(deployed: Deployment) -> None:
+    """Quorum, not all."""
+    absent = site_number(deployed, 3)
+    absent.stop()
+    wait_for(lambda: absent.name not in deployed.online(), "away", 60)
+    run = start(deployed, "absent", "--wait", "3", study="absent")
+    wait_for(lambda: len(rounds(deployed, "absent")) >= 1, "a round without it", 200)
+    assert "connected" in states(deployed, "absent")[absent.name]
+    absent.start_agent(wait=True)
+    absent.start_connector()
+    assert run.wait(SECONDS) == 0, run.text
+    history = rounds(deployed, "absent")
+    assert history[0]["sites"] == 3 and all(entry["sites"] >= 3 for entry in history)
+    require_all_back(deployed)
+
+
+def test_too_few_sites_that_approved_a_study_is_said_in_words(deployed: Deployment) -> None:
+    paused = [site_number(deployed, number) for number in (0, 1)]
+    study = read_study(file_of(deployed, "refused"))
+    for site in paused:
+        Approvals(site.state).pause(study.digest)
+    run = start(deployed, "refused", study="refused")
+    assert run.wait(SECONDS) != 0
+    assert "has paused this study" in run.text and all(site.name in run.text for site in paused)
