@@ -15,12 +15,13 @@ from common.errors import RunError
 from common.study import Study
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
-from server.flower import FlowerRun, Nodes, by_site
+from server.flower import Nodes, by_site
+from server.grid import FlowerRun
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, Run, title
-from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
-from server.watch import STATUS_FILE, RunStatus, Watch, this_process
+from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model
+from server.watch import STATUS_FILE, RunStatus, Watch, flower_run_of, this_process
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,31 @@ class Deployment:
 
 def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
     """Play the run. RunError with the reason when it cannot start or go on."""
-    started = now()
-    keys = _keys_of(plan)
-    open_run(plan.folder, plan.study, resume=plan.resume)
-    place = place_of(plan.consortium)
-    nodes = Nodes(place)
-    numbers = _connected(plan, nodes, keys, tell)
-    status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds)
-    with (
-        FlowerRun(place, waiting=lambda late: _told(tell, late)) as grid,
-        Watch(status, plan.folder / STATUS_FILE, grid, nodes, keys) as watch,
-    ):
+    started, keys, file = now(), _keys_of(plan), plan.folder / STATUS_FILE
+    with playing(plan.folder):
+        open_run(plan.folder, plan.study, resume=plan.resume)
+        before = flower_run_of(file)
+        status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before)
+        with Watch(status, file) as watch:
+            run, outcome = _played(plan, keys, watch, tell)
+            save_model(plan.folder, plan.study, outcome, plan.models)
+            coverage = [coverage_of(plan.study, None, outcome.statistics)]
+            evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
+            write(evidence, plan.folder)
+    return outcome, evidence
+
+
+def _played(plan: Deployment, keys: dict[str, bytes], watch: Watch, tell: Callable[[str], None]) -> tuple[Run, Outcome]:
+    place, status = place_of(plan.consortium), watch.status
+
+    def waiting(late: float) -> None:
+        if late > 5:
+            tell(f"the server has not answered for {late:.0f} seconds. Is `wardround coordinator up` running?")
+
+    watch.doing("waiting for sites")
+    numbers = _connected(plan, Nodes(place, waiting), keys, tell)
+    with FlowerRun(place, waiting, before=status.flower) as grid, watch.asking(grid, Nodes(place), keys):
+        status.flower = grid.run.run_id
         run = Run(
             plan.study,
             grid,
@@ -71,12 +86,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         status.run = run.state.run
         watch.dropped = lambda: run.summation.dropped
         watch.joined = lambda: run.summation.joined
-        outcome = _recorded(plan, run, len(keys))
-    save_model(plan.folder, plan.study, outcome, plan.models)
-    coverage = [coverage_of(plan.study, None, outcome.statistics)]
-    evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
-    write(evidence, plan.folder)
-    return outcome, evidence
+        return run, _recorded(plan, run, len(keys))
 
 
 def _recorded(plan: Deployment, run: Run, sites: int) -> Outcome:
@@ -122,11 +132,6 @@ def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Cal
             tell(text)
             said = text
         time.sleep(0.5)
-
-
-def _told(tell: Callable[[str], None], late: float) -> None:
-    if late > 5:
-        tell(f"the server does not answer, for {late:.0f} seconds now; waiting for it")
 
 
 class _Both:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +24,35 @@ from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
-STUDY_FILE = "study.yaml"
+STUDY_FILE, LOCK_FILE = "study.yaml", "run.lock"
+_FLOCK = "hhqqi"  # Linux's struct flock: kind, whence, start, length, process
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[None]:
+    """This process plays the run in `folder`, and no other one does. RunError if another one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{folder}: process {player_of(folder)} plays this run. `wardround status` shows how far it is."
+            ) from None
+        yield
+
+
+def player_of(folder: Path) -> int:
+    """The process that plays the run in `folder`, as the kernel knows it; 0 if none does. Not for that process itself:
+    it would let the lock go.
+    """
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        with (folder / LOCK_FILE).open("rb") as file:
+            kind, _, _, _, process = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except OSError:
+        return 0
+    return 0 if kind == fcntl.F_UNLCK else int(process)
 
 
 def open_run(folder: Path, study: Study, *, resume: bool) -> None:
@@ -28,12 +60,15 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
     kept = folder / STUDY_FILE
     if resume:
         if not kept.exists():
-            raise CheckpointError(f"{folder}: there is no run to resume. Start it without --resume.")
+            raise CheckpointError(f"{folder}: there is no run to go on with. Look at the name.")
         if read_study(kept).digest != study.digest:
-            raise CheckpointError(f"{folder}: belongs to another study. Resume with {kept}, or name another run.")
+            raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
         return
     if (folder / "checkpoint.npz").exists():
-        raise RunError(f"{folder}: holds a run already. Continue it with --resume, or choose another --run name.")
+        raise RunError(
+            f"{folder}: holds a run already. Go on with it (`wardround resume`, a simulation with --resume), or choose "
+            "another --run name."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(study_text(study), encoding="utf-8")
 

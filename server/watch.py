@@ -11,18 +11,19 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from common.errors import RunError
 from common.messages import MESSAGE_TYPES, ActivityReply, ActivityRequest, from_records, to_records
-from server.flower import FleetGrid, Node, Nodes, by_site
+from server.flower import Node, Nodes, by_site
+from server.grid import FleetGrid
 from server.reasons import in_words
 from server.report.evidence import RoundEvidence
+from server.run_folder import player_of
 
 STATUS_FILE = "status.json"
 LOOK_SECONDS = 5.0
@@ -41,7 +42,7 @@ class SiteStatus:
 
 @dataclass
 class RunStatus:
-    """The run as a whole; `since` and `written` are Unix times."""
+    """The run as a whole; `since` and `written` are Unix times, `flower` is the run's number at the SuperLink."""
 
     run: str
     study: str
@@ -52,6 +53,7 @@ class RunStatus:
     since: float = field(default_factory=time.time)
     written: float = 0.0
     ended: str = ""  # "completed", or why not
+    flower: int = 0
     sites: dict[str, SiteStatus] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
@@ -66,53 +68,43 @@ def read_status(path: Path) -> RunStatus:
     """From the run's folder; a run whose process is gone says so. RunError if there is none."""
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{path}: there is no status of a run. Start it with `wardround run`.") from None
-    sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
-    status = RunStatus(**values, sites=sites)
-    if not status.ended and not _is_alive(status.process):
+        sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
+        status = RunStatus(**values, sites=sites)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise RunError(f"{path}: there is no status of a run. Look at the name; `wardround run` starts one.") from None
+    if not status.ended and player_of(path.parent) != status.process:
         status.ended = "its process was killed; continue it with `wardround resume`"
     return status
 
 
-def _is_alive(process: int) -> bool:
-    try:
-        return b"wardround" in Path(f"/proc/{process}/cmdline").read_bytes().replace(b"deploy.cli", b"wardround")
-    except OSError:
-        return False
+def flower_run_of(path: Path) -> int:
+    """The number at the SuperLink of the run whose status this was; 0 if there is none."""
+    with suppress(RunError):
+        return read_status(path).flower
+    return 0
 
 
 class Watch:
     """An observer of the run that asks the sites in the background. Use as a context manager."""
 
-    def __init__(
-        self,
-        status: RunStatus,
-        path: Path,
-        grid: FleetGrid,
-        nodes: Nodes,
-        keys: Mapping[str, bytes],
-    ) -> None:
-        self.status, self._path, self._grid, self._nodes, self._keys = status, path, grid, nodes, keys
+    def __init__(self, status: RunStatus, path: Path) -> None:
+        self.status, self._path, self._one = status, path, threading.Lock()
         self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
         self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
-        self._stopped, self._one = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._looking, name="status", daemon=True)
 
     def __enter__(self) -> Watch:
         self._write()
-        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._stopped.set()
-        self._thread.join(LOOK_SECONDS)
         self.status.ended = "completed" if kind is None else _why(error)
         self._write()
 
     def _write(self) -> None:
-        """One thread at a time: the run's and the one that asks share the file's draft."""
-        with self._one:
+        """One thread at a time: the run's and the one that asks share the file's draft. A full disk ends no run here:
+        its checkpoint does.
+        """
+        with self._one, suppress(OSError):
             self.status.write(self._path)
 
     # ------------------------------------------------------------------------------------- an observer (server/run.py)
@@ -127,30 +119,43 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------- behind the run
 
-    def _looking(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS if self.status.sites else 0.0):
-            try:
-                there = by_site(self._nodes.listed(), self._keys)
-                said = self._ask([node.node for node in there.values() if node.online])
-            except (httpx.HTTPError, RunError):
-                continue  # the server is away; the file's age says so
-            dropped, joined = self.dropped(), self.joined()
-            self.status.sites = {
-                site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
-                for site in self._keys
-            }
-            self._write()
+    @contextmanager
+    def asking(self, grid: FleetGrid, nodes: Nodes, keys: Mapping[str, bytes]) -> Iterator[None]:
+        """Ask the sites what they do, until the block ends. `keys`: of the sites of this run."""
+        stopped = threading.Event()
+        asks = threading.Thread(target=self._looking, args=(grid, nodes, keys, stopped), name="status", daemon=True)
+        asks.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            asks.join(LOOK_SECONDS)
 
-    def _ask(self, nodes: Sequence[int]) -> dict[int, ActivityReply]:
+    def _looking(self, grid: FleetGrid, nodes: Nodes, keys: Mapping[str, bytes], stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            with suppress(
+                Exception
+            ):  # whatever is in the way, for example a server that is away: the file's age says so
+                there = by_site(nodes.listed(), keys)
+                said = self._ask(grid, [node.node for node in there.values() if node.online], stopped)
+                dropped, joined = self.dropped(), self.joined()
+                self.status.sites = {
+                    site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
+                    for site in keys
+                }
+                self._write()
+            stopped.wait(LOOK_SECONDS)
+
+    def _ask(self, grid: FleetGrid, nodes: Sequence[int], stopped: threading.Event) -> dict[int, ActivityReply]:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
         request = ActivityRequest(self.status.run)
         kind = MESSAGE_TYPES[ActivityRequest]
-        asked = [self._grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes]
-        waiting = dict(zip(self._grid.push_messages(asked), nodes, strict=True))
+        asked = [grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes]
+        waiting = dict(zip(grid.push_messages(asked), nodes, strict=True))
         said: dict[int, ActivityReply] = {}
         ends = time.monotonic() + LOOK_SECONDS
-        while len(said) < len(waiting) and time.monotonic() < ends and not self._stopped.wait(0.3):
-            for message in self._grid.pull_messages([key for key, node in waiting.items() if node not in said]):
+        while len(said) < len(waiting) and time.monotonic() < ends and not stopped.wait(0.3):
+            for message in grid.pull_messages([key for key, node in waiting.items() if node not in said]):
                 if message.has_error():
                     continue
                 reply = from_records(message.content)

@@ -23,7 +23,7 @@ from client.relay import RelayServer
 from common import parcels
 from common.messages import ActivityReply, OfferReply, OfferRequest, from_bytes, from_records, to_bytes, to_records
 from server.coordinator import DATABASE
-from server.flower import FleetGrid, FlowerRun
+from server.grid import FleetGrid, FlowerRun
 from tests.support.deployment import wait_for
 from tests.support.killed_connector import CHUNK_BYTES, Moment, Where, smaller, start
 from tests.support.superlink import RunningSuperLink, running_superlink
@@ -191,6 +191,32 @@ def test_the_answer_to_any_call_of_a_connector_may_be_lost(
             end(process)
         assert {call: why for call, why in lost.items() if why} == {}
         assert left(superlink) == 0
+
+
+def test_a_run_that_was_killed_while_it_sent_holds_up_no_site(
+    superlink: RunningSuperLink, where: Where, node: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connector has taken the head of its request, and waits for the rest."""
+    killed = FlowerRun(superlink.place)
+    grid, send, objects = killed.__enter__(), httpx.Client.send, list[str]()
+
+    def cut_off(self: httpx.Client, sent: httpx.Request, **more: Any) -> httpx.Response:
+        objects.append(sent.url.path)
+        if objects.count("/v1/runtime/push-object") > 1:
+            raise InterruptedError
+        return send(self, sent, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(httpx.Client, "send", cut_off)
+        ask(grid, node, 300)
+    process = start(where)
+    time.sleep(2)
+    assert not rest(where)
+    began = time.monotonic()
+    with FlowerRun(superlink.place, before=grid.run.run_id) as again:
+        assert arrived(look(again, ask(again, node, 301), SECONDS), 301) == ""
+    assert time.monotonic() - began < 10
+    end(process)
 
 
 def test_the_answer_to_any_call_of_a_run_may_be_lost(

@@ -1,4 +1,4 @@
-"""What the coordinator's adapters, server/flower.py and server/superlink.py, rely on in Flower 1.41, in words."""
+"""What the coordinator's adapters (server/flower.py, grid.py, superlink.py) rely on in Flower 1.41, in words."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from flwr.superlink.grid.http_grid import HttpGrid
 from starlette.middleware import Middleware
 
-from server.flower import FleetGrid, Place
+from server.flower import Place
+from server.grid import FleetGrid
 from server.guard import FLEET, OPEN, Guard
 from tests.support.contract import Relied, changed, unwritten
 
 ROOT = Path(__file__).resolve().parents[2]
-ADAPTERS = ("server/flower.py", "server/superlink.py")
+ADAPTERS = ("server/flower.py", "server/grid.py", "server/superlink.py")
 HTTP, PROTO = "flwr.supercore.interceptors.http", "flwr.proto"
 ADDRESS = ("server_address", "insecure", "root_certificates", "interceptors")
 

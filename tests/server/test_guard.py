@@ -34,7 +34,7 @@ from client.fleet import Fleet
 from common.errors import IdentityError, RunError
 from common.node_key import generate
 from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator, _require_guarded
-from server.flower import FlowerRun
+from server.grid import FlowerRun
 from server.guard import FLEET, HEADER, LONGEST_BODY
 from tests.support.deployment import environment, free_port, wait_for
 from tests.support.other_user import as_nobody, needs_root, open_folder, readable_by_nobody

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
 
 from server.watch import RunStatus, Watch, read_status
 
 
 def test_two_threads_write_the_status_without_losing_it(tmp_path: Path) -> None:
     """Each write goes through one draft beside the file: the second rename once found nothing, and ended the run."""
-    nobody = cast(Any, None)
-    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json", nobody, nobody, {})
+    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
 
     def write(who: int) -> None:
         for number in range(300):
