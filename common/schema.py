@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -30,13 +30,17 @@ def schema(cls: type[T]) -> type[T]:
 
 def read(path: Path, kind: type[T], error: Callable[[str], WardroundError]) -> T:
     """Read a YAML file as `kind`, or raise `error` with all that is wrong, each with its path in the file."""
+    return parse(text_of(path, error), kind, error, str(path))
+
+
+def text_of(path: Path, error: Callable[[str], WardroundError]) -> str:
+    """A file's text, or `error` saying why there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}). Check the path and its permissions.") from None
     except UnicodeDecodeError:
         raise error(f"{path}: is not UTF-8 text. Save the file as UTF-8.") from None
-    return parse(text, kind, error, str(path))
 
 
 def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name: str) -> T:
@@ -48,7 +52,9 @@ def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown line"
-        raise error(f"{name}: is not valid YAML at {where}: {problem.problem}.") from None
+        raise error(f"{name}: is not valid YAML at {where}: {_shown(str(problem.problem))}.") from None
+    except (ValueError, TypeError, RecursionError):  # a 30th of February, a number of a million digits, lists in lists
+        raise error(f"{name}: holds a value that YAML cannot be read as. Write plain texts and numbers.") from None
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as problem:
@@ -65,9 +71,14 @@ def _explain(name: str, problem: ValidationError) -> str:
             "missing": "missing; add this key",
             "missing_argument": "missing; add this key",
         }.get(entry["type"], entry["msg"].removeprefix("Value error, "))
-        lines.append(f"  {where}: {what}")
+        lines.append(f"  {_shown(where)}: {what}")
     plural = "mistake" if len(lines) == 1 else "mistakes"
     return f"{name}: {len(lines)} {plural}:\n" + "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """Keys come from whoever wrote the file: nothing in them may command the reader's terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def plain(value: Any) -> Any:
@@ -95,7 +106,17 @@ def dump(value: Any) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a later key silently replace an earlier one; in a privacy setting that must not pass."""
+    """YAML lets a later key silently replace an earlier one; in a privacy setting that must not pass. Nor does an
+    alias: some lines of them make a file that fills any memory.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "an alias (`*name`) is not read here, write out what it stands for",
+                cast(Any, self).peek_event().start_mark,
+            )  # fmt: skip
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+LONGEST_TEXT = 100
 
 
 # ---------------------------------------------------------------------------------------------------------- the task
@@ -312,6 +314,10 @@ class Study:
             raise ValueError("modalities: a study has at least one")
         if "shared" in self.modalities:
             raise ValueError("modalities.shared: the name is taken by the parameters that all sites share")
+        if not all(text.isprintable() and len(text) <= LONGEST_TEXT for text in _texts(border.plain(self))):
+            raise ValueError(
+                f"a text has at most {LONGEST_TEXT} characters, all of which a screen shows in their place"
+            )
 
     @property
     def digest(self) -> str:
@@ -326,6 +332,16 @@ class Study:
     @property
     def private(self) -> bool:
         return self.privacy.mode != "none"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every name and word. A person who approves the study sees them: none may move or hide what else is to be seen."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for item in value.items() for part in item for text in _texts(part))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))
 
 
 def read_study(path: Path) -> Study:

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import RunError, WardroundError
-from common.schema import parse
+from common.schema import dump, parse
 
 
 class Whole:
@@ -51,7 +49,7 @@ def write_yaml(
     path: Path, head: str, content: Mapping[str, Any], kind: type[Any], error: Callable[[str], WardroundError]
 ) -> None:
     """Write a study.yaml or site.yaml without its defaults, under the comment `head`; what it says must be a `kind`."""
-    text = f"# {head}\n" + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=110)
+    text = f"# {head}\n" + dump(dict(content))
     parse(text, kind, error, path.name)
     path.write_text(text, encoding="utf-8")
 

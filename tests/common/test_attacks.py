@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from common.errors import RunError
+from common.errors import RunError, StudyError
 from common.messages import LARGEST_HEAD, from_bytes
 from common.parcels import HEAD, Arriving
+from common.study import parse_study, study_text
+from tests.support.tiny import study_of
 
 
 def a_message(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -61,3 +65,44 @@ def test_a_parcel_with_an_odd_head_is_refused_in_words(told: str) -> None:
     answer = SimpleNamespace(object_found=True, object_available=True, object_content=content)
     with pytest.raises(RunError, match="without its head"):
         Arriving("it", lambda name: answer).whole()
+
+
+# ------------------------------------------------------------------------------ files that somebody else has written
+
+
+def test_aliases_of_aliases_are_not_followed() -> None:
+    """A kilobyte of merged aliases took half a minute at nine levels, and nine times that with each one more."""
+    bomb = "a0: &a0 {x: 1}\n" + "".join(
+        f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 30)
+    )
+    began = time.monotonic()
+    with pytest.raises(StudyError, match="alias"):
+        parse_study(bomb)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: 2001-99-99", "a: " + "1" * 10_000, "? [a]\n: 1", "? {a: b}\n: 1"])
+def test_yaml_that_is_no_value_is_a_mistake_in_the_file_and_none_of_the_program(text: str) -> None:
+    with pytest.raises(StudyError):
+        parse_study(text)
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\e[2J\\e]0;x\\a": 1', 'study: a\nmodalities: {"\\e[2Jx": {kind: record}}', "a: !%1b[2J x"]
+)
+def test_what_is_said_of_a_wrong_file_commands_no_terminal(text: str) -> None:
+    with pytest.raises(StudyError) as said:
+        parse_study(text)
+    assert all(sign.isprintable() or sign == "\n" for sign in str(said.value))
+
+
+@pytest.mark.parametrize(
+    "name", ["yes\x1b[2J", "yes\nDifferential privacy: epsilon 0.1", "\u202edead", "y" + " " * 200]
+)
+def test_no_text_of_a_study_can_hide_or_forge_what_a_person_approves(name: str) -> None:
+    """Cleared screens, forged lines, reversed or very long words: the class names are shown at approval."""
+    study = study_of("chart")
+    with pytest.raises(ValueError, match="a text has at most"):
+        replace(study, task=replace(study.task, classes=["no", name]))
+    with pytest.raises(StudyError, match="a text has at most"):
+        parse_study(study_text(study).replace(f"- {study.task.classes[1]}\n", f"- {json.dumps(name)}\n"))

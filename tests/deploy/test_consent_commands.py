@@ -67,7 +67,7 @@ def audit(folder: SiteFolder) -> Audit:
 def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) -> None:
     said = done(approve(north.root, answer="y\n"))
     for words in (
-        study.digest, "alive, dead", "'outcome' of records.csv", "labs: the columns crp, pulse, sex, from records.csv",
+        study.digest, "'alive', 'dead'", "'outcome' of records.csv", "labs: the columns crp, pulse, sex, from records.csv",
         "genes: measurements of 3 genes, from genes.csv", "1 rounds", "10 steps", "Differential privacy: NONE",
         "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody is left out", "Shall north take part",
     ):  # fmt: skip
@@ -144,13 +144,15 @@ def test_the_list_tells_where_each_study_stands(north, study) -> None:
     assert "Approve one" in done(call(root, "studies"))
     done(approve(root, "--yes"))
     assert re.search(rf"{short}.*demo.*approved 20.*takes part", done(call(root, "studies")))
-    done(call(root, "pause", short))
+    assert re.search(rf"{short}.*paused. To go on: .* resume {short}", done(call(root, "pause", short)))
     assert "paused" in done(call(root, "studies"))
     with pytest.raises(PausedError):
         approved_study(root / "state", study.digest)
     assert "takes part" in done(call(root, "resume", short))
     done(call(root, "withdraw", short, "--yes"))
-    assert "withdrawn, for good" in done(call(root, "studies"))
+    for command in (["studies"], ["pause", short], ["resume", short]):  # neither offers a way back
+        said = done(call(root, *command))
+        assert "withdrawn, for good" in said and "go on" not in said
     assert isinstance(approve(root, "--yes").exception, NotApprovedError)
 
 
