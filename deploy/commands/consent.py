@@ -85,6 +85,18 @@ def site_studies(at: Path) -> None:
         click.echo("No study. Approve one: wardround site approve STUDY.yaml")
 
 
+def _found(at: Path, prefix: str) -> tuple[Approvals, str]:
+    """The site's approvals, and the one digest among them that begins so."""
+    approvals = _approvals(at)
+    return approvals, approvals.find(prefix)
+
+
+def _tell(approvals: Approvals, digest: str) -> None:
+    short, stands = digest[:_SHOWN], _stands(approvals.all()[digest])
+    way_back = f" To go on: wardround site resume {short}" if stands == "paused" else ""
+    click.echo(f"Study {short}: {stands}.{way_back}")
+
+
 def _stands(approval: Approval) -> str:
     if approval.withdrawn:
         return "withdrawn, for good"
@@ -96,10 +108,9 @@ def _stands(approval: Approval) -> str:
 @_at
 def site_pause(study: str, at: Path) -> None:
     """Refuse a study's requests from the next one on, until `resume`."""
-    approvals = _approvals(at)
-    digest = approvals.find(study)
+    approvals, digest = _found(at, study)
     approvals.pause(digest)
-    click.echo(f"Study {digest[:_SHOWN]} is paused. To go on: wardround site resume {digest[:_SHOWN]}")
+    _tell(approvals, digest)
 
 
 @site.command("resume")
@@ -107,10 +118,9 @@ def site_pause(study: str, at: Path) -> None:
 @_at
 def site_resume(study: str, at: Path) -> None:
     """End a pause."""
-    approvals = _approvals(at)
-    digest = approvals.find(study)
+    approvals, digest = _found(at, study)
     approvals.resume(digest)
-    click.echo(f"Study {digest[:_SHOWN]}: {_stands(approvals.all()[digest])}.")
+    _tell(approvals, digest)
 
 
 @site.command("withdraw")
@@ -122,8 +132,8 @@ def site_withdraw(study: str, at: Path, yes: bool) -> None:
 
     With the whole digest also of a study that was never approved here.
     """
-    approvals = _approvals(at)
-    digest = study if re.fullmatch("[0-9a-f]{64}", study) else approvals.find(study)
+    whole = re.fullmatch("[0-9a-f]{64}", study)
+    approvals, digest = (_approvals(at), study) if whole else _found(at, study)
     if not yes:
         click.confirm(f"Withdraw from study {digest[:_SHOWN]} for good?", abort=True)
     approvals.withdraw(digest)
@@ -136,8 +146,7 @@ def site_withdraw(study: str, at: Path, yes: bool) -> None:
 @_yes
 def site_purge(study: str, at: Path, yes: bool) -> None:
     """Delete a study's prepared data and its file. The privacy ledger and the audit log stay."""
-    approvals = _approvals(at)
-    digest = approvals.find(study)
+    approvals, digest = _found(at, study)
     if not yes:
         click.confirm(f"Delete what was prepared for study {digest[:_SHOWN]}, and its approval?", abort=True)
     entries = approvals.purge(digest)
