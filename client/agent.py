@@ -7,20 +7,30 @@ network and accelerator warm between them. A study runs only as the site approve
 from __future__ import annotations
 
 import logging
-import traceback
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Lock
 
 from client.activity import Activities
-from client.handlers import SiteHandler
+from client.approvals import approved_study
+from client.current import CurrentSite
+from client.handlers import SiteHandler, place_of
+from client.policy import Gate
 from client.relay import RelayServer
+from client.replies import remove_expired
+from client.retention import purge_old
 from client.round import Site
+from client.secure_sum import LIFETIME_SECONDS
 from client.site import SiteFolder
 from common.audit import Audit, Refused
+from common.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
     JoinRequest,
     Refusal,
+    Reply,
+    Request,
     RoundReply,
     RoundRequest,
     from_bytes,
@@ -28,25 +38,33 @@ from common.messages import (
     to_bytes,
     to_records,
 )
-from common.study import Study
 
 log = logging.getLogger("wardround.site")
 
 LARGEST_REQUEST = 2 << 30  # bytes; the weights of a model, and protocol messages
+TIDY_SECONDS = 3600.0  # from one look for what is past its time to the next
 
-StudyOf = Callable[[str], Study]  # by digest; raises a WardroundError for one that is not approved here
+
+def with_gate(site: Site) -> SiteHandler:
+    """What answers for one study, held against policy and approvals."""
+    return SiteHandler(site, gate=Gate(site))
 
 
 class Agent:
     """One site. `handler`: makes what answers for one study."""
 
-    def __init__(
-        self, folder: SiteFolder, study_of: StudyOf, handler: Callable[[Site], SiteHandler] = SiteHandler
-    ) -> None:
-        self.folder, self._study_of, self._handler_of = folder, study_of, handler
+    def __init__(self, folder: SiteFolder, handler: Callable[[Site], SiteHandler] = with_gate) -> None:
+        self._current, self._handler_of = CurrentSite(folder), handler
         self.activities = Activities()
+        self._working = Lock()  # one thread at a time has what is warm
         self._warm: SiteHandler | None = None
+        self._answered = time.monotonic()
         self._audit = Audit(self.state / "audit.jsonl")
+
+    @property
+    def folder(self) -> SiteFolder:
+        """As it was looked at last."""
+        return self._current.folder
 
     @property
     def state(self) -> Path:
@@ -54,24 +72,39 @@ class Agent:
 
     def answer(self, data: bytes | bytearray) -> bytes:
         """One request and its reply, as bytes. Never raises: what goes wrong is a refusal with a public code."""
-        try:
-            records = from_bytes(data)
-            request = from_records(records)
-            handler = self._serving(request)
-            self.activities.now("preparing data")
-            reply = handler.reply(records)
-            self.activities.now("masked" if isinstance(from_records(reply), RoundReply) else "idle")
-            return to_bytes(reply)
-        except WardroundError as error:
-            log.warning("refused (%s): %s", error.code, error)
-            return self._refuse(error.code)
-        except Exception as error:
-            # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("failed with %s at %s, line %d", type(error).__name__, where.name, where.lineno or 0)
-            return self._refuse("error")
+        kind = UNREADABLE
+        with self._working:
+            try:
+                records = from_bytes(data)
+                request = from_records(records)
+                kind = _kind(request)
+                self._look()
+                handler = self._serving(request)
+                self.activities.now("preparing data")
+                reply = handler.reply(records)
+                self._note(from_records(reply))
+                return to_bytes(reply)
+            except WardroundError as error:
+                log.warning("%s: refused (%s): %s", kind, error.code, error)
+                return self._refuse(kind, error.code)
+            except Exception as error:
+                # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.
+                log.error("%s: failed with %s at %s", kind, type(error).__name__, place_of(error))
+                return self._refuse(kind, "error")
 
-    def _serving(self, request: object) -> SiteHandler:
+    def _look(self) -> None:
+        """What is warm was made under the policy as it was. Under another one it is made anew, as after a restart."""
+        before = self._current.folder
+        if self._current.look() is not before:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Erase the secrets of what is warm, and let its cases go."""
+        if self._warm is not None:
+            self._warm.sums.forget()
+        self._warm = None
+
+    def _serving(self, request: Request | Reply) -> SiteHandler:
         """The handler of the study that is asked for; of the one joined last, when the request does not name it.
 
         A round may come again after this process was killed: its answer is on disk, and no run was joined since.
@@ -80,18 +113,24 @@ class Agent:
         if isinstance(request, RoundRequest) and self._warm is None:
             asked = request.plan.study
         if asked:
-            study = self._study_of(asked)  # also for one that is warm: an approval may have been taken back since
+            # also for one that is warm: an approval may have been taken back since
+            study = approved_study(self.state, asked, asked=self.folder.file.policy.approval == "required")
             if self._warm is None or self._warm.site.study.digest != asked:
-                self._warm = None  # the other study's cases and secrets go before this one's come
+                self._forget()  # the other study's cases and secrets go before this one's come
                 self._warm = self._handler_of(Site(self.folder, study, self.state, self.activities))
         if self._warm is None:
-            raise RunError("This site has joined no run since it started.")
+            raise RunError("This site has joined no run since it started, or since its policy was changed.")
         return self._warm
 
-    def _refuse(self, code: str) -> bytes:
+    def _note(self, reply: Request | Reply) -> None:
+        if not isinstance(reply, Refusal):
+            self._answered = time.monotonic()
+        self.activities.now("masked" if isinstance(reply, RoundReply) else "idle")
+
+    def _refuse(self, kind: str, code: str) -> bytes:
         self.activities.now("idle")
         try:
-            self._audit.append(Refused("unreadable", code))
+            self._audit.append(Refused(kind, code))
         except WardroundError as error:
             log.error("not recorded (%s): %s", error.code, error)
         return to_bytes(to_records(Refusal(code)))
@@ -101,3 +140,30 @@ class Agent:
         server = RelayServer(socket, self.answer, self.activities.reply, largest=LARGEST_REQUEST)
         server.start()
         return server
+
+    # ---------------------------------------------------------------------------------------------------- retention
+
+    def keep_tidy(self, stopped: Event, every: float = TIDY_SECONDS) -> None:
+        """Delete what is past its time, now and so many seconds apart, until stopped."""
+        self.tidy()
+        while not stopped.wait(every):
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Delete what is past its time, once the request that is being answered is. Never raises: the log tells."""
+        with self._working:
+            try:
+                if time.monotonic() - self._answered > LIFETIME_SECONDS:
+                    self._forget()  # no sum outlives that, and cases that nobody asks for need not be in memory
+                remove_expired(self.state, LIFETIME_SECONDS)
+                self._look()
+                purge_old(self.state, self.folder.file.policy.retention_days)
+            except WardroundError as error:
+                log.warning("what is past its time was not deleted (%s): %s", error.code, error)
+            except Exception as error:
+                log.error("deleting what is past its time failed with %s at %s", type(error).__name__, place_of(error))
+
+
+def _kind(request: Request | Reply) -> str:
+    kind = type(request).__name__
+    return kind if kind in REQUEST_KINDS else UNREADABLE

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from client.data.cache import Cache
 from common import schema as border
-from common.audit import Approved, Audit, Event, Expired, Paused, Purged, Resumed, Withdrew
+from common.audit import Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
 from common.schema import schema
 from common.study import Study, read_study, study_text
@@ -181,17 +181,6 @@ def keep_study(state: Path, study: Study) -> None:
     path = _study_path(state, study.digest)
     make_private(path.parent)
     write_whole(path, study_text(study).encode())
-
-
-def purge_old(state: Path, days: int, now: datetime | None = None) -> int:
-    """Delete prepared data that no study loaded for `days` days; 0 keeps all. The number of entries deleted."""
-    if days <= 0:
-        return 0
-    oldest = (now or datetime.now(UTC)).timestamp() - 86_400.0 * days
-    entries = Cache(state / "cache").purge(unused_since=oldest)
-    if entries:
-        Audit(state / "audit.jsonl").append(Expired(entries))
-    return entries
 
 
 def _study_path(state: Path, digest: str) -> Path:

@@ -19,6 +19,7 @@ from client.replies import Replies
 from client.round import Site, rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums
 from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
+from common.audit_events import UNREADABLE
 from common.errors import (
     IdentityError,
     ProtocolOrderError,
@@ -53,6 +54,14 @@ from common.secure_sum.messages import Confirmation, Offer, SumContext
 log = logging.getLogger("wardround.site")
 
 
+@dataclass(frozen=True)
+class _Worked:
+    """A plan that this site has worked on, and what its answer says of which data: the cases may change meanwhile."""
+
+    plan: RoundPlan
+    questions: tuple[str, ...]
+
+
 @dataclass
 class SiteHandler:
     """One site in one run. Requests come one at a time, in the order of the legs."""
@@ -65,7 +74,7 @@ class SiteHandler:
     sums: SiteSums = field(init=False, repr=False)
     audit: Audit = field(init=False, repr=False)
     _replies: Replies = field(init=False, repr=False)
-    _plans: dict[int, RoundPlan] = field(default_factory=dict, repr=False)  # of the open sum, by its number
+    _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
 
     def __post_init__(self) -> None:
         self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
@@ -73,13 +82,13 @@ class SiteHandler:
             self.identity,
             self.site.study,
             self.site.state,
-            minimum_sites=self.site.folder.file.policy.minimum_sites,
+            minimum_sites=self.site.policy.minimum_sites,
             threads=torch.get_num_threads(),
             lifetime=self.lifetime,
         )
         self.audit = self.site.audit
         self.gate = self.gate or Gate(self.site, simulated=True)
-        self._replies = Replies(self.lifetime, self.site.state / "replies")
+        self._replies = Replies(self.lifetime, self.site.state, self.site.policy)
 
     def __call__(self, message: Message) -> Message:
         """Answer one Flower message. Never raises, and never says more than a code about what went wrong."""
@@ -90,7 +99,7 @@ class SiteHandler:
         return to_records(self._answer(records))
 
     def _answer(self, records: RecordDict) -> Reply:
-        kind = "unreadable"
+        kind = UNREADABLE
         try:
             request = from_records(records)
             handle = _HANDLERS.get(type(request))
@@ -102,7 +111,7 @@ class SiteHandler:
             log.warning("%s: refused (%s): %s", self.site.name, error.code, error)
             return self._refuse(kind, error.code)
         except Exception as error:
-            log.error("%s: failed with %s at %s", self.site.name, type(error).__name__, _place(error))
+            log.error("%s: failed with %s at %s", self.site.name, type(error).__name__, place_of(error))
             return self._refuse(kind, "error")
 
     def _let_out(self, kind: str, request: Any, handle: Callable[[SiteHandler, Any], Reply]) -> Reply:
@@ -132,7 +141,7 @@ class SiteHandler:
         owned = self.site.cohort.owned
         member = self.sums.consent(request.run, request.number, owned)
         if request.run != self.run:
-            self._plans.clear()
+            self._worked.clear()
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
         return JoinReply(member.to_bytes())
@@ -167,8 +176,8 @@ class SiteHandler:
         require_declared_owners(plan, context)
         require_owners(plan, [offer.name for offer in offers], context)
         self.sums.agree(number, plan.digest, offers)
-        self._plans = {number: plan}
         done = work(plan, self.site)
+        self._worked = {number: _Worked(plan, questions(plan, self.site))}
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
         head, packed = self.sums.mask(number, plan.digest, offers, words)
@@ -186,23 +195,23 @@ class SiteHandler:
         return RoundReply(b"", packed, done.steps, done.epsilon, done.held_out_epsilon)
 
     def confirm(self, request: ConfirmRequest) -> ConfirmReply:
-        plan, context = self._plan(request.number), self.sums.context(request.number)
-        require_owners(plan, request.survivors, context)
-        self.sums.records.require_same(questions(plan, self.site), request.survivors)
+        worked, context = self._done(request.number), self.sums.context(request.number)
+        require_owners(worked.plan, request.survivors, context)
+        self.sums.records.require_same(worked.questions, request.survivors)
         confirmation = self.sums.confirm(request.number, request.survivors)
-        self.audit.append(Confirmed(plan.study, plan.run, request.number, len(request.survivors)))
+        self.audit.append(Confirmed(worked.plan.study, worked.plan.run, request.number, len(request.survivors)))
         return ConfirmReply(confirmation.to_bytes())
 
     def reveal(self, request: RevealRequest) -> RevealReply:
         stored = self._replies.find(request)
         if stored is not None:
             return cast(RevealReply, stored)
-        plan = self._plan(request.number)
+        worked = self._done(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
-        reveal = self.sums.reveal(request.number, confirmations, questions(plan, self.site))
-        self._plans.clear()
+        reveal = self.sums.reveal(request.number, confirmations, worked.questions)
+        self._worked.clear()
         given = reveal.to_bytes()
-        self.audit.append(Revealed(plan.study, plan.run, request.number, len(reveal.seeds), len(given)))
+        self.audit.append(Revealed(worked.plan.study, worked.plan.run, request.number, len(reveal.seeds), len(given)))
         reply = RevealReply(given, *self._following(request.following))
         self._replies.keep(request, reply, alone=True)
         return reply
@@ -217,10 +226,10 @@ class SiteHandler:
             log.warning("%s: no offer for the next sum (%s): %s", self.site.name, error.code, error)
             return b"", self._refuse(OfferRequest.__name__, error.code).code
 
-    def _plan(self, number: int) -> RoundPlan:
-        if number not in self._plans:
+    def _done(self, number: int) -> _Worked:
+        if number not in self._worked:
             raise ProtocolOrderError("No round of this number was worked on here.")
-        return self._plans[number]
+        return self._worked[number]
 
 
 def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
@@ -246,7 +255,7 @@ _HANDLERS: dict[type[Request | Reply], Callable[[SiteHandler, Any], Reply]] = {
 }
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Where it happened, without what it said: the text of a foreign exception may quote a patient's data."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"

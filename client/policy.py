@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -22,14 +23,14 @@ from common.secure_sum.packing import packed_size
 class Gate:
     """One study at one site. `simulated`: without approvals, hours and a required secure sum, for nothing leaves.
 
-    Approvals are read again for each request: a pause holds from the next one on. What site.yaml says holds from the
-    agent's start.
+    Approvals are read again for each request, and the policy is that of the `site`: the agent looks at site.yaml before
+    each request, and makes site and gate anew where its policy was changed.
     """
 
     def __init__(self, site: Site, *, simulated: bool = False) -> None:
         self._site, self._simulated = site, simulated
         self._approvals = Approvals(site.state)
-        self._number, self._bytes_out = 0, 0
+        self._number, self._bytes_out = 0, Counter[int]()  # the round at work; what left in each
 
     def require(self, request: Request, now: datetime) -> None:
         """PolicyError unless the request may be answered at this local time."""
@@ -42,22 +43,18 @@ class Gate:
 
     def let_out(self, request: Request, reply: Reply) -> int:
         """The bytes of a reply that is about to leave; PolicyError when they are more than the round has left."""
-        number, size = getattr(request, "number", self._number), bytes_of(reply)
-        if number != self._number:
-            self._number, self._bytes_out = number, 0
-        limit = self._site.folder.file.policy.bytes_out_per_round
-        if limit is not None and self._bytes_out + size > limit:
-            raise PolicyError(_too_much(self._bytes_out + size, limit))
-        self._bytes_out += size
+        self._number, size = getattr(request, "number", self._number), bytes_of(reply)
+        self._require_few(self._number, size)
+        self._bytes_out[self._number] += size
         return size
 
     def _require_consent(self) -> None:
-        policy, digest = self._site.folder.file.policy, self._site.study.digest
+        policy, digest = self._site.policy, self._site.study.digest
         self._approvals.require(digest, asked=policy.approval == "required")
 
     def _require_hours(self, request: Request, now: datetime) -> None:
         """What began within the hours may end: confirming and revealing touch no data, and other sites wait for it."""
-        window = self._site.folder.file.policy.hours
+        window = self._site.policy.hours
         if window is None or isinstance(request, ConfirmRequest | RevealRequest):
             return
         if not Hours.parse(window).contains(now.time()):
@@ -65,16 +62,23 @@ class Gate:
 
     def _require_room(self, request: RoundRequest) -> None:
         """The vector's size is known before any case is touched."""
-        site, limit = self._site, self._site.folder.file.policy.bytes_out_per_round
-        if limit is None:
+        site, plan = self._site, request.plan
+        if site.policy.bytes_out_per_round is None:
             return
-        plan = request.plan
         if not set(plan.groups) <= set(site.parameters.groups):
             raise PolicyError("The plan has a group of parameters that the study's network does not have.")
         length = layout_of(plan, site.study, site.parameters, site.privacy).length
         size = packed_size(length, word_bits(site.study.secure_sum.bits, len(plan.sites)))
-        if size > limit:
-            raise PolicyError(_too_much(size, limit))
+        self._require_few(request.number, size)
+
+    def _require_few(self, number: int, size: int) -> None:
+        """So many bytes more leave no more in a round than policy allows, in whatever order rounds are asked for."""
+        total, limit = self._bytes_out[number] + size, self._site.policy.bytes_out_per_round
+        if limit is not None and total > limit:
+            raise PolicyError(
+                f"{total:,} bytes would leave in this round, and policy.bytes_out_per_round in site.yaml is {limit:,}. "
+                "Raise it, or ask for a smaller model or fewer bits."
+            )
 
 
 def bytes_of(reply: Reply) -> int:
@@ -90,10 +94,3 @@ def _size(value: Any) -> int:
     if isinstance(value, bytes | bytearray | memoryview):
         return len(value)
     return 8
-
-
-def _too_much(size: int, limit: int) -> str:
-    return (
-        f"{size:,} bytes would leave in this round, and policy.bytes_out_per_round in site.yaml is {limit:,}. "
-        "Raise it, or ask for a smaller model or fewer bits."
-    )

@@ -80,7 +80,7 @@ class Policy:
     round_seconds: when local training stops, wherever it stands, and hands over what it has
     bytes_out_per_round: the most that may leave in one round
     approval: `required`: a person approves each study; `not_asked`: the study's file must only be kept here
-    retention_days: how long prepared data is kept unused; 0: for good
+    retention_days: how long prepared data is kept after it was read last; 0: for good
     """
 
     minimum_sites: Annotated[int, Field(ge=3)] = 3
@@ -134,6 +134,7 @@ class SiteFolder:
 
     file: SiteFile
     root: Path
+    name: str = "site.yaml"  # of the file in the folder
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
 
     def path(self, relative: Path) -> Path:
@@ -143,4 +144,4 @@ class SiteFolder:
 def read_site(path: Path) -> SiteFolder:
     """Read a site.yaml (or the one in a folder), or raise SiteFileError naming every mistake and its place."""
     path = path / "site.yaml" if path.is_dir() else path
-    return SiteFolder(border.read(path, SiteFile, SiteFileError), path.parent.resolve())
+    return SiteFolder(border.read(path, SiteFile, SiteFileError), path.parent.resolve(), path.name)

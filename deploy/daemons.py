@@ -27,30 +27,18 @@ def agent(folder: Path) -> None:
     import torch
 
     from client.agent import Agent
-    from client.approvals import approved_study, purge_old
-    from client.handlers import SiteHandler
-    from client.policy import Gate
-    from client.round import Site
     from client.site import read_site
     from common.audit import Audit, Started
-    from common.study import Study
 
     site = read_site(folder)
-    state, policy = site.path(site.file.state), site.file.policy
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    purge_old(state, policy.retention_days)
-
-    def handler(part: Site) -> SiteHandler:
-        return SiteHandler(part, gate=Gate(part))
-
-    def study_of(digest: str) -> Study:
-        return approved_study(state, digest, asked=policy.approval == "required")
-
     with _logged(), _until_told() as stopped:
-        Audit(state / "audit.jsonl").append(Started(version("wardround")))
-        server = Agent(site, study_of, handler).serve(site.path(site.file.socket))
+        made = Agent(site)
+        Audit(made.state / "audit.jsonl").append(Started(version("wardround")))
+        server = made.serve(site.path(site.file.socket))
         log.info("agent of site %s: listening", site.file.site)
         threading.Thread(target=_load_the_rest, name="load", daemon=True).start()
+        threading.Thread(target=made.keep_tidy, args=(stopped,), name="tidy", daemon=True).start()
         stopped.wait()
         server.stop()
 

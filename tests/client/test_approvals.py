@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from client.approvals import Approvals, approved_study, keep_study, kept_name, kept_study, purge_old
+from client.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
 from client.data.prepare import prepare
 from client.ledger import Ledger
+from client.retention import purge_old
 from common.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import AuditError, NotApprovedError, PausedError, WardroundError
 from common.study import Study, study_text

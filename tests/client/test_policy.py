@@ -17,7 +17,7 @@ from client.handlers import SiteHandler
 from client.hours import Hours
 from client.policy import Gate, bytes_of
 from client.round import Site
-from client.site import Policy, SiteFile
+from client.site import Policy, SiteFile, SiteFolder
 from client.terms import objections
 from common import errors
 from common import schema as border
@@ -54,12 +54,15 @@ class Guarded(Site):
 def deployed(them: Hospitals, *, site: type[Site] = Site, **policy: Any) -> SiteHandler:
     """The site ME behind the agent's gate."""
     present = them.sites[ME].site
-    folder = replace(present.folder, file=replace(present.folder.file, policy=Policy(**policy)))
-    made = site(folder, present.study, present.state)
+    made = site(under(present.folder, **policy), present.study, present.state)
     if site is Site:
         made.__dict__["cohort"] = them.cohorts[ME]
     them.sites[ME] = SiteHandler(made, gate=Gate(made))
     return them.sites[ME]
+
+
+def under(folder: SiteFolder, **policy: Any) -> SiteFolder:
+    return replace(folder, file=replace(folder.file, policy=Policy(**policy)))
 
 
 def last_event(them: Hospitals) -> object:
@@ -112,8 +115,7 @@ def test_a_round_larger_than_the_site_lets_out_is_refused_before_its_work(tmp_pa
     them = Hospitals(tmp_path, study)
     handler = deployed(them)
     Approvals(handler.site.state).approve(study)
-    sum, file = them.offered(1), handler.site.folder.file
-    folder = replace(handler.site.folder, file=replace(file, policy=Policy(bytes_out_per_round=1000)))
+    sum, folder = them.offered(1), under(handler.site.folder, bytes_out_per_round=1000)
     handler.site = Guarded(folder, study, handler.site.state)
     handler.gate = Gate(handler.site)
     assert them.answer(ME, them.round_request(sum)).code == "policy"
@@ -136,6 +138,40 @@ def test_what_leaves_in_a_round_is_counted_over_all_its_replies(tmp_path, study)
     handler = deployed(enough, bytes_out_per_round=total)
     Approvals(handler.site.state).approve(study)
     enough.played(1)
+
+
+def test_the_count_of_a_round_is_not_begun_anew_by_asking_for_another_in_between(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    handler = deployed(them)
+    Approvals(handler.site.state).approve(study)
+    sum = them.masked(them.offered(1))
+    sent = [record.event.bytes for record in handler.audit.events() if isinstance(record.event, Sent)]
+    handler.site.folder = under(handler.site.folder, bytes_out_per_round=4 * max(*sent))
+    codes = []
+    for number in range(2, 6):
+        them.ask(ME, them.invitation(number))
+        codes.append(getattr(them.answer(ME, them.round_request(sum)), "code", "sent"))
+    assert codes[0] == "sent" and codes[-1] == "policy"
+
+
+def test_what_was_answered_under_another_policy_is_not_sent_again(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    handler = deployed(them)
+    Approvals(handler.site.state).approve(study)
+    sum = them.masked(them.offered(1))
+    deployed(them)  # a restart
+    assert isinstance(them.answer(ME, them.round_request(sum)), RoundReply)
+    deployed(them, minimum_cohort=2)
+    assert them.answer(ME, them.round_request(sum)).code == "run"
+
+
+def test_confirming_and_revealing_touch_no_data_whatever_came_in_between(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    handler = them.sites[ME]
+    sum = them.masked(them.offered(1))
+    handler.site = Guarded(handler.site.folder, study, handler.site.state)
+    going = them.confirmed(sum)
+    them.ask(ME, them.reveal_request(going))
 
 
 def test_bytes_of_a_reply_are_those_of_its_vector_and_head(tmp_path, study) -> None:
@@ -179,9 +215,9 @@ def test_a_simulation_asks_for_no_approval_and_keeps_no_hours(tmp_path, study) -
     site = them.sites[ME].site
     now = datetime.now()
     window = f"{now - timedelta(hours=2):%H:%M}-{now - timedelta(hours=1):%H:%M}"
-    site.folder = replace(site.folder, file=replace(site.folder.file, policy=Policy(hours=window)))
+    site.folder = under(site.folder, hours=window)
     them.ask(ME, them.invitation(1))
-    site.folder = replace(site.folder, file=replace(site.folder.file, policy=Policy(require_privacy=True)))
+    site.folder = under(site.folder, require_privacy=True)
     assert them.answer(ME, them.invitation(1)).code == "policy"
 
 

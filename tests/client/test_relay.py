@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client import relay_pb2 as relay
-from client.agent import LARGEST_REQUEST, Agent
-from client.approvals import Approvals, approved_study
+from client.agent import LARGEST_REQUEST, Agent, with_gate
+from client.approvals import Approvals
 from client.handlers import SiteHandler
 from client.identity import SiteIdentity
 from client.policy import Gate
@@ -75,13 +75,7 @@ def place() -> Iterator[tuple[Path, Study]]:
 
 def agent_of(folder: Path, handler: Callable[[Site], SiteHandler] | None = None) -> Agent:
     """As `wardround site agent` makes it."""
-    site = read_site(folder)
-    state = site.path(site.file.state)
-    return Agent(site, lambda digest: approved_study(state, digest), handler or with_gate)
-
-
-def with_gate(site: Site) -> SiteHandler:
-    return SiteHandler(site, gate=Gate(site))
+    return Agent(read_site(folder), handler or with_gate)
 
 
 @contextlib.contextmanager
