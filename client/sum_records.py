@@ -13,12 +13,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import AnsweredError, ProtocolOrderError, RunError
+from common.whole_file import write_whole
 
 Records = dict[str, dict[str, int | str]]
 
@@ -78,17 +78,7 @@ class SumRecords:
         return records
 
     def _write(self, records: Records) -> None:
-        draft = self._path.with_suffix(".draft")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(records, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, json.dumps(records).encode())
 
 
 def _raise_to(highest: dict[str, int | str], run: str, number: int, refusal: str) -> None:

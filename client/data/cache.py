@@ -146,7 +146,8 @@ class Cache:
                 if (modalities is None or folder.parent.name in modalities) and folder.stat().st_mtime < unused_since
             ]
             for folder in wanted:
-                shutil.rmtree(folder)
+                aside = folder.with_name(f"{_ASIDE}{folder.name}")  # a kill from here on leaves debris, not an entry
+                shutil.rmtree(folder.rename(aside))
         return len(wanted)
 
     @contextmanager
