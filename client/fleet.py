@@ -115,6 +115,8 @@ class Fleet:
             self._news,
         ]
         self._client = FleetHttpClient.from_server_address(address, False, ca, interceptors)
+        # Flower's follows redirects: the coordinator would reach what this machine reaches inside of the hospital.
+        vars(self._client)["_client"].follow_redirects = False
         self.node = 0
 
     # ------------------------------------------------------------------------------------------------- being a node
@@ -288,9 +290,9 @@ class _NodeSignature:
         """How far the server's clock is ahead. Whether that says more than was known."""
         try:
             theirs = parsedate_to_datetime(response.headers["date"])
-        except (KeyError, ValueError, TypeError):
+            ahead = theirs - datetime.datetime.now(datetime.UTC)
+        except (KeyError, ValueError, TypeError, OverflowError):
             return False
-        ahead = theirs - datetime.datetime.now(datetime.UTC)
         changed = abs(ahead - self._ahead) > datetime.timedelta(seconds=30)
         self._ahead = ahead if changed else self._ahead
         return changed

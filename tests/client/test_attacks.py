@@ -1,0 +1,82 @@
+"""What a hostile coordinator, a connector that was taken over, or another user of the machine could do to a site."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from client.fleet import Fleet
+from common.node_key import generate
+from server.certificates import make_authority, make_server
+
+
+@contextmanager
+def answering(
+    status: int, headers: dict[str, str], asked: list[str], tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """A server on the loopback that answers every request so; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def coordinator(folder: Path, status: int, **headers: str) -> Iterator[tuple[Fleet, list[str]]]:
+    """A connection to a coordinator, with its right certificate, that answers everything so; and what it was asked."""
+    authority, asked = make_authority("lab"), list[str]()
+    server, tls = make_server(authority, ["127.0.0.1"]), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (folder / "server.pem").write_bytes(server.certificate + server.key)
+    tls.load_cert_chain(folder / "server.pem")
+    with answering(status, headers, asked, tls) as port:
+        yield Fleet(f"127.0.0.1:{port}", authority.certificate, generate(), stopped=threading.Event(), seconds=0), asked
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_coordinator_sends_no_connector_elsewhere(
+    tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower's client follows: a coordinator could reach whatever the connector reaches inside of the hospital."""
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    inside: list[str] = []
+    with (
+        answering(200, {}, inside) as port,
+        coordinator(tmp_path, status, Location=f"http://127.0.0.1:{port}/reboot") as (fleet, asked),
+        pytest.raises(httpx.HTTPStatusError),
+    ):
+        fleet.activate()
+    assert asked == ["POST /v1/fleet/activate-node"] and not inside
+
+
+@pytest.mark.parametrize("date", ["Sat, 21 Nov 2026 11:08:35 -0000", "Fri, 31 Dec 9999 23:59:59 GMT", "soon", ""])
+def test_no_date_of_the_coordinators_ends_the_connector(tmp_path: Path, date: str) -> None:
+    with coordinator(tmp_path, 401, Date=date) as (fleet, _), pytest.raises(httpx.HTTPStatusError):
+        fleet.beat()
