@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -23,6 +21,7 @@ from client.ledger import Cohort, Entry, Ledger
 from common.errors import BudgetError
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
+from tests.support.forked import all_told, start
 from tests.support.tiny import study_of
 
 DELTA = 1e-5
@@ -50,24 +49,6 @@ def entry(
     release: Release = STEP,
 ) -> Entry:
     return Entry(study, run, number, attempt, cohort, (release,))
-
-
-def start(work: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
-    """A real process doing `work(told, ...)`, and the end of the pipe on which it tells. Forked: imports are dear."""
-    context = multiprocessing.get_context("fork")
-    mine, told = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(told, *arguments), daemon=True)
-    process.start()
-    told.close()
-    return process, mine
-
-
-def all_told(mine: Any) -> list[Any]:
-    told = []
-    with contextlib.suppress(EOFError):
-        while True:
-            told.append(mine.recv())
-    return told
 
 
 # ------------------------------------------------------------------------------------------------------- the budget
