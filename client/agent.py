@@ -38,6 +38,7 @@ from common.messages import (
     to_bytes,
     to_records,
 )
+from common.study import Study
 
 log = logging.getLogger("wardround.site")
 
@@ -113,14 +114,16 @@ class Agent:
         if isinstance(request, RoundRequest) and self._warm is None:
             asked = request.plan.study
         if asked:
-            # also for one that is warm: an approval may have been taken back since
-            study = approved_study(self.state, asked, asked=self.folder.file.policy.approval == "required")
+            study = self._approved(asked)  # also for one that is warm: an approval may have been taken back since
             if self._warm is None or self._warm.site.study.digest != asked:
                 self._forget()  # the other study's cases and secrets go before this one's come
                 self._warm = self._handler_of(Site(self.folder, study, self.state, self.activities))
         if self._warm is None:
             raise RunError("This site has joined no run since it started, or since its policy was changed.")
         return self._warm
+
+    def _approved(self, digest: str) -> Study:
+        return approved_study(self.state, digest, asked=self.folder.file.policy.approval == "required")
 
     def _note(self, reply: Request | Reply) -> None:
         if not isinstance(reply, Refusal):
@@ -153,8 +156,7 @@ class Agent:
         """Delete what is past its time, once the request that is being answered is. Never raises: the log tells."""
         with self._working:
             try:
-                if time.monotonic() - self._answered > LIFETIME_SECONDS:
-                    self._forget()  # no sum outlives that, and cases that nobody asks for need not be in memory
+                self._forget_unused()
                 remove_expired(self.state, LIFETIME_SECONDS)
                 self._look()
                 purge_old(self.state, self.folder.file.policy.retention_days)
@@ -162,6 +164,18 @@ class Agent:
                 log.warning("what is past its time was not deleted (%s): %s", error.code, error)
             except Exception as error:
                 log.error("deleting what is past its time failed with %s at %s", type(error).__name__, place_of(error))
+
+    def _forget_unused(self) -> None:
+        """Cases that nobody may ask for, or asked for in the time that a sum may take, need not be in memory."""
+        if self._warm is None:
+            return
+        try:
+            self._approved(self._warm.site.study.digest)
+            unused = time.monotonic() - self._answered > LIFETIME_SECONDS
+        except WardroundError:
+            unused = True
+        if unused:
+            self._forget()
 
 
 def _kind(request: Request | Reply) -> str:

@@ -286,6 +286,16 @@ def test_cases_that_nobody_asked_for_since_a_day_are_not_kept_in_memory(ward, mo
     assert ward.agent._warm is None
 
 
+@pytest.mark.parametrize("decision", [Approvals.pause, Approvals.withdraw, Approvals.purge])
+def test_cases_of_a_study_that_nobody_may_ask_for_are_not_kept_in_memory(ward, decision) -> None:
+    ward.join()
+    ward.agent.tidy()
+    assert ward.agent._warm is not None
+    decision(Approvals(ward.root / "state"), ward.study.digest)
+    ward.agent.tidy()
+    assert ward.agent._warm is None
+
+
 def test_a_request_that_is_being_answered_is_not_disturbed(ward) -> None:
     stored = stored_reply(ward, "a.reply", 2 * LIFETIME_SECONDS)
     with ward.agent._working:

@@ -152,6 +152,8 @@ AT_THE_ROUND: dict[str, tuple[Callable[[Hospitals, Sum], Request], str]] = {
     ),
     "another run": (lambda h, s: h.round_request(s, run="f" * 16), "run"),
     "another study": (lambda h, s: h.round_request(s, study="ab" * 32), "run"),
+    "more training than was approved": (lambda h, s: h.round_request(s, round=h.study.rounds + 1), "run"),
+    "training before the first round": (lambda h, s: h.round_request(s, round=0), "run"),
     "weights of another length": (lambda h, s: h.round_request(s, weights=s.plan.weights[1:]), "run"),
     "weights that are no numbers": (lambda h, s: h.round_request(s, weights=s.plan.weights * np.float32("nan")), "run"),
     "too few offers": (lambda h, s: RoundRequest(1, s.plan, tuple(list(s.offers.values())[:2])), "too_few_sites"),
@@ -248,7 +250,7 @@ def test_the_same_question_in_another_run_is_answered_over_the_same_sites(tmp_pa
         2,
         NAMES,
         run=other,
-        **(asked | {"weights": them.weights + np.float32(0.5), "statistics": False, "train": True, "round": 9}),
+        **(asked | {"weights": them.weights + np.float32(0.5), "statistics": False, "train": True, "round": 1}),
     )
 
 
@@ -349,6 +351,7 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     assert kinds[::2] == ["Joined", "Offered", "Masked", "Confirmed", "Revealed"]
     assert set(kinds[1::2]) == {"Sent"} and len(kinds) == 10
     assert them.sites[ME].audit.verify().broken is None
-    assert Path(tmp_path / ME / "audit.jsonl").stat().st_mode & 0o077 == 0
+    for name in ("audit.jsonl", "secure_sum.json"):
+        assert Path(tmp_path / ME / name).stat().st_mode & 0o077 == 0
     assert RUN in (tmp_path / ME / "audit.jsonl").read_text()
     assert isinstance(them.invitation(1), JoinRequest)

@@ -356,3 +356,20 @@ def test_a_table_of_one_more_gap_is_prepared_again(north: SiteFolder) -> None:
     after = prepare(north, study_of())
     assert after.train.inputs["genes"][0].tolist() == [[1, 0, 3], [0, 1, 0]]
     assert before.train.inputs["genes"][0].tolist() != [[1, 0, 3], [0, 1, 0]]
+
+
+def test_a_deletion_that_was_killed_leaves_nothing_that_lasts(tmp_path, monkeypatch) -> None:
+    store = Cache(tmp_path / "cache")
+    with store.locked():
+        fill(store)
+
+    def killed(folder: Path) -> None:
+        (folder / "index.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.purge()
+    with store.locked():  # whoever comes next
+        assert not list((tmp_path / "cache").rglob("rows.bin"))
