@@ -63,7 +63,7 @@ def _content(modality: Modality) -> str:
 def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
     policy = folder.file.policy
     yield "What it does with them"
-    yield f"  {study.rounds} rounds; in each, {study.training.local_steps} steps of training on this machine."
+    yield f"  A run has {study.rounds} rounds; in each, {study.training.local_steps} steps of training on this machine."
     if policy.round_seconds is not None:
         yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
     if policy.hours is not None:
@@ -83,7 +83,7 @@ def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
 
 def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
     if plan is None:
-        yield "  Differential privacy: NONE. The model may remember single patients."
+        yield "  Differential privacy: NONE. The model may remember single patients; nothing limits how often it runs."
         return
     yield (
         f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"

@@ -155,6 +155,8 @@ def rounding(plan: RoundPlan, site: Site) -> tuple[int, ...]:
 def _require(plan: RoundPlan, site: Site) -> None:
     if plan.study != site.study.digest:
         raise RunError("The plan is of another study than the one approved here.")
+    if plan.train and not 1 <= plan.round <= site.study.rounds:
+        raise RunError("The plan trains in a round that the study does not have.")
     if plan.weights.size != site.parameters.length:
         raise RunError("The plan's weights do not fit the study's network.")
     if not np.isfinite(plan.weights).all():
