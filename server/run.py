@@ -28,7 +28,7 @@ from server.checkpoint import RunState, read, save
 from server.invitation import Participant, nodes_of
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
-from server.step import ServerStep
+from server.step import ServerStep, add_mean
 
 ATTEMPTS = 3
 BACK_SECONDS = 45.0  # for sites that were lost, before a round is tried again
@@ -114,7 +114,7 @@ class Run:
     def _fresh(self, weights: NDArray[np.float32]) -> RunState:
         if self.path.exists():
             raise RunError(f"{self.path.parent}: holds a run already. Continue it with --resume, or name another run.")
-        return RunState(self.study.digest, secrets.token_hex(8), arrays={"weights": weights, "best": weights.copy()})
+        return RunState(self.study.digest, secrets.token_hex(8), arrays={"weights": weights, "best": weights})
 
     # ------------------------------------------------------------------------------------------------- the four steps
 
@@ -217,12 +217,12 @@ class Run:
         }
 
     def _step(self, number: int, total: Total) -> None:
-        mean = np.zeros(self.parameters.length)
+        proposed = self.state.arrays["weights"].copy()
         for group in self.parameters.groups:
             weight = float(total.values.get(f"weight/{group}", np.zeros(1))[0])
             if weight > 0:
-                mean[self.parameters.slice(group)] = total.values[f"update/{group}"] / weight
-        self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], mean, self.grid)
+                add_mean(proposed[self.parameters.slice(group)], total.values[f"update/{group}"], weight)
+        self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
 
     # ------------------------------------------------------------------------------------------- choosing and saving
 

@@ -21,6 +21,7 @@ from common.messages import new_message
 from common.study import Server
 
 KEY = "model"
+BLOCK = 1 << 20
 _SINGLE_UPDATES = {"FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg"}
 _STATE = ("m_t", "v_t", "momentum_vector", "current_arrays")
 
@@ -33,15 +34,12 @@ class ServerStep:
         self._strategy = make_strategy(server)
 
     def apply(
-        self, round_number: int, model: NDArray[np.float32], mean: NDArray[np.float64], grid: Grid
+        self, round_number: int, model: NDArray[np.float32], proposed: NDArray[np.float32], grid: Grid
     ) -> NDArray[np.float32]:
-        """The new global model after the mean update `mean` (n,) of round `round_number`, counted from 1."""
-        now = ArrayRecord({KEY: Array(model)})
+        """The new global model after round `round_number`, counted from 1. `proposed`: `model` and the mean update."""
         # Without a fraction to sample, this only shows the strategy the present model: no message is made.
-        list(self._strategy.configure_train(round_number, now, ConfigRecord(), grid))
-        proposed = (model.astype(np.float64) + mean).astype(np.float32)
-        reply = _reply(ArrayRecord({KEY: Array(proposed)}))
-        arrays, _ = self._strategy.aggregate_train(round_number, [reply])
+        list(self._strategy.configure_train(round_number, _record(model), ConfigRecord(), grid))
+        arrays, _ = self._strategy.aggregate_train(round_number, [_reply(_record(proposed))])
         if arrays is None:
             raise RunError("Flower's strategy gave no model back; see its log above.")
         new = np.asarray(arrays[KEY].numpy(), dtype=np.float32)
@@ -73,6 +71,13 @@ class ServerStep:
                 setattr(self._strategy, name, {KEY: value})
 
 
+def add_mean(model: NDArray[np.float32], total: NDArray[np.float64], weight: float) -> None:
+    """Add the mean update `total` / `weight` to `model`, both (n,), in place: in float64, without a vector of it."""
+    for start in range(0, len(model), BLOCK):
+        part = slice(start, start + BLOCK)
+        model[part] = model[part] + total[part] / weight
+
+
 def make_strategy(server: Server) -> strategy.FedAvg:
     """The strategy that the study names, with its options, or StudyError saying what is possible."""
     kinds: dict[str, type[strategy.FedAvg]] = {
@@ -96,6 +101,10 @@ def make_strategy(server: Server) -> strategy.FedAvg:
 
 
 _OURS = {"self", "fraction_train", "fraction_evaluate"}
+
+
+def _record(model: NDArray[np.float32]) -> ArrayRecord:
+    return ArrayRecord({KEY: Array(model)})
 
 
 def _reply(arrays: ArrayRecord) -> Message:

@@ -8,7 +8,7 @@ import pytest
 from common.errors import RunError, StudyError
 from common.study import Server
 from deploy.simulation.grid import InProcessGrid
-from server.step import ServerStep
+from server.step import BLOCK, ServerStep, add_mean
 
 MEANS = [np.array([0.1, 0.2, -0.1, 0.0]), np.array([0.05, -0.2, 0.0, 0.3]), np.array([0.1, 0.1, 0.1, 0.1])]
 GRID: InProcessGrid = None  # type: ignore[assignment]  # a strategy that samples nobody never asks it
@@ -17,8 +17,19 @@ GRID: InProcessGrid = None  # type: ignore[assignment]  # a strategy that sample
 def play(step: ServerStep, means=MEANS, start: int = 1, model=None) -> np.ndarray:
     model = np.zeros(4, np.float32) if model is None else model
     for number, mean in enumerate(means, start=start):
-        model = step.apply(number, model, mean, GRID)
+        proposed = model.copy()
+        add_mean(proposed, mean, 1.0)
+        model = step.apply(number, model, proposed, GRID)
     return model
+
+
+def test_the_mean_is_added_in_double_precision_whatever_the_length():
+    random = np.random.default_rng(0)
+    for length in (0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 3):
+        model, total = random.normal(size=length).astype(np.float32), random.normal(size=length) * 1e-7
+        wanted = (model.astype(np.float64) + total / 3.0).astype(np.float32)
+        add_mean(model, total, 3.0)
+        assert np.array_equal(model, wanted)
 
 
 def test_fedavg_adds_the_mean():
