@@ -51,6 +51,11 @@ class Player(SiteSum):
         return super().mask(plan_digest, offers, source)
 
 
+def flipped(data: bytes, at: int) -> bytes:
+    """With another bit in the byte at this place."""
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
 def consent(name: str, share_key: bytes, **about: object) -> Member:
     """A consent that nobody signed."""
     given = {"study": PLAN, "roster": PLAN, "run": "run", "number": 7, "modalities": ("image",)} | about
@@ -154,14 +159,19 @@ class Consortium:
             reveal = self.sites[name].reveal(self.half.confirmations)
             self.half.add_reveal(Reveal.from_bytes(reveal.to_bytes()))
 
-    def until(self, leg: str) -> Consortium:
-        """All legs before this one; `open` is the last."""
-        for step in LEGS[: (*LEGS, "open").index(leg)]:
+    def until(self, leg: str, *, first: str = "offer") -> Consortium:
+        """All legs before this one, from `first` on; `open` is the last."""
+        for step in LEGS[LEGS.index(first) : (*LEGS, "open").index(leg)]:
             getattr(self, step)()
         return self
 
-    def open(self) -> Words:
-        return self.until("open").half.open()
+    def open(self, first: str = "offer") -> Words:
+        """The sum, after the legs from `first` on."""
+        return self.until("open", first=first).half.open()
+
+    def all_offers(self) -> list[Offer]:
+        """As they left their sites."""
+        return [site.offer(self.context) for site in self.sites.values()]
 
     def plain(self) -> Words:
         """The sum over U2, added in the open."""

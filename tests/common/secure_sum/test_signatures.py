@@ -160,7 +160,7 @@ def test_every_field_is_under_the_signature() -> None:
 @pytest.mark.parametrize("how", ["two numbers on", "of another site", "unsigned"])
 def test_an_offer_with_a_wrong_consent_to_the_next_sum_is_refused(how: str) -> None:
     group = Consortium(4)
-    offers = [site.offer(group.context) for site in group.sites.values()]
+    offers = group.all_offers()
     true = offers[2].following
     wrong = {
         "two numbers on": replace(true, number=true.number + 1).signed(group.signing[BAD]),

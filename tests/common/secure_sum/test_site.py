@@ -29,7 +29,7 @@ class Run:
         group = Consortium(4)
         self.context, self.words = group.context, group.words[ME]
         self.site = group.sites[ME]
-        self.offers = tuple(site.offer(group.context) for site in group.sites.values())
+        self.offers = tuple(group.all_offers())
         for name, site in group.sites.items():
             if name not in (ME, "site_03"):
                 site.mask(PLAN, self.offers, group.words[name])
