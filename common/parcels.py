@@ -77,9 +77,9 @@ class Parcel:
 class Arriving:
     """A message whose objects are fetched as they come: it is announced before any of them is there."""
 
-    def __init__(self, key: str, pull: Callable[[str], Any]) -> None:
-        """`key`: of the head. `pull`: Flower's answer about one object."""
-        self._key, self._pull = key, pull
+    def __init__(self, key: str, pull: Callable[[str], Any], largest: int = LARGEST_BYTES) -> None:
+        """`key`: of the head. `pull`: Flower's answer about one object. `largest`: bytes of the message."""
+        self._key, self._pull, self._largest = key, pull, largest
         self._order: list[str] | None = None  # of the chunks; None until the head is there
         self._missing: list[int] = []
         self._data = bytearray()
@@ -120,7 +120,7 @@ class Arriving:
             whole, order = int(told["size"]), [str(name) for name in told["chunks"]]
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise RunError("A message without its head: the other side has another release of wardround.") from None
-        if order and not 0 < whole <= min(LARGEST_BYTES, len(order) * CHUNK_BYTES):
+        if order and not 0 < whole <= min(self._largest, len(order) * CHUNK_BYTES):
             raise RunError("A message whose head does not fit its contents.")
         self._order, self._missing = order, list(range(len(order)))
         self._data = bytearray(whole) if order else bytearray(body[4 + size :])

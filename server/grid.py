@@ -51,6 +51,7 @@ from server.flower import Place
 R = TypeVar("R")
 
 HEARTBEAT_SECONDS = 10.0
+REPLY_BYTES = 64 << 20  # a reply has a word for each weight that was sent with the request, and counts: less than this
 COMPLETE_SECONDS = 150.0  # without another object of a reply: its sender is lost. After 180 s Flower gives up
 _APP = b"""
 [project]
@@ -93,6 +94,7 @@ class FleetGrid(HttpGrid):
         self._news = News(FOR_RUN)
         self._place, self._stopped, self._waiting = place, stopped, waiting
         self._claimed: dict[str, _Claimed] = {}  # by the request; each is asked for by one thread only
+        self._largest = REPLY_BYTES  # of a reply: one chunk, announced a thousand times, is a message of 4 GiB
 
     def _connect(self) -> None:
         self._client = RuntimeHttpClient.from_server_address(
@@ -121,6 +123,7 @@ class FleetGrid(HttpGrid):
         for message in whole:
             if id(message.content) not in contents:
                 contents[id(message.content)] = Contents.of(to_bytes(message.content))
+                self._largest = max(self._largest, len(contents[id(message.content)].data) + REPLY_BYTES)
             told = message.metadata
             about = (told.run_id, told.dst_node_id, told.created_at, told.message_type, told.group_id)
             parcels.append(Parcel.of(about, contents[id(message.content)]))
@@ -162,7 +165,7 @@ class FleetGrid(HttpGrid):
             for item in self._patient(lambda: self.client.PullMessages(request)).messages_list:
                 head = message_from_proto(item)
                 self._claimed[head.metadata.reply_to_message_id] = _Claimed(
-                    head, Arriving(head.metadata.message_id, self._object)
+                    head, Arriving(head.metadata.message_id, self._object, self._largest)
                 )
         whole = []
         for key in wanted:

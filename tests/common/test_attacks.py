@@ -12,7 +12,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from common.errors import RunError, StudyError
 from common.messages import LARGEST_HEAD, from_bytes
-from common.parcels import HEAD, Arriving
+from common.parcels import CHUNK_BYTES, HEAD, Arriving, Contents, Parcel
 from common.study import parse_study, study_text
 from tests.support.tiny import study_of
 
@@ -65,6 +65,21 @@ def test_a_parcel_with_an_odd_head_is_refused_in_words(told: str) -> None:
     answer = SimpleNamespace(object_found=True, object_available=True, object_content=content)
     with pytest.raises(RunError, match="without its head"):
         Arriving("it", lambda name: answer).whole()
+
+
+def test_a_chunk_that_is_named_a_thousand_times_makes_no_message() -> None:
+    """A site that sent 5 MiB filled 4 GiB at the coordinator with them."""
+    parcel, asked = Parcel.of("x", Contents.of(bytes(100 * CHUNK_BYTES))), list[str]()
+
+    def pull(name: str) -> SimpleNamespace:
+        asked.append(name)
+        return SimpleNamespace(object_found=True, object_available=True, object_content=parcel.object(name))
+
+    assert len(parcel.children) == 1
+    with pytest.raises(RunError, match="does not fit its contents"):
+        Arriving(parcel.key, pull, 99 * CHUNK_BYTES).whole()
+    assert asked == [parcel.key]
+    assert Arriving(parcel.key, pull, 100 * CHUNK_BYTES).whole() == bytes(100 * CHUNK_BYTES)
 
 
 # ------------------------------------------------------------------------------ files that somebody else has written

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
+from common.messages import ActivityReply, JoinRequest, new_message, to_records
 from common.news import FOR_RUN, FOR_SITES, HEADER
 from common.parcels import CHUNK_BYTES, LARGEST_BYTES
 from server.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
 from server.news import Bell
+from server.watch import RunStatus, Watch
 
 PUSH_OBJECT = "/v1/fleet/push-object"
 
@@ -64,3 +71,32 @@ def test_what_a_stranger_sends_is_no_news() -> None:
     assert answered(bell, FOR_RUN)["headers"] == before
     answered(bell, PUSH_OBJECT, (b"content-length", b"9"))
     assert answered(bell, FOR_RUN)["headers"] != before
+
+
+class Replies:
+    """A grid on which these come back to what is asked, in the order of the nodes."""
+
+    def __init__(self, *contents: RecordDict) -> None:
+        self._contents, self._asked = contents, list[Message]()
+
+    def create_message(self, content: RecordDict, kind: str, node: int, group: str, ttl: float) -> Message:
+        return new_message(content, kind, node, group, ttl)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        self._asked = list(messages)
+        for number, message in enumerate(self._asked):
+            message.metadata.__dict__["_message_id"] = str(number)
+        return [message.metadata.message_id for message in self._asked]
+
+    def pull_messages(self, wanted: Iterable[str]) -> list[Message]:
+        return [Message(self._contents[int(key)], reply_to=self._asked[int(key)]) for key in wanted]
+
+
+def test_a_site_that_answers_rubbish_hides_no_other_site(tmp_path: Path) -> None:
+    """All that anybody saw of a run was what one site let be seen."""
+    grid = Replies(
+        RecordDict(), to_records(JoinRequest("r", "s", "d", 1)), to_records(ActivityReply("training", 1, 2, 3))
+    )
+    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
+    said = watch._ask(grid, [11, 12, 13], threading.Event())  # type: ignore[arg-type]
+    assert said == {13: ActivityReply("training", 1, 2, 3)}
