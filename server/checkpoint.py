@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from common.errors import CheckpointError
 
 FORMAT = 2
+CHECKPOINT_FILE = "checkpoint.npz"  # in the folder of a run
 
 
 @dataclass

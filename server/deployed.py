@@ -6,22 +6,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
+from server.checkpoint import CHECKPOINT_FILE
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
-from server.flower import Nodes, by_site
+from server.flower import Nodes, RefusedByServerError, by_site
 from server.grid import FlowerRun
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, Run, title
 from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model
 from server.watch import STATUS_FILE, RunStatus, Watch, flower_run_of, this_process
+
+MOST_LOST = 5  # times that the server ends the run before it has done another round
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,23 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
 
 
 def _played(plan: Deployment, keys: dict[str, bytes], watch: Watch, tell: Callable[[str], None]) -> tuple[Run, Outcome]:
+    """The run to its end. A server that was away for a minute has ended it: it goes on as another of the server's."""
+    lost, done = 0, watch.status.round
+    while True:
+        before = watch.status.flower
+        try:
+            return _played_once(plan, keys, watch, tell)
+        except RefusedByServerError:
+            lost, done = (lost + 1 if watch.status.round == done else 1), watch.status.round
+            if watch.status.flower == before or lost == MOST_LOST:
+                raise
+            tell("the server was away for so long that it ended the run; going on from what is saved")
+        plan = replace(plan, resume=(plan.folder / CHECKPOINT_FILE).exists())
+
+
+def _played_once(
+    plan: Deployment, keys: dict[str, bytes], watch: Watch, tell: Callable[[str], None]
+) -> tuple[Run, Outcome]:
     place, status = place_of(plan.consortium), watch.status
 
     def waiting(late: float) -> None:

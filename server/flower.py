@@ -33,6 +33,10 @@ PATIENCE_SECONDS = 600.0  # how long a server that does not answer is waited for
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
+class RefusedByServerError(RunError):
+    """The server answers, and refuses a call. With a run's own token: it has ended the run."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the SuperLink answers, and the files that hold its secrets of this start."""
@@ -65,11 +69,11 @@ class Place:
         stopped: threading.Event | None = None,
         waiting: Callable[[float], None] | None = None,
     ) -> R:
-        """The server's answer to a call, waited for while it is away. RunError when there is none."""
+        """The server's answer to a call, waited for while it is away. RunError when there is none, or a refusal."""
         try:
             return answered(call, seconds=PATIENCE_SECONDS, stopped=stopped, waiting=waiting)
         except httpx.HTTPStatusError as error:
-            raise RunError(
+            raise RefusedByServerError(
                 f"The coordinator's server refused a call (status {error.response.status_code}). It is of another "
                 "folder, or it ended this run, because it heard nothing of it for a minute: then `wardround resume "
                 "NAME` goes on. Its log says why: state/superlink.log."

@@ -24,7 +24,7 @@ from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
 from common.tasks import Metrics, metrics
-from server.checkpoint import RunState, read, save
+from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.invitation import Participant, nodes_of
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
@@ -89,7 +89,7 @@ class Run:
         0 for never.
         """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
-        self.path, self.time_box = folder / "checkpoint.npz", time_box
+        self.path, self.time_box = folder / CHECKPOINT_FILE, time_box
         network = build_network(study, models=models)
         self.parameters = Parameters.of(network)
         self.privacy = plan_privacy(study)

@@ -20,6 +20,7 @@ from common.models.network import build_network, set_normaliser
 from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
+from server.checkpoint import CHECKPOINT_FILE
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Outcome
 
@@ -64,7 +65,7 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
         if read_study(kept).digest != study.digest:
             raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
         return
-    if (folder / "checkpoint.npz").exists():
+    if (folder / CHECKPOINT_FILE).exists():
         raise RunError(
             f"{folder}: holds a run already. Go on with it (`wardround resume`, a simulation with --resume), or choose "
             "another --run name."

@@ -75,16 +75,32 @@ def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(
     name = named("outage", (leg, times))
     run = start(deployed, name, study="open")
     next_event(site_number(deployed, 0), leg, times)
+    take_away_superlink(deployed, 20)
+    assert run.wait(SECONDS) == 0, run.text
+    assert is_equal(weights(deployed, name), calm)
+
+
+@pytest.mark.soak
+def test_a_superlink_that_is_away_for_minutes_costs_time_alone(deployed: Deployment, calm: Weights) -> None:
+    """Flower has given the run up when it is back: it goes on as another, and nobody has to do anything."""
+    run = start(deployed, "minutes", study="open")
+    next_event(site_number(deployed, 0), "Masked", 2)
+    take_away_superlink(deployed, 100)
+    assert run.wait(SECONDS) == 0, run.text
+    assert "ended the run" in run.text
+    assert is_equal(weights(deployed, "minutes"), calm)
+
+
+def take_away_superlink(deployed: Deployment, seconds: float) -> None:
+    """Killed, and not started again before so many seconds."""
     supervisor = deployed.coordinator.popen.pid
     found = children(supervisor)
     assert found
     os.kill(supervisor, signal.SIGSTOP)  # it would start another at once
     for child in found:
         os.kill(child, signal.SIGKILL)
-    time.sleep(20)
+    time.sleep(seconds)
     os.kill(supervisor, signal.SIGCONT)
-    assert run.wait(SECONDS) == 0, run.text
-    assert is_equal(weights(deployed, name), calm)
 
 
 def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Deployment) -> None:
