@@ -12,6 +12,7 @@ import httpx
 R = TypeVar("R")
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
+FAULT_SECONDS = 300.0  # of nothing but 500: it is about this call, for example for a run that the server has lost
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # 500: Flower's answer while its database is busy
 
 
@@ -24,15 +25,18 @@ def answered(
 ) -> R:
     """The result of `call`, repeated while the connection or the server fails, for `seconds`; then its last error.
 
-    `waiting` is told, before each pause, for how many seconds there was no answer; `stopped` ends the pauses.
+    A server that is there, and answers with 500 for FAULT_SECONDS, is not asked any longer. `waiting` is told, before each pause, for how many seconds there was no answer; `stopped` ends the pauses.
     """
-    began, pause = time.monotonic(), FIRST_SECONDS
+    began = well = time.monotonic()  # `well`: when it last answered or failed otherwise than with 500
+    pause = FIRST_SECONDS
     while True:
         try:
             return call()
         except httpx.HTTPError as error:
-            late = time.monotonic() - began
-            if not passes(error) or late > seconds or (stopped is not None and stopped.is_set()):
+            now = time.monotonic()
+            late, well = now - began, well if _is_fault(error) else now
+            lasts = late > seconds or now - well > FAULT_SECONDS
+            if not passes(error) or lasts or (stopped is not None and stopped.is_set()):
                 raise
             if waiting is not None:
                 waiting(late)
@@ -45,3 +49,7 @@ def passes(error: httpx.HTTPError) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in PASSING
     return isinstance(error, httpx.TransportError)
+
+
+def _is_fault(error: httpx.HTTPError) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
