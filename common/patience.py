@@ -25,7 +25,8 @@ def answered(
 ) -> R:
     """The result of `call`, repeated while the connection or the server fails, for `seconds`; then its last error.
 
-    A server that is there, and answers with 500 for FAULT_SECONDS, is not asked any longer. `waiting` is told, before each pause, for how many seconds there was no answer; `stopped` ends the pauses.
+    A server that is there, and answers with 500 for FAULT_SECONDS, is not asked any longer. `waiting` is told, before
+    each pause, for how many seconds there was no answer; `stopped` ends the pauses.
     """
     began = well = time.monotonic()  # `well`: when it last answered or failed otherwise than with 500
     pause = FIRST_SECONDS
