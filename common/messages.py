@@ -6,6 +6,7 @@ Whatever arrives is checked for its kind, its protocol version, its exact keys a
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -280,6 +281,8 @@ def from_records(records: RecordDict) -> Request | Reply:
         values["plan"] = _plan(records)
     elif kind is RoundReply:
         values["masked"] = _array(records, "masked", "masked", np.uint8)
+        if values["steps"] < 0 or not all(-1 <= values[name] < math.inf for name in ("epsilon", "held_out_epsilon")):
+            raise RunError("RoundReply: not a number of steps, or no epsilon.")  # NaN is neither
     elif kind is Refusal and values["code"] not in PUBLIC_CODES:
         values["code"] = "error"
     elif kind is ActivityReply and values["state"] not in ACTIVITIES:

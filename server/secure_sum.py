@@ -342,15 +342,15 @@ class Summation:
         sites: Sequence[str],
         worked: Mapping[int, RoundReply],
     ) -> Total:
-        epsilons = [reply.epsilon for reply in worked.values()]
-        held_out = [reply.held_out_epsilon for reply in worked.values()]
+        epsilon = max(reply.epsilon for reply in worked.values())
+        held_out = max(reply.held_out_epsilon for reply in worked.values())
         return Total(
             layout.part(vector),
             tuple(sites),
             dict(self._dropped),
             sum(reply.steps for reply in worked.values()),
-            max(epsilons) if min(epsilons) >= 0 else None,
-            max(held_out) if min(held_out) >= 0 else None,
+            epsilon if epsilon >= 0 else None,
+            held_out if held_out >= 0 else None,
             *self._bytes,
         )
 

@@ -7,11 +7,12 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from common.errors import RunError, StudyError
-from common.messages import LARGEST_HEAD, from_bytes
+from common.messages import LARGEST_HEAD, RoundReply, from_bytes, from_records, to_records
 from common.parcels import CHUNK_BYTES, HEAD, Arriving, Contents, Parcel
 from common.study import parse_study, study_text
 from tests.support.tiny import study_of
@@ -80,6 +81,17 @@ def test_a_chunk_that_is_named_a_thousand_times_makes_no_message() -> None:
         Arriving(parcel.key, pull, 99 * CHUNK_BYTES).whole()
     assert asked == [parcel.key]
     assert Arriving(parcel.key, pull, 100 * CHUNK_BYTES).whole() == bytes(100 * CHUNK_BYTES)
+
+
+@pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), -2.0])
+@pytest.mark.parametrize("name", ["epsilon", "held_out_epsilon"])
+def test_an_epsilon_that_is_none_is_not_taken_for_one(name: str, epsilon: float) -> None:
+    """The report shows it as what the patients paid; and one site without one hid those of all."""
+    reply = RoundReply(b"", np.zeros(4, np.uint8), 1, 0.5, -1.0)
+    assert isinstance(from_records(to_records(reply)), RoundReply)
+    for wrong in (replace(reply, **{name: epsilon}), replace(reply, steps=-1)):
+        with pytest.raises(RunError, match="no epsilon"):
+            from_records(to_records(wrong))
 
 
 # ------------------------------------------------------------------------------ files that somebody else has written
