@@ -15,6 +15,8 @@ from client.data.cohort import Cohort
 from client.handlers import SiteHandler
 from client.round import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder
+from common.audit import Refused
+from common.errors import PUBLIC_CODES
 from common.messages import (
     MESSAGE_TYPES,
     ConfirmRequest,
@@ -40,10 +42,17 @@ from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer
 from common.secure_sum.secret import Secret
 from common.study import Study
 from deploy.simulation.enrol import enrol
-from tests.support.tiny import cases_of
+from tests.support.tiny import cases_of, study_of
 
 RUN = "0123456789abcdef"
 NAMES = ("east", "north", "south", "west")
+ME = "east"
+PLAIN = {"privacy": {"mode": "none"}}
+PRIVATE = {"privacy": {"mode": "local", "epsilon": 8.0, "sample_rate": 0.25, "expected_batch_size": 4.0}}
+
+
+def plain_study() -> Study:
+    return study_of("chart", "panel", **PLAIN)
 
 
 def cohort_of(study: Study, name: str, *, seed: int = 0, patients: int = 12) -> Cohort:
@@ -200,6 +209,21 @@ class Hospitals:
         """A whole sum over these survivors of all sites."""
         sum = self.masked(self.offered(number, run=run, **changes), survivors)
         return self.revealed(self.confirmed(sum, survivors))
+
+
+def refused(them: Hospitals, name: str, request: Request) -> str:
+    """Ask for what must be refused: the code. It is on record, and the ledger is as it was."""
+    ledger = them.folder / name / "ledger.jsonl"
+    before = ledger.read_bytes() if ledger.exists() else b""
+    reply = them.answer(name, request)
+    assert isinstance(reply, Refusal), f"not refused: {type(reply).__name__}"
+    assert reply.code in PUBLIC_CODES
+    *_, last = them.sites[name].audit.events()
+    assert isinstance(last.event, Refused) and last.event.code == reply.code
+    assert last.event.request == type(request).__name__
+    assert them.sites[name].audit.verify().broken is None
+    assert (ledger.read_bytes() if ledger.exists() else b"") == before
+    return reply.code
 
 
 def copied(handler: SiteHandler, fresh: SiteHandler) -> SiteHandler:

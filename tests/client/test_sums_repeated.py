@@ -1,0 +1,79 @@
+"""What a site answered, asked again: the same bytes, the same question over the same sites only, or a new charge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.messages import ConfirmRequest, OfferRequest, RoundReply
+from common.study import Study
+from tests.support.scripted import ME, NAMES, PRIVATE, Hospitals, plain_study, refused
+from tests.support.tiny import study_of
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return plain_study()
+
+
+def test_the_same_request_gets_the_same_bytes_and_no_second_training(tmp_path) -> None:
+    them = Hospitals(tmp_path, study_of("chart", "panel", **PRIVATE))
+    sum = them.offered(1)
+    offer = them.ask(ME, OfferRequest(sum.context.to_bytes())).offer
+    assert offer == sum.offers[ME]
+    first = them.ask(ME, them.round_request(sum))
+    ledger = (tmp_path / ME / "ledger.jsonl").read_bytes()
+    again = them.ask(ME, them.round_request(sum))
+    assert isinstance(first, RoundReply)
+    assert again.head == first.head and again.masked.tobytes() == first.masked.tobytes()
+    for other in (them.round_request(sum, weights=sum.plan.weights + np.float32(1)), them.round_request(sum, round=2)):
+        assert refused(them, ME, other) == "out_of_order"
+    assert (tmp_path / ME / "ledger.jsonl").read_bytes() == ledger
+    them.confirmed(them.masked(sum))
+    assert them.ask(ME, ConfirmRequest(1, NAMES)).confirmation == sum.confirmations[ME]
+    given = them.ask(ME, them.reveal_request(sum)).reveal
+    assert them.ask(ME, them.reveal_request(sum)).reveal == given, "also when the sum is over"
+    assert refused(them, ME, them.reveal_request(sum, b"other")) == "out_of_order"
+
+
+def test_a_second_attempt_over_other_survivors_is_refused(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    them.played(1, NAMES[:3])
+    sum = them.masked(them.offered(2, attempt=2))
+    assert refused(them, ME, ConfirmRequest(2, NAMES)) == "answered"
+    assert refused(them, "north", ConfirmRequest(2, ("north", "south", "west"))) == "answered"
+    them.revealed(them.confirmed(sum, NAMES[:3]))  # the same sites may repeat it
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"statistics": True, "train": False, "round": 0},
+        {"evaluate": "validation", "train": False, "round": 2},
+        {"round": 3},
+    ],
+    ids=["statistics", "scores", "update"],
+)
+def test_the_same_question_in_another_run_is_answered_over_the_same_sites(tmp_path, study, asked) -> None:
+    them = Hospitals(tmp_path, study)
+    them.played(1, NAMES[:3], **asked)
+    other = "f" * 16
+    them.sites = {name: them.start(name) for name in NAMES}  # and after a restart
+    sum = them.masked(them.offered(1, run=other, **asked))
+    assert refused(them, ME, ConfirmRequest(1, NAMES)) == "answered"
+    them.revealed(them.confirmed(sum, NAMES[:3]))
+    them.played(
+        2,
+        NAMES,
+        run=other,
+        **(asked | {"weights": them.weights + np.float32(0.5), "statistics": False, "train": True, "round": 1}),
+    )
+
+
+def test_a_private_site_answers_again_and_pays_again(tmp_path) -> None:
+    study = study_of("chart", "panel", **PRIVATE)
+    them = Hospitals(tmp_path, study)
+    them.played(1, NAMES[:3])
+    before = (tmp_path / ME / "ledger.jsonl").stat().st_size
+    them.played(2, NAMES, attempt=2)
+    assert (tmp_path / ME / "ledger.jsonl").stat().st_size > before
