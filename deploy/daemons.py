@@ -13,11 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import RunError
+from common.whole_file import make_private
+from deploy.alone import alone
+
+if TYPE_CHECKING:
+    from client.site import SiteFolder
 
 log = logging.getLogger("wardround.daemon")
 
+AGENT_LOCK, CONNECTOR_LOCK = "agent.lock", "connector.lock"
 SOONEST_SECONDS, LATEST_SECONDS = 1.0, 60.0  # before a process that ended is started again
 STEADY_SECONDS = 60.0  # a process that ran so long starts again at once
 
@@ -32,8 +39,9 @@ def agent(folder: Path) -> None:
 
     site = read_site(folder)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    with _logged(), _until_told() as stopped:
-        made = Agent(site)
+    made = Agent(site)
+    make_private(made.state)
+    with _logged(), _until_told() as stopped, alone(made.state / AGENT_LOCK, f"agent of {site.file.site}"):
         Audit(made.state / "audit.jsonl").append(Started(version("wardround")))
         server = made.serve(site.path(site.file.socket))
         log.info("agent of site %s: listening", site.file.site)
@@ -62,8 +70,9 @@ def connector(folder: Path, socket: Path) -> None:
     from client.relay import RelayClient
     from common.enrolment import Coordinator
 
+    _require_joined(folder)
     told = Coordinator.read(folder / "coordinator.yaml")
-    with _logged(), _until_told() as stopped:
+    with _logged(), _until_told() as stopped, alone(folder / CONNECTOR_LOCK, f"connector of {told.site}"):
         fleet = Fleet(
             told.address,
             (folder / "ca.crt").read_bytes(),
@@ -82,6 +91,7 @@ def up(folder: Path) -> None:
     site = read_site(folder)
     here = str(folder)
     with _logged(), _until_told() as stopped:
+        _require_ready(site)
         Supervisor(
             {
                 "agent": ["site", "agent", "--at", here],
@@ -92,6 +102,23 @@ def up(folder: Path) -> None:
             },
             stopped,
         ).run()
+
+
+def _require_ready(site: SiteFolder) -> None:
+    """RunError, rather than processes that end again and again, where they cannot run."""
+    state, connector = site.path(site.file.state), site.path(site.file.connector)
+    _require_joined(connector)
+    for lock, name in ((state / AGENT_LOCK, "agent"), (connector / CONNECTOR_LOCK, "connector")):
+        with alone(lock, f"{name} of {site.file.site}"):
+            pass
+
+
+def _require_joined(connector: Path) -> None:
+    if not (connector / "coordinator.yaml").exists():
+        raise RunError(
+            f"{connector}: this site has joined no consortium. Run `wardround site enrol` first, and then `wardround "
+            "site join KIT` with the kit that the coordinator sends."
+        )
 
 
 class Supervisor:

@@ -41,7 +41,7 @@ def site_agent(folder: Path) -> None:
 
 
 @site.command("connector")
-@click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="The connector's own folder: node.key, ca.crt, coordinator.yaml.")  # fmt: skip
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="The agent's socket.")
 def site_connector(folder: Path, socket: Path) -> None:
