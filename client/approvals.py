@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -25,7 +26,8 @@ from common.schema import schema
 from common.study import Study, read_study, study_text
 from common.whole_file import make_private, write_whole
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+DIGEST = "[0-9a-f]{64}"
+Digest = Annotated[str, Field(pattern=f"^{DIGEST}$")]
 _SHORTEST = 4  # of a digest's beginning that a person types
 
 
@@ -64,7 +66,12 @@ class Approvals:
         return dict(border.read(self._path, ApprovalsFile, NotApprovedError).studies)
 
     def require(self, digest: str, *, asked: bool = True) -> None:
-        """NotApprovedError or PausedError. `asked`: without it only what was paused or withdrawn is refused."""
+        """NotApprovedError or PausedError. `asked`: without it only what was paused or withdrawn is refused.
+
+        The digest comes from outside, and names a file: what is none goes no further, nor into the log.
+        """
+        if not re.fullmatch(DIGEST, digest):
+            raise NotApprovedError("What was asked for is not the digest of a study.")
         found = self.all().get(digest)
         if found is not None and found.withdrawn:
             raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good.")

@@ -14,7 +14,7 @@ from client.hours import Hours
 from client.round import Site
 from client.terms import require_terms
 from common.errors import OutsideHoursError, PolicyError
-from common.messages import ConfirmRequest, Reply, Request, RevealRequest, RoundRequest
+from common.messages import ConfirmRequest, JoinRequest, Reply, Request, RevealRequest, RoundRequest
 from common.plan import layout_of
 from common.secure_sum.fixed_point import word_bits
 from common.secure_sum.packing import packed_size
@@ -30,7 +30,7 @@ class Gate:
     def __init__(self, site: Site, *, simulated: bool = False) -> None:
         self._site, self._simulated = site, simulated
         self._approvals = Approvals(site.state)
-        self._number, self._bytes_out = 0, Counter[int]()  # the round at work; what left in each
+        self._round, self._bytes_out = ("", 0), Counter[tuple[str, int]]()  # run and number at work; what left in each
 
     def require(self, request: Request, now: datetime) -> None:
         """PolicyError unless the request may be answered at this local time."""
@@ -43,10 +43,17 @@ class Gate:
 
     def let_out(self, request: Request, reply: Reply) -> int:
         """The bytes of a reply that is about to leave; PolicyError when they are more than the round has left."""
-        self._number, size = getattr(request, "number", self._number), bytes_of(reply)
-        self._require_few(self._number, size)
-        self._bytes_out[self._number] += size
+        self._round, size = self._round_of(request), bytes_of(reply)
+        self._require_few(self._round, size)
+        self._bytes_out[self._round] += size
         return size
+
+    def _round_of(self, request: Request) -> tuple[str, int]:
+        """Numbers begin anew with each run; what does not say its run is of the one at work."""
+        run, number = self._round
+        if isinstance(request, JoinRequest | RoundRequest):
+            run = request.run if isinstance(request, JoinRequest) else request.plan.run
+        return run, getattr(request, "number", number)
 
     def _require_consent(self) -> None:
         policy, digest = self._site.policy, self._site.study.digest
@@ -69,11 +76,11 @@ class Gate:
             raise PolicyError("The plan has a group of parameters that the study's network does not have.")
         length = layout_of(plan, site.study, site.parameters, site.privacy).length
         size = packed_size(length, word_bits(site.study.secure_sum.bits, len(plan.sites)))
-        self._require_few(request.number, size)
+        self._require_few(self._round_of(request), size)
 
-    def _require_few(self, number: int, size: int) -> None:
+    def _require_few(self, place: tuple[str, int], size: int) -> None:
         """So many bytes more leave no more in a round than policy allows, in whatever order rounds are asked for."""
-        total, limit = self._bytes_out[number] + size, self._site.policy.bytes_out_per_round
+        total, limit = self._bytes_out[place] + size, self._site.policy.bytes_out_per_round
         if limit is not None and total > limit:
             raise PolicyError(
                 f"{total:,} bytes would leave in this round, and policy.bytes_out_per_round in site.yaml is {limit:,}. "

@@ -12,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from client.approvals import approved_study
 from client.fleet import Fleet
+from common.errors import NotApprovedError
 from common.node_key import generate
 from server.certificates import make_authority, make_server
 
@@ -80,3 +82,16 @@ def test_the_coordinator_sends_no_connector_elsewhere(
 def test_no_date_of_the_coordinators_ends_the_connector(tmp_path: Path, date: str) -> None:
     with coordinator(tmp_path, 401, Date=date) as (fleet, _), pytest.raises(httpx.HTTPStatusError):
         fleet.beat()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(
+    "digest", ["../../site", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "\x1b[2J\n2026 refused", "/etc/x"]
+)
+def test_what_is_no_digest_names_no_file_and_reaches_no_log(tmp_path: Path, digest: str, asked: bool) -> None:
+    """With `approval: not_asked` the coordinator could learn which YAML files a site has, by the code it got."""
+    (tmp_path / "site.yaml").write_text("no study: of course")
+    (tmp_path / "state" / "studies").mkdir(parents=True)
+    with pytest.raises(NotApprovedError) as said:
+        approved_study(tmp_path / "state", digest, asked=asked)
+    assert str(said.value) == "What was asked for is not the digest of a study."

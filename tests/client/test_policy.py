@@ -138,6 +138,7 @@ def test_what_leaves_in_a_round_is_counted_over_all_its_replies(tmp_path, study)
     handler = deployed(enough, bytes_out_per_round=total)
     Approvals(handler.site.state).approve(study)
     enough.played(1)
+    enough.played(1, run="f" * 16)  # another run, whose numbers begin anew
 
 
 def test_the_count_of_a_round_is_not_begun_anew_by_asking_for_another_in_between(tmp_path, study) -> None:
