@@ -31,6 +31,7 @@ log = logging.getLogger("wardround.connector")
 # each other, slowly while other sites still work, or this one does, and rarely between two runs.
 LOOKS = ((5.0, 0.1), (60.0, 0.5))
 WORKING_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 2.0
+DISK_SECONDS = 30.0  # before a message that could not be kept, and may be large, is fetched again
 AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
 WORKED_SECONDS, TRIES = 5.0, 3  # one that is lost so long after it was asked ends over its work: so often at most
 BEAT_SECONDS, AGAIN_SECONDS = 10.0, 2.0
@@ -90,10 +91,10 @@ class Connector:
                 self._take(letter)
                 return
         except (httpx.HTTPError, RunError, ValueError, OSError) as error:
-            # The server is away, or the run that asked has ended meanwhile.
+            # The server is away, or the run that asked has ended meanwhile; or the disk is full, and it is given again.
             self._arriving = self._stopped.is_set()
             log.warning("a message was not taken (%s)", reason(error))
-            self._stopped.wait(IDLE_LOOK_SECONDS)
+            self._stopped.wait(DISK_SECONDS if isinstance(error, OSError) else IDLE_LOOK_SECONDS)
             return
         if self._pause() >= IDLE_LOOK_SECONDS or not self._fleet.waits:  # else the server keeps the next look for us
             self._woken.wait(self._pause())

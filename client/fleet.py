@@ -252,6 +252,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return UNENROLLED if status == httpx.codes.UNAUTHORIZED else f"status {status}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) if isinstance(error, RunError) else type(error).__name__
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -118,7 +120,7 @@ class Running:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "AGENT_SECONDS": 2.5, "WORKED_SECONDS": 0.2, "BEAT_SECONDS": 0.1, "AGAIN_SECONDS": 0.1,
-        "IDLE_LOOK_SECONDS": 0.1, "WORKING_LOOK_SECONDS": 0.1,
+        "IDLE_LOOK_SECONDS": 0.1, "WORKING_LOOK_SECONDS": 0.1, "DISK_SECONDS": 0.1,
     }.items():  # fmt: skip
         monkeypatch.setattr(connector, name, value)
 
@@ -151,6 +153,23 @@ def test_a_message_that_comes_again_is_answered_once(tmp_path: Path) -> None:
         going.set()
         wait_for(lambda: len(line.replies) == 2, "replies", 10)
     assert agent.asked == [letter(1).data, letter(2).data]
+
+
+def test_a_message_that_a_full_disk_did_not_take_is_taken_when_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server gives it again, because it was not confirmed."""
+    line, keep = Line(letter(1), letter(1)), connector.Inbox.keep
+
+    def full(inbox: Any, given: Letter) -> None:
+        monkeypatch.setattr(connector.Inbox, "keep", keep)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(connector.Inbox, "keep", full)
+    with Running(line, Agent(works), tmp_path), caplog.at_level(logging.WARNING, "wardround"):
+        wait_for(lambda: line.replies == {letter(1).key: REPLY}, "a reply", 10)
+    assert line.confirmed == [letter(1).key]
+    assert "a message was not taken (No space left on device)" in caplog.text
 
 
 def test_a_connector_that_is_told_to_stop_keeps_what_it_could_not_send_and_does_not_say_good_bye(
