@@ -54,6 +54,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         before = flower_run_of(file)
         status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before)
         with Watch(status, file) as watch:
+            watch.tell = tell
             run, outcome = _played(plan, keys, watch, tell)
             save_model(plan.folder, plan.study, outcome, plan.models)
             coverage = [coverage_of(plan.study, None, outcome.statistics)]
@@ -127,19 +128,34 @@ def _recorded(plan: Deployment, run: Run, sites: int) -> Outcome:
 
 def _keys_of(plan: Deployment) -> dict[str, bytes]:
     keys = node_keys(plan.consortium)
-    unknown = sorted(set(plan.sites) - keys.keys())
+    unknown, there = sorted(set(plan.sites) - keys.keys()), ", ".join(keys) or "none yet"
     if unknown:
-        raise RunError(f"No site of the consortium is called {', '.join(unknown)}; there are {', '.join(keys)}.")
-    return {site: key for site, key in keys.items() if not plan.sites or site in plan.sites}
+        raise RunError(f"No site of the consortium is called {', '.join(unknown)}. Its sites: {there}.")
+    chosen = {site: key for site, key in keys.items() if not plan.sites or site in plan.sites}
+    if len(chosen) < _least(plan.study):
+        raise RunError(
+            f"The study needs {_least(plan.study)} sites, and there are {len(chosen)}: {', '.join(chosen) or 'none'}. "
+            "Admit more (`wardround consortium admit REQUEST`), or choose more with --site."
+        )
+    return chosen
+
+
+def _least(study: Study) -> int:
+    """The fewest sites that a run of this study can begin with."""
+    return max(3, study.secure_sum.threshold or 0) if study.secure_sum.enabled else 1
 
 
 def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> dict[int, str]:
     """The nodes of the chosen sites, connected or not, with their names, once enough are connected to begin."""
-    least = max(3, plan.study.secure_sum.threshold or 0) if plan.study.secure_sum.enabled else 1
+    least = _least(plan.study)
     ends, said = time.monotonic() + plan.wait, ""
     while True:
         there = by_site(nodes.listed(), keys)
         online = sorted(site for site, node in there.items() if node.online)
+        text = f"{len(online)} of {len(keys)} sites are connected"
+        if text != said:
+            tell(text)
+            said = text
         if len(online) == len(keys) or (len(online) >= least and time.monotonic() > ends):
             return {node.node: site for site, node in there.items()}
         if time.monotonic() > ends:
@@ -147,10 +163,6 @@ def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Cal
                 f"{len(online)} of {len(keys)} sites are connected ({', '.join(online) or 'none'}), and {least} are "
                 "needed. Ask the others to start `wardround site up`, or wait longer with --wait."
             )
-        text = f"{len(online)} of {len(keys)} sites are connected"
-        if text != said:
-            tell(text)
-            said = text
         time.sleep(0.5)
 
 

@@ -143,11 +143,11 @@ class Run:
         Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
-        what = "training" if train else "statistics" if statistics else f"scoring {evaluate or 'nothing'}"
+        what = title(number, self.study.rounds)
         lost: dict[str, str] = {}
         error_code = f"refused: {TooFewSitesError.code}"
         for attempt in range(ATTEMPTS):
-            self.observer.doing(f"round {number}: {what}" + (f", attempt {attempt + 1}" if attempt else ""))
+            self.observer.doing(what + (f", attempt {attempt + 1}" if attempt else ""))
             try:
                 total = self.summation.total(
                     lambda holders, working: self._plan(
@@ -164,9 +164,9 @@ class Run:
             self._wait_for_nodes()
             self.state.attempt += 1
         raise RunError(
-            f"Round {number} failed {ATTEMPTS} times: {self.summation.explain(last)}. "
-            "The run is saved up to the round before: mend the sites, and go on with `wardround resume NAME`, "
-            "in a simulation with --resume."
+            f"{what[:1].upper()}{what[1:]}: failed {ATTEMPTS} times. {self.summation.explain(last)}. "
+            "The run is saved up to the round before: mend the sites, and go on with "
+            f"`wardround resume {self.path.parent.name}`, in a simulation with --resume."
         ) from None
 
     def _wait_for_nodes(self) -> None:

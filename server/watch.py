@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -27,6 +29,7 @@ from server.run_folder import player_of
 
 STATUS_FILE = "status.json"
 LOOK_SECONDS = 5.0
+TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Watch:
         self.status, self._path, self._one = status, path, threading.Lock()
         self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
         self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
+        self.tell: Callable[[str], None] = lambda text: None  # whoever sits at the terminal
+        self._due = TELL_SECONDS
 
     def __enter__(self) -> Watch:
         self._write()
@@ -111,6 +116,7 @@ class Watch:
 
     def doing(self, what: str) -> None:
         self.status.doing, self.status.since = what, time.time()
+        self._due = TELL_SECONDS
         self._write()
 
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
@@ -130,6 +136,13 @@ class Watch:
         finally:
             stopped.set()
             asks.join(LOOK_SECONDS)
+            self._name_dropped()
+
+    def _name_dropped(self) -> None:
+        """Whom the last sum lost since the last look."""
+        for site, why in self.dropped().items():
+            before = self.status.sites.get(site, SiteStatus(""))
+            self.status.sites[site] = SiteStatus(f"dropped: {in_words(why)}", seen=before.seen)
 
     def _looking(self, grid: FleetGrid, nodes: Nodes, keys: Mapping[str, bytes], stopped: threading.Event) -> None:
         while not stopped.is_set():
@@ -144,7 +157,17 @@ class Watch:
                     for site in keys
                 }
                 self._write()
+                self.tell_waiting(time.time())
             stopped.wait(LOOK_SECONDS)
+
+    def tell_waiting(self, now: float) -> None:
+        """A line now and then while one thing lasts: what it is, for how long, and how many sites do what."""
+        lasts = now - self.status.since
+        if lasts < self._due:
+            return
+        self._due = 2 * lasts
+        states = Counter(re.split("[:;,]", site.state)[0] for site in self.status.sites.values())
+        self.tell(f"{self.status.doing}, for {lasts:.0f} s: " + ", ".join(f"{n} {what}" for what, n in states.items()))
 
     def _ask(self, grid: FleetGrid, nodes: Sequence[int], stopped: threading.Event) -> dict[int, ActivityReply]:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
-from server.watch import RunStatus, Watch, read_status
+from common.errors import RunError
+from server.watch import RunStatus, SiteStatus, Watch, read_status
+
+AWAY = cast(Any, None)  # a server that cannot be asked
 
 
 def test_two_threads_write_the_status_without_losing_it(tmp_path: Path) -> None:
@@ -21,3 +26,31 @@ def test_two_threads_write_the_status_without_losing_it(tmp_path: Path) -> None:
         list(threads.map(write, range(4)))
     assert read_status(tmp_path / "status.json").doing.endswith(": 299")
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_site_that_the_last_sum_lost_is_named_with_the_reason_when_the_run_ends(tmp_path: Path) -> None:
+    """What ends a run is often a refusal, which comes between two looks at the sites."""
+    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
+    watch.status.sites = {"ward": SiteStatus("connected; waits to be asked", seen=1.0)}
+    watch.dropped = lambda: {"ward": "join: refused: not_approved"}
+    with suppress(RunError), watch, watch.asking(AWAY, AWAY, {}):
+        raise RunError("Too few sites.")
+    read = read_status(tmp_path / "status.json")
+    assert read.ended == "Too few sites."
+    assert read.sites["ward"] == SiteStatus("dropped: join: has not approved this study", seen=1.0)
+
+
+def test_the_terminal_hears_of_what_lasts_and_not_of_what_is_done_at_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
+    watch.tell = told.append
+    watch.status.sites = {
+        "ward": SiteStatus("training", 3, 5), "clinic": SiteStatus("training", 4, 5), "home": SiteStatus("dropped: x"),
+    }  # fmt: skip
+    watch.doing("round 1 of 3")
+    watch.tell_waiting(now=watch.status.since + 2)
+    assert told == []
+    for seconds in (12, 14, 18, 40):
+        watch.tell_waiting(now=watch.status.since + seconds)
+    sites = "2 training, 1 dropped"
+    assert told == [f"round 1 of 3, for 12 s: {sites}", f"round 1 of 3, for 40 s: {sites}"]
