@@ -74,8 +74,8 @@ class SitePlace:
         return Roster.read(path) if path.exists() else None
 
     def authority(self) -> str | None:
-        """The certificate, PEM, of the authority pinned here, if one is. It is public, yet the connector's."""
-        path = self.connector / CA_FILE
+        """The certificate, PEM, of the authority pinned here, if one is: not the connector's, who could change it."""
+        path = self.identity / CA_FILE
         try:
             return path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -115,6 +115,8 @@ def _signing_key(folder: Path) -> SigningKey:
 def _node_key(folder: Path) -> str:
     """The public part of the node key in `folder`, made now if there is none."""
     path = folder / NODE_KEY_FILE
+    if folder.name == NEXT and folder.is_symlink():  # root runs this, in a folder that is the connector's
+        raise IdentityError(f"{folder}: is a link, as a connector that was taken over would make it. Remove it.")
     make_private(folder)
     if not path.exists():
         write_whole(path, generate())

@@ -79,6 +79,7 @@ def join(place: SitePlace, kit: Kit, *, replace: bool = False) -> Changes:
     write_whole(place.connector / CA_FILE, kit.ca_certificate.encode(), PUBLIC)
     write_whole(place.connector / COORDINATOR_FILE, border.dump(coordinator).encode(), PUBLIC)
     pin_roster(place.identity, kit.roster)
+    write_whole(place.identity / CA_FILE, kit.ca_certificate.encode(), PUBLIC)
     _take_next(place, kit.roster.sites[kit.site])
     return changes
 

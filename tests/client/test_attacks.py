@@ -13,10 +13,14 @@ import httpx
 import pytest
 
 from client.approvals import approved_study
+from client.enrolment import SitePlace, enrol, rotate
 from client.fleet import Fleet
-from common.errors import NotApprovedError
+from client.joining import join
+from common.errors import IdentityError, NotApprovedError
 from common.node_key import generate
 from server.certificates import make_authority, make_server
+from server.consortium import Consortium
+from tests.support.enrolment import enrolled, request
 
 
 @contextmanager
@@ -95,3 +99,37 @@ def test_what_is_no_digest_names_no_file_and_reaches_no_log(tmp_path: Path, dige
     with pytest.raises(NotApprovedError) as said:
         approved_study(tmp_path / "state", digest, asked=asked)
     assert str(said.value) == "What was asked for is not the digest of a study."
+
+
+@pytest.fixture
+def north(tmp_path: Path) -> tuple[SitePlace, Consortium]:
+    """A site that has joined, and its consortium."""
+    consortium = Consortium.new(tmp_path / "consortium", "Baltic", "fl.example.org")
+    place, asked = enrolled(tmp_path, "north")
+    then = consortium.admit(asked)
+    join(place, then.kit("north"))
+    return place, then
+
+
+def test_a_connector_that_was_taken_over_cannot_change_whose_kits_are_believed(
+    north: tuple[SitePlace, Consortium], tmp_path: Path
+) -> None:
+    """With its own authority for the site's, a kit of its own would have come without a word of warning."""
+    place, then = north
+    theirs = Consortium.new(tmp_path / "theirs", "Baltic", "evil.example.org")
+    theirs = theirs.admit(enrol(place)).admit(request("spy"))
+    (place.connector / "ca.crt").write_bytes(theirs.ca_certificate)
+    with pytest.raises(IdentityError, match="somebody who pretends to be the coordinator"):
+        join(place, theirs.kit("north"))
+    join(place, then.kit("north"))
+    assert (place.connector / "ca.crt").read_bytes() == then.ca_certificate
+
+
+def test_a_link_that_the_connector_left_leads_root_nowhere(north: tuple[SitePlace, Consortium], tmp_path: Path) -> None:
+    """Root makes new keys in a folder that is the connector's, and would have closed any folder of the machine."""
+    place, _ = north
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (place.connector / "next").symlink_to(tmp_path / "etc")
+    with pytest.raises(IdentityError, match="is a link"):
+        rotate(place)
+    assert not list((tmp_path / "etc").iterdir()) and (tmp_path / "etc").stat().st_mode & 0o777 == 0o755

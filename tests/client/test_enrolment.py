@@ -403,8 +403,8 @@ def test_a_damaged_node_key_is_named(tmp_path):
 
 
 def test_an_authority_that_cannot_be_read_is_named(north):
-    (north.connector / "ca.crt").unlink()
-    (north.connector / "ca.crt").mkdir()
+    (north.identity / "ca.crt").unlink()
+    (north.identity / "ca.crt").mkdir()
     with pytest.raises(IdentityError, match=r"ca\.crt: cannot be read"):
         north.authority()
 
