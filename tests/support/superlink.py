@@ -65,7 +65,7 @@ class RunningSuperLink:
         return ssl.create_default_context(cafile=str(self.consortium.ca_file))
 
     def post(
-        self, path: str, headers: Mapping[str, str] | Sequence[tuple[str, str]] = (), body: bytes = b"", *,
+        self, path: str, headers: Mapping[str, str] | Sequence[tuple[str, str | bytes]] = (), body: bytes = b"", *,
         method: str = "POST", port: int | None = None,
     ) -> int:  # fmt: skip
         """The status that the path, sent as it stands, is answered with. `port`: of a proxy without TLS."""
