@@ -53,8 +53,14 @@ class RelayServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
 
     def start(self) -> None:
-        """Listen. Only the socket's owner and its group may connect: 0660, in a folder that others cannot enter."""
-        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        """Listen. Only the socket's owner and its group may connect: 0660.
+
+        SiteFileError for a folder in which any user could put a socket of his own there.
+        """
+        folder = self._socket.parent
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if folder.stat().st_mode & 0o002:
+            raise SiteFileError(f"socket: everybody may write to {folder}, and take its place. Run chmod o-w on it.")
         self._socket.unlink(missing_ok=True)
         before = os.umask(0o117)
         try:

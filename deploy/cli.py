@@ -25,7 +25,6 @@ from common.errors import WardroundError  # noqa: E402
 from deploy.commands import consent, consortium, daemons, enrolment, groups  # noqa: E402, F401
 
 INTERNAL = 70
-INTERRUPTED = 130
 
 
 def main() -> None:
@@ -38,12 +37,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.secho(
-            "wardround: stopped. What was saved stays: `wardround resume NAME` goes on, a simulation --resume.",
-            fg="yellow",
-            err=True,
-        )
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click raises the same for Ctrl-C, which it names as the cause, and for a question without a yes.
+        asked = isinstance(error, click.Abort) and error.__cause__ is None
+        Stopped("It was not agreed to, and nothing was changed." if asked else "").show()
         sys.exit(INTERRUPTED)
     except Exception as error:
         # The text of a foreign exception may quote a patient's data: its kind and place are all that is shown.
@@ -74,7 +71,8 @@ for command in daemons.STUDIES:
 
 
 @commands.command()
-@click.option("--run", "name", default="demo", show_default=True, help="Name of the run: runs/NAME.")
+@click.option("--run", "name", default="demo", show_default=True, callback=groups.run_name,
+              help="Name of the run: runs/NAME.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthetic hospitals.")
 def demo(name: str, seed: int) -> None:
     """Make four synthetic hospitals, run the whole study over them, and write the report."""
@@ -99,7 +97,8 @@ def demo(name: str, seed: int) -> None:
 @click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--hospitals", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
               help="Folder that holds the site folders.")  # fmt: skip
-@click.option("--run", "name", default=None, help="Name of the run, runs/NAME; the study's name if not given.")
+@click.option("--run", "name", default=None, callback=groups.run_name,
+              help="Name of the run, runs/NAME; the study's name if not given.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue this run after it was stopped.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes; one a core if not given.")
 @click.option("--lose", multiple=True, metavar="SITE:SUM:LEG", help="Let a site vanish in a leg of a sum; repeatable.")
@@ -145,8 +144,11 @@ def _simulate(
         compare=compare,
         **({"workers": workers} if workers else {}),
     )
-    with Display(plan.study, len(plan.hospitals)) as display:
-        _, evidence = simulate(plan, display, display.watch)
+    try:
+        with Display(plan.study, len(plan.hospitals)) as display:
+            _, evidence = simulate(plan, display, display.watch)
+    except KeyboardInterrupt:
+        raise Stopped("What was saved stays: the same command with --resume goes on.") from None
     page = write(evidence, folder)
     display.verdict(evidence, page)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -201,6 +202,8 @@ def _late(seconds: float) -> None:
 
 @contextmanager
 def _logged() -> Iterator[None]:
+    """To standard error; and nothing else: a crash must not write what is in memory to disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logger = logging.getLogger("wardround")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from common.errors import RunError
-from deploy.commands.groups import coordinator, site
+from deploy.commands.groups import coordinator, run_name, site
 
 _at_site = click.option(
     "--at", "folder", type=click.Path(path_type=Path, exists=True), default=".", show_default=True,
@@ -99,7 +99,7 @@ _box = click.option(
     "--time-box", default=0.0, show_default=True,
     help="Seconds after which a site stops training in a round and hands over what it has; 0 for never.",
 )  # fmt: skip
-_name = click.option("--run", "name", default=None, help="Name of the run; the study's, by default.")
+_name = click.option("--run", "name", default=None, callback=run_name, help="Name of the run; the study's, by default.")
 
 
 @click.command("run")
@@ -124,7 +124,7 @@ def run(
 
 
 @click.command("resume")
-@click.argument("name")
+@click.argument("name", callback=run_name)
 @_at
 @click.option("--site", "sites", multiple=True, help="Exactly these sites; all of the consortium, if not given.")
 @click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
@@ -136,9 +136,8 @@ def resume(
 ) -> None:
     """Go on with the run NAME, from the last round that was saved."""
     from common.study import read_study
-    from server.consortium import Consortium
 
-    kept = Consortium.read(folder).runs / name / "study.yaml"
+    kept = _folder_of(name, folder) / "study.yaml"
     _play(read_study(kept), folder, name, sites, models, deadline, wait, time_box, resume=True)
 
 
@@ -164,26 +163,37 @@ def _play(
         time_box=time_box,
     )
     began = time.monotonic()
-    deploy(plan, lambda text: click.echo(f"{time.monotonic() - began:7.1f} s  {text}"))
+    try:
+        deploy(plan, lambda text: click.echo(f"{time.monotonic() - began:7.1f} s  {text}"))
+    except KeyboardInterrupt:
+        raise Stopped(f"What was saved stays: `wardround resume {name} --at {folder}` goes on.") from None
     click.echo(f"Done. The report: {plan.folder / 'report.html'}")
 
 
+def _folder_of(run: str, folder: Path) -> Path:
+    """The run's folder. RunError, with the names of those that are there, if there is none."""
+    from server.consortium import Consortium
+
+    runs = Consortium.read(folder).runs
+    there = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
+    if run not in there:
+        raise RunError(f"{runs}: has no run {run!r}. It has: {', '.join(there) or 'none yet'}.")
+    return runs / run
+
+
 @click.command("status")
-@click.argument("name", required=False)
+@click.argument("name", required=False, callback=run_name)
 @_at
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
-    from server.consortium import Consortium
     from server.run import title
     from server.watch import STATUS_FILE, read_status
 
-    runs = Consortium.read(folder).runs
-    found = sorted(runs.glob(f"{name or '*'}/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)
-    told = read_status(found[-1] if found else runs / (name or "NAME") / STATUS_FILE)
-    age = time.time() - told.written
+    run = _folder_of(name, folder) if name else _newest(folder)
+    told = read_status(run / STATUS_FILE)
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
-    click.echo(f"{found[-1].parent.name}: {told.ended or told.doing}; {done}")
-    click.echo(f"  as of {age:.0f} s ago")
+    click.echo(f"{run.name}: {told.ended or told.doing}")
+    click.echo(f"  {done}; as of {time.time() - told.written:.0f} s ago")
     for place, item in sorted(told.sites.items()):
         steps = f" (step {item.done} of {item.total})" if item.total else ""
         since = f", for {item.seconds} s" if item.seconds else ""
@@ -191,16 +201,30 @@ def status(name: str | None, folder: Path) -> None:
         click.echo(f"  {place:<20} {item.state}{steps}{since}; {seen}")
 
 
+def _newest(folder: Path) -> Path:
+    from server.consortium import Consortium
+    from server.watch import STATUS_FILE
+
+    runs = Consortium.read(folder).runs
+    found = sorted(runs.glob(f"*/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"{runs}: there is no run yet. Start one: wardround run STUDY.yaml")
+    return found[-1].parent
+
+
 @click.command("stop")
-@click.argument("name")
+@click.argument("name", callback=run_name)
 @_at
 def stop(name: str, folder: Path) -> None:
     """Stop the run NAME. What is saved stays: `wardround resume NAME` goes on."""
     from deploy.daemons import process_of_run
-    from server.consortium import Consortium
     from server.watch import STATUS_FILE
 
-    os.kill(process_of_run(Consortium.read(folder).runs / name / STATUS_FILE), signal.SIGTERM)
+    process = process_of_run(_folder_of(name, folder) / STATUS_FILE)
+    try:
+        os.kill(process, signal.SIGTERM)
+    except OSError as problem:
+        raise RunError(f"Process {process} of the run cannot be stopped ({problem.strerror}).") from None
     click.echo(f"{name}: told to stop.")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -10,6 +12,25 @@ at_site = click.option(
     "--at", "folder", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="SITE_FOLDER",
     help="The folder with site.yaml; this one if not given.",
 )  # fmt: skip
+
+
+def run_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A run's name is its folder's, and of no folder elsewhere."""
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise click.BadParameter("a run's name is of letters, digits, '.', '_' and '-', the first a letter or digit.")
+    return value
+
+
+INTERRUPTED = 130
+
+
+class Stopped(click.ClickException):
+    """Somebody stopped it; `message` says what that leaves, and how to go on."""
+
+    exit_code = INTERRUPTED
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.secho(f"wardround: stopped. {self.message}".rstrip(), fg="yellow", err=True)
 
 
 class Command(click.Command):

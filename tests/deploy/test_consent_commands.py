@@ -67,7 +67,8 @@ def audit(folder: SiteFolder) -> Audit:
 def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) -> None:
     said = done(approve(north.root, answer="y\n"))
     for words in (
-        study.digest, "'alive', 'dead'", "'outcome' of records.csv", "labs: the columns crp, pulse, sex, from records.csv",
+        study.digest, "'alive', 'dead'", "'outcome' of records.csv",
+        "labs: the columns crp, pulse, sex, from records.csv",
         "genes: measurements of 3 genes, from genes.csv", "1 rounds", "10 steps", "Differential privacy: NONE",
         "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody is left out", "Shall north take part",
     ):  # fmt: skip

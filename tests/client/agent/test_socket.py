@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +14,7 @@ import pytest
 from client.relay import LONGEST_PATH, RelayClient, RelayServer
 from common.errors import SiteFileError
 from common.messages import ActivityReply
+from tests.support.agent import AgentSite
 from tests.support.other_user import open_folder
 
 
@@ -51,3 +53,18 @@ def test_the_socket_is_its_owners_and_its_groups() -> None:
         assert stat.S_IMODE(parent.st_mode) & 0o007 == 0
     finally:
         assert os.umask(before) == 0o023
+
+
+def test_a_folder_that_everybody_may_write_to_holds_no_socket() -> None:
+    """Another user would put his own there, and be given what the coordinator asks of this site."""
+    with open_folder() as folder:
+        folder.chmod(0o1777)
+        with pytest.raises(SiteFileError, match="everybody may write"):
+            echo(folder / "agent.sock").start()
+        assert not list(folder.iterdir())
+
+
+def test_a_crash_of_the_agent_leaves_no_image_of_its_memory(site: AgentSite) -> None:
+    with site.process() as process:
+        limits = Path(f"/proc/{process.popen.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0", limits)
