@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, Run, title
 from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model
-from server.watch import STATUS_FILE, RunStatus, Watch, flower_run_of, this_process
+from server.watch import STATUS_FILE, RunStatus, Watch, flower_run_of, read_status, this_process
 
 MOST_LOST = 5  # times that the server ends the run before it has done another round
 
@@ -50,6 +51,8 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
     """Play the run. RunError with the reason when it cannot start or go on."""
     started, keys, file = now(), _keys_of(plan), plan.folder / STATUS_FILE
     with playing(plan.folder):
+        if plan.resume and _not_begun(plan.folder):
+            plan = replace(plan, resume=False)
         open_run(plan.folder, plan.study, resume=plan.resume)
         before = flower_run_of(file)
         status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before)
@@ -61,6 +64,13 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
             evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
             write(evidence, plan.folder)
     return outcome, evidence
+
+
+def _not_begun(folder: Path) -> bool:
+    """The run ended before any site was asked for a sum: there is nothing to go on from, and nothing was spent."""
+    with suppress(RunError):
+        return read_status(folder / STATUS_FILE).round < 0 and not (folder / CHECKPOINT_FILE).exists()
+    return False
 
 
 def _played(plan: Deployment, keys: dict[str, bytes], watch: Watch, tell: Callable[[str], None]) -> tuple[Run, Outcome]:

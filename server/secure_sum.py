@@ -240,7 +240,7 @@ class Summation:
         there = {item.node for item in holders}
         for node in self.nodes:
             if node not in there:
-                self._dropped.setdefault(self._sites.get(node, f"node {node}"), "join: not back yet")
+                self._dropped.setdefault(self._name(node), "join: not back yet")
 
     def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[int, A], B]) -> dict[int, B]:
         """What one site sent wrong costs that site its place in the sum, and not the others their round."""

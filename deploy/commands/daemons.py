@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from common.errors import RunError
-from deploy.commands.groups import coordinator, run_name, site
+from deploy.commands.groups import Stopped, coordinator, run_name, site
 
 _at_site = click.option(
     "--at", "folder", type=click.Path(path_type=Path, exists=True), default=".", show_default=True,
