@@ -11,18 +11,26 @@ import json
 import os
 import re
 import shutil
+import ssl
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from client.fleet import Fleet
+from common.authority import authority_fingerprint
+from common.errors import IdentityError
 from common.whole_file import PUBLIC, write_whole
+from server.consortium import Consortium
 from tests.support.deployment import Deployment, Process, SiteUp, environment, in_own_network, wait_for
 from tests.support.other_user import NOBODY, dropping, needs_root, open_folder, readable_by_nobody
+from tests.support.proc import in_memory, inet_sockets, opened, proc, status
 from tests.support.proxy import ConnectProxy
 from tests.support.records import record_hospitals
 
@@ -115,15 +123,10 @@ def test_the_round_was_carried_by_all_three(separated: Separated) -> None:
 
 
 def test_the_connector_is_nobody_and_cannot_become_root(separated: Separated) -> None:
-    status = _status(separated.apart.connector)
-    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(NOBODY)}
-    assert status["Groups"].split() in ([], [str(NOBODY)])
-    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-
-
-def _status(process: Process) -> dict[str, str]:
-    lines = Path(f"/proc/{process.popen.pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    told = status(separated.apart.connector.popen.pid)
+    assert set(told["Uid"].split()) == set(told["Gid"].split()) == {str(NOBODY)}
+    assert told["Groups"].split() in ([], [str(NOBODY)])
+    assert int(told["CapEff"], 16) == int(told["CapPrm"], 16) == 0
 
 
 def test_it_cannot_read_the_data_nor_the_agents_state(separated: Separated) -> None:
@@ -131,9 +134,8 @@ def test_it_cannot_read_the_data_nor_the_agents_state(separated: Separated) -> N
     closed = [folder, *folder.rglob("*")]
     assert len([path for path in closed if path.suffix in (".csv", ".dcm")]) > 10
     assert {path.name for path in closed} >= {"signing.key", "approvals.yaml", "audit.jsonl", "site.yaml", "cache"}
-    seen = Path(f"/proc/{site.connector.popen.pid}/root")
-    of_agent = Path(f"/proc/{site.agent.popen.pid}")
-    closed += [seen / path.relative_to("/") for path in closed]
+    of_agent = proc(site.agent.popen.pid)
+    closed += [proc(site.connector.popen.pid) / "root" / path.relative_to("/") for path in closed]
     closed += [of_agent / name for name in ("environ", "mem", "maps", "fd", "cwd", "root")]
     node_key = site.connector_folder / "node.key"
     assert readable_by_nobody([node_key, *closed]) == [node_key]
@@ -152,13 +154,13 @@ def test_its_own_modes_close_the_agents_state(separated: Separated) -> None:
 def test_it_was_given_nothing_of_the_data(separated: Separated) -> None:
     """Not in its environment or arguments, nor as an open file or a mapped one."""
     site = separated.apart
-    process = Path(f"/proc/{site.connector.popen.pid}")
+    process = proc(site.connector.popen.pid)
     told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes() + (process / "maps").read_bytes()
     assert str(site.connector_folder).encode() in told
     assert str(site.folder).encode() not in told
-    opened = {str(path.readlink()) for path in (process / "fd").iterdir()}
-    assert len(opened) > 5 and not [path for path in opened if path.startswith(str(site.folder))]
-    ours = {path for path in opened if path.startswith(str(site.folder.parents[1]))}
+    files = opened(site.connector.popen.pid)
+    assert len(files) > 5 and not [path for path in files if path.startswith(str(site.folder))]
+    ours = {path for path in files if path.startswith(str(site.folder.parents[1]))}
     assert all(path.startswith((str(site.connector_folder), str(site.connector.log))) for path in ours), ours
 
 
@@ -168,77 +170,47 @@ def test_no_patient_is_in_its_memory(separated: Separated) -> None:
     assert len(separated.identifiers) >= 50
     data = (site.folder / "records.csv").read_bytes()
     assert sum(mark in data for mark in separated.identifiers) > 10
-    assert _in_memory(site.connector, [site.name.encode()]), "otherwise the search proves nothing"
-    assert _in_memory(site.connector, separated.identifiers) == set()
+    assert in_memory(site.connector.popen.pid, [site.name.encode()]), "otherwise the search proves nothing"
+    assert in_memory(site.connector.popen.pid, separated.identifiers) == set()
     kept = b"".join(path.read_bytes() for path in site.connector_folder.rglob("*") if path.is_file())
     assert kept and not any(mark in kept for mark in separated.identifiers)
-
-
-def _in_memory(process: Process, marks: list[bytes]) -> set[bytes]:
-    """Those of the marks that stand in the process's writable memory."""
-    found = set[bytes]()
-    with Path(f"/proc/{process.popen.pid}/mem").open("rb", 0) as memory:
-        for line in Path(f"/proc/{process.popen.pid}/maps").read_text().splitlines():
-            span, modes = line.split()[:2]
-            start, end = (int(part, 16) for part in span.split("-"))
-            if modes.startswith("rw"):
-                memory.seek(start)
-                content = memory.read(end - start)
-                found |= {mark for mark in marks if mark in content}
-    return found
 
 
 # --------------------------------------------------------------------------------------------------------- the network
 
 
-def sockets(process: Process) -> tuple[set[int], set[int]]:
-    """Ports that the process is connected to, and ports that it listens on, over TCP."""
-    folder = Path(f"/proc/{process.popen.pid}")
-    links = {str(path.readlink()) for path in (folder / "fd").iterdir()}
-    remote, listening = set[int](), set[int]()
-    for table in ("tcp", "tcp6"):
-        for line in (folder / "net" / table).read_text().splitlines()[1:]:
-            words = line.split()
-            if f"socket:[{words[9]}]" not in links:
-                continue
-            if words[3] == "0A":
-                listening.add(int(words[1].split(":")[1], 16))
-            else:
-                remote.add(int(words[2].split(":")[1], 16))
-    return remote, listening
+def called(process: Process) -> set[int]:
+    """Ports that it is connected to over TCP."""
+    found = inet_sockets(process.popen.pid)
+    return {socket.remote for socket in found if socket.kind.startswith("tcp") and not socket.listens}
 
 
 def test_a_connector_behind_a_proxy_goes_nowhere_else(separated: Separated) -> None:
     """The coordinator's name is one that nobody but the proxy knows: there is no way around it."""
     asked = set(separated.proxy.asked)
     assert asked == {f"{HOST}:{separated.deployment.port}"}
-    assert sockets(separated.behind.connector)[0] <= {separated.proxy.port}
-    wait_for(lambda: sockets(separated.behind.connector)[0] == {separated.proxy.port}, "a look at the server", 20)
+    assert called(separated.behind.connector) <= {separated.proxy.port}
+    wait_for(lambda: called(separated.behind.connector) == {separated.proxy.port}, "a look at the server", 20)
 
 
 def test_connectors_call_the_coordinator_alone_and_listen_nowhere(separated: Separated) -> None:
     for site in (separated.apart, separated.usual):
-        wait_for(lambda site=site: sockets(site.connector)[0] == {separated.deployment.port}, "a look", 20)
+        wait_for(lambda site=site: called(site.connector) == {separated.deployment.port}, "a look", 20)
     for site in separated.deployment.sites.values():
-        assert sockets(site.connector)[1] == set()
-        assert sockets(site.agent) == (set(), set())
+        assert not [socket for socket in inet_sockets(site.connector.popen.pid) if socket.listens]
+        assert inet_sockets(site.agent.popen.pid) == set()
 
 
-def test_a_proxy_that_ends_tls_is_refused(separated: Separated) -> None:
+def test_a_proxy_that_ends_tls_is_refused(separated: Separated, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connector trusts its consortium's authority, and no other: not even one that this machine trusts."""
-    from client.fleet import Fleet
-    from common.authority import authority_fingerprint
-    from server.consortium import Consortium
-
-    other = Consortium.new(separated.deployment.folder / "other", "other", "127.0.0.1")
-    assert authority_fingerprint(other.ca_certificate.decode()) != separated.deployment.consortium.fingerprint
-    import threading
-
-    import httpx
-
+    deployment = separated.deployment
+    monkeypatch.setenv("SSL_CERT_FILE", str(deployment.consortium.ca_file))
+    trusted = ssl.create_default_context(cafile=str(deployment.consortium.ca_file))
+    assert httpx.get(f"https://127.0.0.1:{deployment.port}/health", verify=trusted, trust_env=False).status_code == 200
+    other = Consortium.new(deployment.folder / "other", "other", "127.0.0.1")
+    assert authority_fingerprint(other.ca_certificate.decode()) != deployment.consortium.fingerprint
     key = (separated.usual.connector_folder / "node.key").read_bytes()
-    fleet = Fleet(f"127.0.0.1:{separated.deployment.port}", other.ca_certificate, key, stopped=threading.Event(),
-                  seconds=0.0)  # fmt: skip
-    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        fleet.activate()
+    address, stopped = f"127.0.0.1:{deployment.port}", threading.Event()
+    with pytest.raises(IdentityError, match="has no certificate of the consortium's authority"):
+        Fleet(address, other.ca_certificate, key, stopped=stopped).activate()
     shutil.rmtree(other.folder)

@@ -1,4 +1,4 @@
-"""One SuperLink, behind its guard, for all tests of the guard; none of them leaves anything behind in it."""
+"""One SuperLink, behind its guard, for all tests of the guard: what one leaves in it, no other counts on."""
 
 from __future__ import annotations
 
