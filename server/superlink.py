@@ -6,6 +6,7 @@ environments are visible to others.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -46,8 +47,15 @@ def serve(secret: str) -> int:
     extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     setattr(SqlLinkState, "get_message_ins", until_confirmed(SqlLinkState.get_message_ins))  # noqa: B010
+    logging.getLogger("uvicorn.access").addFilter(has_failed)
     flower_superlink()
     return 0
+
+
+def has_failed(record: logging.LogRecord) -> bool:
+    """Of the web server's log what it failed at is kept. Strangers' calls, with paths of their own, would fill a disk."""
+    status = record.args[-1] if isinstance(record.args, tuple) and record.args else 0
+    return not isinstance(status, int) or status >= 500
 
 
 def only_enrolled(authenticate: Callable[[Request], None]) -> Callable[[Request], None]:

@@ -17,9 +17,11 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from common.messages import ActivityReply, JoinRequest, new_message, to_records
 from common.news import FOR_RUN, FOR_SITES, HEADER
 from common.parcels import CHUNK_BYTES, LARGEST_BYTES
+from server.coordinator import LOG
 from server.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
 from server.news import Bell
 from server.watch import RunStatus, Watch
+from tests.support.superlink import running_superlink
 
 PUSH_OBJECT = "/v1/fleet/push-object"
 
@@ -100,3 +102,13 @@ def test_a_site_that_answers_rubbish_hides_no_other_site(tmp_path: Path) -> None
     watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
     said = watch._ask(grid, [11, 12, 13], threading.Event())  # type: ignore[arg-type]
     assert said == {13: ActivityReply("training", 1, 2, 3)}
+
+
+def test_a_strangers_calls_leave_nothing_in_the_servers_log(tmp_path: Path) -> None:
+    """Each left its path there, of up to 64 kB, in a file that nobody shortens."""
+    with running_superlink(tmp_path / "consortium", ()) as (superlink, _):
+        log = superlink.consortium.state / LOG
+        before = log.stat().st_size
+        for path in ("/v1/control/" + "x" * 10_000, "/v1/fleet/pull-messages", "/health?" + "y" * 10_000):
+            assert superlink.post(path) in (401, 403, 405)
+        assert log.stat().st_size == before
