@@ -40,10 +40,14 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from common.errors import IdentityError, RunError
 from common.news import FOR_SITES, News
 from common.parcels import Arriving, Contents, Parcel, is_awaited, sent
-from common.patience import answered
+from common.patience import answered, is_untrusted
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."
+UNTRUSTED = (
+    "Who answers at the coordinator's address has no certificate of the consortium's authority. Does a proxy open TLS "
+    "on the way? Has the coordinator been made anew? Ask its people, and telephone before you join anew."
+)
 CONNECTED = (
     "The coordinator holds this site for connected. Stop its other connector; after one that was killed, wait a minute."
 )
@@ -124,7 +128,7 @@ class Fleet:
     def activate(self, before: int = 0) -> int:
         """Say that this node is here. `before`: its number of last time, 0 if unknown.
 
-        IdentityError if it is not enrolled, or connected from elsewhere.
+        IdentityError if it is not enrolled, or connected from elsewhere, or if it is not the coordinator that answers.
 
         A connector that was killed is still online to the server, which lets only those in that are not. It is not
         called offline first: the run would look, and give up what this node was asked.
@@ -132,6 +136,10 @@ class Fleet:
         request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_SECONDS)
         try:
             self.node = self._call(lambda: self._client.ActivateNode(request)).node_id
+        except httpx.ConnectError as error:
+            if is_untrusted(error):
+                raise IdentityError(UNTRUSTED) from None
+            raise
         except httpx.HTTPStatusError as error:
             if error.response.status_code == httpx.codes.UNAUTHORIZED:
                 raise IdentityError(UNENROLLED) from None
@@ -252,6 +260,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return UNENROLLED if status == httpx.codes.UNAUTHORIZED else f"status {status}"
+    if isinstance(error, httpx.HTTPError) and is_untrusted(error):
+        return UNTRUSTED
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if isinstance(error, RunError) else type(error).__name__

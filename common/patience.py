@@ -49,7 +49,12 @@ def passes(error: httpx.HTTPError) -> bool:
     """Whether the same call may succeed later: the network's faults, and the server's own."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in PASSING
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, httpx.TransportError) and not is_untrusted(error)
+
+
+def is_untrusted(error: httpx.HTTPError) -> bool:
+    """Whether a server answered whose certificate does not hold: another one, or who opens TLS on the way to it."""
+    return isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def _is_fault(error: httpx.HTTPError) -> bool:

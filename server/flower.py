@@ -24,7 +24,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientIntercept
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from common.errors import RunError
-from common.patience import answered
+from common.patience import answered, is_untrusted
 from server.guard import HEADER
 
 R = TypeVar("R")
@@ -107,7 +107,7 @@ def _secret(file: Path) -> str:
 
 
 def _fault(error: httpx.HTTPError) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if is_untrusted(error):
         return "a server of another consortium does: its certificate is of another authority"
     return type(error).__name__
 

@@ -54,6 +54,12 @@ def test_a_refusal_is_not_asked_again(code: int) -> None:
         answered(call, seconds=10)
 
 
+def test_a_certificate_that_does_not_hold_is_told_at_once() -> None:
+    call = failing(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"), None)
+    with pytest.raises(httpx.ConnectError):
+        answered(call, seconds=10)
+
+
 def test_a_server_that_is_away_is_waited_for_as_long_as_is_said() -> None:
     began, told = time.monotonic(), list[float]()
     with pytest.raises(httpx.ConnectError):
