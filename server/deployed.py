@@ -114,7 +114,7 @@ def _played_once(
             nodes=numbers,
             time_box=plan.time_box,
         )
-        status.run = run.state.run
+        status.run, status.round = run.state.run, run.state.round
         watch.dropped = lambda: run.summation.dropped
         watch.joined = lambda: run.summation.joined
         return run, _recorded(plan, run, len(keys))
