@@ -53,7 +53,7 @@ def serve(secret: str) -> int:
 
 
 def has_failed(record: logging.LogRecord) -> bool:
-    """Of the web server's log what it failed at is kept. Strangers' calls, with paths of their own, would fill a disk."""
+    """What the web server failed at is kept in its log. Strangers' calls, with paths of their own, could fill disks."""
     status = record.args[-1] if isinstance(record.args, tuple) and record.args else 0
     return not isinstance(status, int) or status >= 500
 
