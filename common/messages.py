@@ -254,7 +254,7 @@ def from_bytes(data: bytes | bytearray) -> RecordDict:
             if array.data or count < 0 or size + length > len(data):
                 raise ValueError
             array.data, size = cast(bytes, view[size : size + length]), size + length
-    except (DecodeError, ValueError, TypeError, KeyError):
+    except (DecodeError, ValueError, TypeError, KeyError, AttributeError):  # the last: of a value without a kind
         raise RunError("A message that is not made of Flower records.") from None
     if size != len(data):
         raise RunError("A message that is longer or shorter than its records.")

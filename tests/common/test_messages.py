@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields
 
 import numpy as np
@@ -171,3 +172,17 @@ def test_arrays_of_several_records_find_their_own_data_again():
             assert {key: bytes(item.data) for key, item in again[name].items()} == {
                 key: item.data for key, item in record.items()
             }
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_any_bit_that_is_turned_leaves_a_message_or_a_refusal(message):
+    """Nothing else is raised: in the coordinator's run it would end the run."""
+    data = to_bytes(to_records(message))
+    read = 0
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        with suppress(RunError):
+            from_records(from_bytes(spoilt))
+            read += 1
+    assert read < 8 * len(data)
