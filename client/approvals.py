@@ -84,8 +84,10 @@ class Approvals:
         """The one digest that begins so. NotApprovedError where there is none, or more than one."""
         found = [digest for digest in self.all() if digest.startswith(prefix)]
         if len(prefix) < _SHORTEST or len(found) != 1:
-            problem = "is too short" if len(prefix) < _SHORTEST else f"begins {len(found) or 'none'} of them"
-            raise NotApprovedError(f"{prefix!r} {problem}. See the studies of this site: wardround site studies")
+            problem = "is too short for" if len(prefix) < _SHORTEST else f"begins {len(found) or 'no'} digests of"
+            raise NotApprovedError(
+                f"{prefix!r} {problem} a study here. See the studies and their digests: wardround site studies"
+            )
         return found[0]
 
     # ------------------------------------------------------------------------------------------ what a person decides

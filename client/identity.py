@@ -58,7 +58,8 @@ def read_key(path: Path) -> SigningKey:
             raise IdentityError(f"{path}: others than its owner may read it. Run chmod 600 on it, or make a new key.")
         secret = Secret(path.read_bytes())
     except OSError as problem:
-        raise IdentityError(f"{path}: cannot be read ({problem.strerror}).") from None
+        way_out = " Run `wardround site enrol`." if isinstance(problem, FileNotFoundError) else ""
+        raise IdentityError(f"{path}: cannot be read ({problem.strerror}).{way_out}") from None
     if len(secret.expose()) != KEY_BYTES:
         raise IdentityError(f"{path}: is not a signing key of {KEY_BYTES} bytes.")
     return SigningKey(secret)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from client.approvals import Approvals, approved_study
-from client.data.prepare import prepare
+from client.data.prepare import Progress, prepare
 from client.identity import SiteIdentity
 from client.site import SiteFolder
 from client.training.local import train_locally
@@ -49,14 +49,14 @@ class Check:
     sentence: str
 
 
-def preflight(site: SiteFolder) -> Iterator[Check]:
-    """Every check of this site, one after the other, as they are done."""
+def preflight(site: SiteFolder, progress: Progress | None = None) -> Iterator[Check]:
+    """Every check of this site, one after the other, as they are done. `progress`: of reading the data."""
     connector = site.path(site.file.connector)
     yield _checked("identity", lambda: _identity(site))
     yield _checked("disk", lambda: _disk(site.path(site.file.state)))
     yield _checked("accelerator", lambda: _accelerator(site.file.device))
     yield from _coordinator(connector)
-    yield from _studies(site)
+    yield from _studies(site, progress)
 
 
 def _checked(what: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
@@ -132,7 +132,10 @@ def _why_not(problem: httpx.HTTPError) -> str:
     cause: BaseException | None = problem
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"shows a certificate that does not hold ({cause.verify_message})"
+            return (
+                f"shows a certificate that does not hold ({cause.verify_message}). Another program answers there, a "
+                "proxy breaks TLS open, or the kit is of another consortium"
+            )
         cause = cause.__cause__ or cause.__context__
     return f"does not answer ({type(problem).__name__}). Is the firewall open for it, or HTTPS_PROXY to be set?"
 
@@ -142,19 +145,19 @@ def _clock(date: str, began: float) -> tuple[bool, str]:
     return abs(ahead) < CLOCK_SECONDS, f"{abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} the coordinator's"
 
 
-def _studies(site: SiteFolder) -> Iterator[Check]:
+def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
     state = site.path(site.file.state)
     approved = [digest for digest, approval in Approvals(state).all().items() if approval.approved]
     if not approved:
         yield Check("studies", None, "none is approved yet. Run `wardround site approve STUDY.yaml`")
     for digest in approved:
         what = f"study {digest[:12]}"
-        yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest)))  # type: ignore[misc]
+        yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest), progress))  # type: ignore[misc]
 
 
-def _trial(site: SiteFolder, study: Study) -> tuple[bool, str]:
+def _trial(site: SiteFolder, study: Study, progress: Progress | None) -> tuple[bool, str]:
     """Read the data, and take one training step on a few cases. Nothing is spent, kept or sent."""
-    cohort = prepare(site, study)
+    cohort = prepare(site, study, progress=progress)
     few = cohort.train.rows(list(range(min(CASES, len(cohort.train)))))
     network = build_network(study, models=site.path(site.file.models))
     none = {segment.name: np.zeros(segment.length) for segment in statistic_segments(study)}

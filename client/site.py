@@ -144,4 +144,6 @@ class SiteFolder:
 def read_site(path: Path) -> SiteFolder:
     """Read a site.yaml (or the one in a folder), or raise SiteFileError naming every mistake and its place."""
     path = path / "site.yaml" if path.is_dir() else path
+    if not path.exists():
+        raise SiteFileError(f"{path.parent}: has no {path.name}. Give the folder that has one with --at.")
     return SiteFolder(border.read(path, SiteFile, SiteFileError), path.parent.resolve(), path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -26,12 +27,13 @@ from deploy.commands import consent, consortium, daemons, enrolment, groups  # n
 from deploy.commands.groups import INTERRUPTED, Stopped  # noqa: E402
 
 INTERNAL = 70
+OF_FILES = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR}
 
 
 def main() -> None:
     """Run the command line; every failure ends in a sentence and an exit code that tells its kind."""
     try:
-        commands(standalone_mode=False)
+        sys.exit(commands(standalone_mode=False))  # None, or the code of a click.exceptions.Exit
     except WardroundError as error:
         click.secho(f"wardround: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
@@ -44,16 +46,26 @@ def main() -> None:
         Stopped("It was not agreed to, and nothing was changed." if asked else "").show()
         sys.exit(INTERRUPTED)
     except Exception as error:
-        # The text of a foreign exception may quote a patient's data: its kind and place are all that is shown.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        click.secho(
-            f"wardround: internal error, {type(error).__name__} at {where}. This is a fault of the program: please "
-            "report this line. Its text is withheld because it could quote patients' data.",
-            fg="red",
-            err=True,
-        )
+        click.secho(f"wardround: {_unforeseen(error)}", fg="red", err=True)
         sys.exit(INTERNAL)
+
+
+def _unforeseen(error: Exception) -> str:
+    """The text of a foreign exception, and the path in it, may quote a patient's data: its kind and place are shown."""
+    if isinstance(error, OSError) and error.errno in OF_FILES:
+        return (
+            f"a file or folder cannot be used ({os.strerror(error.errno)}), in {_place_of(error)}. Is the disk full, "
+            "or is it another user's? Run wardround as the user whose folder it is."
+        )
+    return (
+        f"internal error, {type(error).__name__} at {_place_of(error)}. This is a fault of the program: please report "
+        "this line. Its text is withheld because it could quote patients' data."
+    )
+
+
+def _place_of(error: BaseException) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(place.filename).name}, line {place.lineno}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -207,11 +219,13 @@ def _check_hospitals(found: object, hospitals: Path) -> None:
     from client.data.prepare import prepare
     from client.site import read_site
     from common.study import Study
+    from deploy.progress import ProgressLines
     from deploy.simulation.simulate import hospitals_in
 
     assert isinstance(found, Study)
     for folder in hospitals_in(hospitals):
-        cohort = prepare(read_site(folder), found)
+        site = read_site(folder)
+        cohort = prepare(site, found, progress=ProgressLines(site.file.site))
         parts = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test"
         click.echo(f"  {cohort.site}: {parts}; has {', '.join(cohort.owned)}")
 

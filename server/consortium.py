@@ -215,6 +215,8 @@ class Consortium:
 
     def write_kits(self, folder: Path) -> list[Path]:
         """The kit of every site, as SITE.yaml in `folder`: after each admission and removal all sites need theirs."""
+        if not self.roster.sites:
+            raise RunError("No site is admitted yet, so there are no kits. Run `wardround consortium admit REQUEST`.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:

@@ -6,6 +6,7 @@ lets in and out the node keys of the consortium's folder as sites are admitted a
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -191,7 +192,12 @@ def _require_free(bind: str, port: int) -> None:
         try:
             trial.bind((bind, port))
         except OSError as problem:
-            raise RunError(f"Port {port} cannot be used ({problem.strerror}). Is a coordinator running?") from None
+            way_out = (
+                "Is a coordinator running already? `ss -ltnp` shows which program has the port."
+                if problem.errno == errno.EADDRINUSE
+                else "--bind takes an address of this machine, and ports below 1024 are root's."
+            )
+            raise RunError(f"Port {port} of {bind} cannot be used ({problem.strerror}). {way_out}") from None
 
 
 def _import_path() -> str:

@@ -61,7 +61,9 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
     kept = folder / STUDY_FILE
     if resume:
         if not kept.exists():
-            raise CheckpointError(f"{folder}: there is no run to go on with. Look at the name.")
+            raise CheckpointError(
+                f"{folder}: there is no run to go on with. Look at the name, or start one without --resume."
+            )
         if read_study(kept).digest != study.digest:
             raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.commands.groups import site
+from deploy.commands.groups import log_head, site
 
 if TYPE_CHECKING:
     from client.approvals import Approval, Approvals
@@ -66,7 +66,7 @@ def site_approve(study: Path, at: Path, yes: bool) -> None:
     click.echo("\n".join(describe(folder, found)))
     if not yes and not click.confirm(f"Shall {folder.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
-        return
+        raise click.exceptions.Exit(1)
     Approvals(folder.path(folder.file.state)).approve(found)
     click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
 
@@ -184,7 +184,8 @@ def _show(found: Receipts) -> None:
 
 
 @site.command("audit")
-@click.option("--head", default=None, metavar="HASH", help="A head that was kept elsewhere: finds a cut end too.")
+@click.option("--head", default=None, metavar="HASH", callback=log_head,
+              help="A head that was kept elsewhere: finds a cut end too.")  # fmt: skip
 @_at
 def site_audit(head: str | None, at: Path) -> None:
     """Verify the audit log's chain, and say where it is broken."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from common.errors import RunError
-from deploy.commands.groups import Stopped, coordinator, run_name, site
+from deploy.commands.groups import Stopped, coordinator, log_head, run_name, site
 
 _at_site = click.option(
     "--at", "folder", type=click.Path(path_type=Path, exists=True), default=".", show_default=True,
@@ -57,9 +57,10 @@ def site_check(folder: Path) -> None:
     """Look at everything that the first round needs, and send nothing: keys, disk, coordinator, clock, data, a step."""
     from client.preflight import preflight
     from client.site import read_site
+    from deploy.progress import ProgressLines
 
-    bad = 0
-    for check in preflight(read_site(folder)):
+    bad, progress = 0, ProgressLines("study")
+    for check in preflight(read_site(folder), progress):
         sign, colour = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "yellow")}[check.well]
         click.echo(f"{click.style(sign, fg=colour)}  {check.what:<20} {check.sentence}")
         bad += check.well is False
@@ -78,7 +79,8 @@ def coordinator_up(folder: Path, bind: str) -> None:
 
 
 @coordinator.command("audit")
-@click.option("--head", default=None, metavar="HASH", help="A head that was kept elsewhere: finds a cut end too.")
+@click.option("--head", default=None, metavar="HASH", callback=log_head,
+              help="A head that was kept elsewhere: finds a cut end too.")  # fmt: skip
 @_at
 def coordinator_audit(head: str | None, folder: Path) -> None:
     """Verify the coordinator's own log (admissions, runs, rounds), and say where its chain is broken."""

@@ -21,6 +21,13 @@ def run_name(context: click.Context, parameter: click.Parameter, value: str | No
     return value
 
 
+def log_head(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A mistyped head is no broken log."""
+    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise click.BadParameter("a head has 64 digits, of 0-9 and a-f, as `audit` printed it.")
+    return value
+
+
 INTERRUPTED = 130
 
 

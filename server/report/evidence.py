@@ -135,7 +135,9 @@ def read_evidence(path: Path) -> Evidence:
     try:
         return from_json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError):
-        raise RunError(f"{path}: cannot be read as text. Give the report.json of a run.") from None
+        raise RunError(
+            f"{path}: cannot be read. Give the folder of a run that has ended, as runs/NAME or consortium/runs/NAME."
+        ) from None
 
 
 def _fields(evidence: Evidence) -> Mapping[str, Any]:

@@ -78,7 +78,8 @@ def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) ->
 
 @pytest.mark.parametrize("answer", ["n\n", "\n"])
 def test_no_answer_is_no(north, study, answer) -> None:
-    assert "Nothing was changed" in done(approve(north.root, answer=answer))
+    declined = approve(north.root, answer=answer)
+    assert declined.exit_code == 1 and "Nothing was changed" in declined.output
     assert Approvals(north.root / "state").all() == {}
 
 

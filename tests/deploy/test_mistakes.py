@@ -1,0 +1,172 @@
+"""The mistakes that people make, at the command line: each is told in a sentence that names the way out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import cli
+from deploy.hospitals.generate import generate
+from tests.support.deployment import ROOT, environment
+
+WIDE = {"COLUMNS": "200"}
+
+
+def wardround(*words: str | Path, cwd: Path, stdin: str = "", code: int) -> str:
+    """What a command said, on both streams; its exit code must be `code`, and no traceback may show."""
+    command = [sys.executable, "-P", "-m", "deploy.cli", *map(str, words)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(**WIDE), input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `hospitals` in it, one of them enrolled, and a consortium without sites."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    generate(folder / "hospitals", sites=3, seed=0, scale=0.1)
+    wardround("consortium", "new", "trial", "--host", "127.0.0.1", cwd=folder, code=0)
+    wardround("site", "enrol", "--at", "hospitals/lindenhof", "--out", "request.yaml", cwd=folder, code=0)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(made, tmp_path / "here"))
+
+
+# ----------------------------------------------------------------------------------------------- at the coordinator
+
+
+def test_a_run_of_which_nobody_heard(made):
+    for command in ("status", "stop", "resume"):
+        said = wardround(command, "frist", cwd=made, code=50)
+        assert "has no run 'frist'" in said and "none yet" in said
+    assert "wardround run" in wardround("status", cwd=made, code=50)
+
+
+def test_a_run_without_enough_sites_leaves_nothing(made):
+    said = wardround("run", "hospitals/study.yaml", cwd=made, code=50)
+    assert "needs 3 sites, and there are 0" in said and "consortium admit" in said
+    assert not list((made / "consortium" / "runs").iterdir())
+
+
+def test_a_site_that_is_none(made):
+    said = wardround("run", "hospitals/study.yaml", "--site", "lindenhoff", cwd=made, code=50)
+    assert "called lindenhoff" in said and "none yet" in said
+
+
+def test_kits_before_anybody_is_admitted(made):
+    assert "consortium admit" in wardround("consortium", "kits", "--out", "kits", cwd=made, code=50)
+    assert not (made / "kits").exists()
+
+
+def test_an_address_of_another_machine(made):
+    said = wardround("coordinator", "up", "--bind", "192.0.2.1", cwd=made, code=50)
+    assert "192.0.2.1" in said and "an address of this machine" in said and "running" not in said
+
+
+def test_a_request_whose_fingerprint_was_not_the_same(made):
+    said = wardround("consortium", "admit", "request.yaml", cwd=made, stdin="n\n", code=1)
+    assert "Nothing was changed" in said
+    assert "Sites        0" in wardround("consortium", "show", cwd=made, code=0)
+
+
+def test_a_folder_that_is_no_run(made):
+    said = wardround("report", "consortium", cwd=made, code=50)
+    assert "Give the folder of a run" in said
+
+
+# --------------------------------------------------------------------------------------------------- at a hospital
+
+
+@pytest.mark.parametrize(
+    "words", ["approve hospitals/study.yaml", "studies", "receipts --today", "audit", "check", "up"]
+)
+def test_the_folder_was_forgotten(made, words):
+    said = wardround("site", *words.split(), cwd=made, code=11)
+    assert "has no site.yaml" in said and "--at" in said
+
+
+def test_a_site_that_has_not_joined(made):
+    said = wardround("site", "up", "--at", "hospitals/lindenhof", cwd=made, code=50)
+    assert "joined no consortium" in said and "site join KIT" in said and "Usage" not in said
+    said = wardround("site", "check", "--at", "hospitals/northfield", cwd=made, code=50)
+    assert "Run `wardround site enrol`" in said
+
+
+def test_no_answer_is_no_approval(here):
+    words = ("site", "approve", "hospitals/study.yaml", "--at", "hospitals/lindenhof")
+    for answer, code in (("", 130), ("n\n", 1)):
+        said = wardround(*words, cwd=here, stdin=answer, code=code)
+        assert "nothing was changed" in said.lower() and "resume" not in said
+    assert "No study" in wardround("site", "studies", "--at", "hospitals/lindenhof", cwd=here, code=0)
+
+
+def test_a_digest_that_is_none(here):
+    assert "too short" in wardround("site", "pause", "a", "--at", "hospitals/lindenhof", cwd=here, code=54)
+    said = wardround("site", "pause", "DIGEST", "--at", "hospitals/lindenhof", cwd=here, code=54)
+    assert "'DIGEST' begins no digests of a study here" in said and "wardround site studies" in said
+
+
+def test_a_head_that_is_none_does_not_make_a_broken_log(made):
+    said = wardround("site", "audit", "--head", "HASH", "--at", "hospitals/lindenhof", cwd=made, code=2)
+    assert "64 digits" in said and "cut off" not in said
+
+
+def test_a_column_that_is_not_there_is_named_and_no_value_is(here):
+    table = here / "hospitals" / "lindenhof" / "records.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header.replace("Alter", "Alder"), *rows]))
+    said = wardround("study", "check", "hospitals/study.yaml", "--hospitals", "hospitals", cwd=here, code=20)
+    assert "Alter" in said and "records.csv" in said
+    shown = set(re.findall(r"[\w.@+-]+", said))
+    assert not shown & {cell for row in rows for cell in row.split(",") if len(cell) > 6}
+
+
+# ------------------------------------------------------------------------------------------------ whatever the command
+
+
+def test_control_c_ends_a_long_command_in_a_sentence(made):
+    command = [sys.executable, "-P", "-m", "deploy.cli", "study", "check", "hospitals/study.yaml", "--hospitals", "."]
+    with subprocess.Popen(command, cwd=made, env=environment(), stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None and "in order" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, 50), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_does_not_take_a_file_is_no_fault_of_the_program(number, monkeypatch, capsys):
+    def fails(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "/data/Erika_Mustermann.dcm")
+
+    monkeypatch.setattr(cli, "commands", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == cli.INTERNAL
+    assert os.strerror(number) in said and "Mustermann" not in said and "fault of the program" not in said
+
+
+def test_help_exists_and_fits_the_terminal_of_whoever_started():
+    """80 columns are what a new terminal has."""
+    found = subprocess.run(
+        [sys.executable, "-P", "-m", "deploy.cli", "site", "join", "--help"],
+        cwd=ROOT, env=environment(COLUMNS="80"), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert max(map(len, found.stdout.splitlines())) <= 80
