@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,13 +33,8 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployed(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    wrap = in_own_network if _may_unshare() else list
-    with Deployment(tmp_path_factory.mktemp("d"), hospitals, agents=wrap) as deployment:
+    with Deployment(tmp_path_factory.mktemp("d"), hospitals, agents=in_own_network) as deployment:
         yield deployment
-
-
-def _may_unshare() -> bool:
-    return subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

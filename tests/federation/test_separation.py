@@ -13,7 +13,6 @@ import re
 import shutil
 import ssl
 import stat
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,10 +54,7 @@ def separated() -> Iterator[Separated]:
         study = record_hospitals(folder / "hospitals")
         planted = json.loads((folder / "hospitals" / "identifiers.json").read_text())
         _lay_out_as_the_units_do(sorted((folder / "hospitals").glob("*/site.yaml"))[0].parent, folder)
-        may_unshare = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0
-        deployment = Deployment(
-            folder / "d", folder / "hospitals", agents=in_own_network if may_unshare else list, also=(HOST,)
-        )
+        deployment = Deployment(folder / "d", folder / "hospitals", agents=in_own_network, also=(HOST,))
         with deployment, ConnectProxy(deployment.port) as proxy:
             apart, behind, usual = deployment.sites.values()
             _start_as_nobody(apart)
@@ -123,7 +119,7 @@ def test_the_round_was_carried_by_all_three(separated: Separated) -> None:
 
 
 def test_the_connector_is_nobody_and_cannot_become_root(separated: Separated) -> None:
-    told = status(separated.apart.connector.popen.pid)
+    told = status(separated.apart.connector.pid)
     assert set(told["Uid"].split()) == set(told["Gid"].split()) == {str(NOBODY)}
     assert told["Groups"].split() in ([], [str(NOBODY)])
     assert int(told["CapEff"], 16) == int(told["CapPrm"], 16) == 0
@@ -134,8 +130,8 @@ def test_it_cannot_read_the_data_nor_the_agents_state(separated: Separated) -> N
     closed = [folder, *folder.rglob("*")]
     assert len([path for path in closed if path.suffix in (".csv", ".dcm")]) > 10
     assert {path.name for path in closed} >= {"signing.key", "approvals.yaml", "audit.jsonl", "site.yaml", "cache"}
-    of_agent = proc(site.agent.popen.pid)
-    closed += [proc(site.connector.popen.pid) / "root" / path.relative_to("/") for path in closed]
+    of_agent = proc(site.agent.pid)
+    closed += [proc(site.connector.pid) / "root" / path.relative_to("/") for path in closed]
     closed += [of_agent / name for name in ("environ", "mem", "maps", "fd", "cwd", "root")]
     node_key = site.connector_folder / "node.key"
     assert readable_by_nobody([node_key, *closed]) == [node_key]
@@ -154,11 +150,11 @@ def test_its_own_modes_close_the_agents_state(separated: Separated) -> None:
 def test_it_was_given_nothing_of_the_data(separated: Separated) -> None:
     """Not in its environment or arguments, nor as an open file or a mapped one."""
     site = separated.apart
-    process = proc(site.connector.popen.pid)
+    process = proc(site.connector.pid)
     told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes() + (process / "maps").read_bytes()
     assert str(site.connector_folder).encode() in told
     assert str(site.folder).encode() not in told
-    files = opened(site.connector.popen.pid)
+    files = opened(site.connector.pid)
     assert len(files) > 5 and not [path for path in files if path.startswith(str(site.folder))]
     ours = {path for path in files if path.startswith(str(site.folder.parents[1]))}
     assert all(path.startswith((str(site.connector_folder), str(site.connector.log))) for path in ours), ours
@@ -170,8 +166,8 @@ def test_no_patient_is_in_its_memory(separated: Separated) -> None:
     assert len(separated.identifiers) >= 50
     data = (site.folder / "records.csv").read_bytes()
     assert sum(mark in data for mark in separated.identifiers) > 10
-    assert in_memory(site.connector.popen.pid, [site.name.encode()]), "otherwise the search proves nothing"
-    assert in_memory(site.connector.popen.pid, separated.identifiers) == set()
+    assert in_memory(site.connector.pid, [site.name.encode()]), "otherwise the search proves nothing"
+    assert in_memory(site.connector.pid, separated.identifiers) == set()
     kept = b"".join(path.read_bytes() for path in site.connector_folder.rglob("*") if path.is_file())
     assert kept and not any(mark in kept for mark in separated.identifiers)
 
@@ -181,7 +177,7 @@ def test_no_patient_is_in_its_memory(separated: Separated) -> None:
 
 def called(process: Process) -> set[int]:
     """Ports that it is connected to over TCP."""
-    found = inet_sockets(process.popen.pid)
+    found = inet_sockets(process.pid)
     return {socket.remote for socket in found if socket.kind.startswith("tcp") and not socket.listens}
 
 
@@ -197,8 +193,8 @@ def test_connectors_call_the_coordinator_alone_and_listen_nowhere(separated: Sep
     for site in (separated.apart, separated.usual):
         wait_for(lambda site=site: called(site.connector) == {separated.deployment.port}, "a look", 20)
     for site in separated.deployment.sites.values():
-        assert not [socket for socket in inet_sockets(site.connector.popen.pid) if socket.listens]
-        assert inet_sockets(site.agent.popen.pid) == set()
+        assert not [socket for socket in inet_sockets(site.connector.pid) if socket.listens]
+        assert inet_sockets(site.agent.pid) == set()
 
 
 def test_a_proxy_that_ends_tls_is_refused(separated: Separated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_a_superlink_that_is_away_for_minutes_costs_time_alone(deployed: Deploym
 
 def take_away_superlink(deployed: Deployment, seconds: float) -> None:
     """Killed, and not started again before so many seconds."""
-    supervisor = deployed.coordinator.popen.pid
+    supervisor = deployed.coordinator.pid
     found = children(supervisor)
     assert found
     os.kill(supervisor, signal.SIGSTOP)  # it would start another at once

@@ -150,7 +150,7 @@ def test_a_slow_site_hands_over_what_it_has_when_the_time_is_over(deployed: Depl
     site, done, name = site_number(deployed, 0), Event(), f"slow_{time_box}"
 
     def slow_down() -> None:
-        process = site.agent.popen.pid
+        process = site.agent.pid
         while not done.wait(0.01):
             os.kill(process, signal.SIGSTOP)
             time.sleep(0.09)

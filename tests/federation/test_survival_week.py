@@ -107,7 +107,7 @@ class Killer:
 
     def _kill_superlink(self) -> None:
         """The supervisor starts another one."""
-        for child in children(self._deployed.coordinator.popen.pid):
+        for child in children(self._deployed.coordinator.pid):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
 

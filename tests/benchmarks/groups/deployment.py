@@ -86,7 +86,7 @@ def played(folder: Path, *, sites: int, hidden: int, rounds: int, limit: float =
     with Deployment(folder / "d", hospitals) as deployment:
         deployment.approve(study)
         run = deployment.run(study, "bench")
-        with Watched(deployment, run.popen.pid, run.log) as seen:
+        with Watched(deployment, run.pid, run.log) as seen:
             assert run.wait(limit) == 0, run.text
         state = read(deployment.checkpoint("bench"), read_study(study).digest)
     return [entry["seconds"] for entry in state.history if 1 <= entry["round"] <= rounds], seen
@@ -155,14 +155,14 @@ class Watched:
         return ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self.peak.items())
 
     def _looking(self) -> None:
-        coordinator = self.deployment.coordinator.popen.pid
+        coordinator = self.deployment.coordinator.pid
         superlink = int(Path(f"/proc/{coordinator}/task/{coordinator}/children").read_text().split()[0])
         one = next(iter(self.deployment.sites.values()))
         watched = {
             "SuperLink": superlink,
             "run": self.run,
-            "one agent": one.agent.popen.pid,
-            "its connector": one.connector.popen.pid,
+            "one agent": one.agent.pid,
+            "its connector": one.connector.pid,
         }
         while not self._over.wait(0.05):
             for name, process in watched.items():

@@ -66,5 +66,5 @@ def test_a_folder_that_everybody_may_write_to_holds_no_socket() -> None:
 
 def test_a_crash_of_the_agent_leaves_no_image_of_its_memory(site: AgentSite) -> None:
     with site.process() as process:
-        limits = Path(f"/proc/{process.popen.pid}/limits").read_text()
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
     assert re.search(r"Max core file size +0 +0", limits)
