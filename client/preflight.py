@@ -6,6 +6,7 @@ training step on a few cases.
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import tempfile
@@ -23,7 +24,7 @@ import torch
 from client.approvals import Approvals, approved_study
 from client.data.prepare import Progress, prepare
 from client.identity import SiteIdentity
-from client.site import SiteFolder
+from client.site import SiteFolder, state_of
 from client.training.local import train_locally
 from common.authority import in_last_year, require_in_force, term
 from common.enrolment import Coordinator
@@ -66,7 +67,8 @@ def _checked(what: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
     except WardroundError as error:
         return Check(what, False, str(error))
     except Exception as error:
-        return Check(what, False, f"failed with {type(error).__name__}")
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+        return Check(what, False, f"failed ({reason})")
 
 
 def _identity(site: SiteFolder) -> tuple[bool, str]:
@@ -94,8 +96,8 @@ def _accelerator(wish: str) -> tuple[bool | None, str]:
 
 def _coordinator(connector: Path) -> Iterator[Check]:
     try:
-        told = Coordinator.read(connector / "coordinator.yaml")
         authority = (connector / "ca.crt").read_bytes()
+        told = Coordinator.read(connector / "coordinator.yaml")
     except PermissionError:
         yield Check("coordinator", None, f"{connector} is another user's: run this check as that user as well")
         return
@@ -146,8 +148,12 @@ def _clock(date: str, began: float) -> tuple[bool, str]:
 
 
 def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
-    state = site.path(site.file.state)
-    approved = [digest for digest, approval in Approvals(state).all().items() if approval.approved]
+    try:
+        state = state_of(site)
+        approved = [digest for digest, approval in Approvals(state).all().items() if approval.approved]
+    except WardroundError as error:
+        yield Check("studies", False, str(error))
+        return
     if not approved:
         yield Check("studies", None, "none is approved yet. Run `wardround site approve STUDY.yaml`")
     for digest in approved:

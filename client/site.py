@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -139,6 +141,26 @@ class SiteFolder:
 
     def path(self, relative: Path) -> Path:
         return relative if relative.is_absolute() else self.root / relative
+
+
+def state_of(site: SiteFolder) -> Path:
+    """The agent's folder, for a person's command. SiteFileError where it is another user's: what is in there would look
+    as if nothing had ever been approved, or left.
+    """
+    state = site.path(site.file.state)
+    if state.exists() and not os.access(state, os.R_OK | os.X_OK):
+        raise SiteFileError(
+            f"{state}: is the folder of the user {_name_of(state.stat().st_uid)}, who alone may look into it. Run this "
+            "as that user: sudo -u USER wardround …"
+        )
+    return state
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def read_site(path: Path) -> SiteFolder:

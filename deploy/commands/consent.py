@@ -28,10 +28,9 @@ def _study(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _state(at: Path) -> Path:
-    from client.site import read_site
+    from client.site import read_site, state_of
 
-    folder = read_site(at)
-    return folder.path(folder.file.state)
+    return state_of(read_site(at))
 
 
 def _approvals(at: Path) -> Approvals:
@@ -43,7 +42,10 @@ def _approvals(at: Path) -> Approvals:
 def _audit(at: Path) -> Audit:
     from common.audit import Audit
 
-    return Audit(_state(at) / "audit.jsonl")
+    log = _state(at) / "audit.jsonl"
+    if not log.exists():
+        click.echo(f"Nothing is recorded here yet: there is no {log}.", err=True)
+    return Audit(log)
 
 
 # ---------------------------------------------------------------------------------------------------------- agreeing
@@ -57,17 +59,18 @@ def site_approve(study: Path, at: Path, yes: bool) -> None:
     """Show in plain words what STUDY (a study.yaml) will do with which data of this site, and ask."""
     from client.approvals import Approvals
     from client.description import describe
-    from client.site import read_site
+    from client.site import read_site, state_of
     from client.terms import require_terms
     from common.study import read_study
 
     folder, found = read_site(at), read_study(study)
+    state = state_of(folder)
     require_terms(folder.file, found)
     click.echo("\n".join(describe(folder, found)))
     if not yes and not click.confirm(f"Shall {folder.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
         raise click.exceptions.Exit(1)
-    Approvals(folder.path(folder.file.state)).approve(found)
+    Approvals(state).approve(found)
     click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
 
 

@@ -137,6 +137,27 @@ def test_a_column_that_is_not_there_is_named_and_no_value_is(here):
     assert not shown & {cell for row in rows for cell in row.split(",") if len(cell) > 6}
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("words", ["studies", "receipts --today", "audit", "pause 0000", "approve study.yaml --yes"])
+def test_another_user_is_not_told_that_nothing_is_there(here, words):
+    """What cannot be looked at is not absent: a log of which nothing can be read has not sent "0 bytes"."""
+    site = here / "hospitals" / "lindenhof"
+    shutil.copy(here / "hospitals" / "study.yaml", site)
+    for folder in (site, *site.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o001)  # pytest's own are closed to others
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command += [sys.executable, "-P", "-m", "deploy.cli", "site", *words.split()]
+    done = subprocess.run(command, cwd=site, env=environment(**WIDE), capture_output=True, text=True, check=False)
+    assert done.returncode == 11, done.stdout + done.stderr
+    assert "the user root" in done.stderr and "sudo -u" in done.stderr and not done.stdout
+
+
+def test_a_site_of_which_nothing_is_recorded(made):
+    said = wardround("site", "receipts", "--today", "--at", "hospitals/northfield", cwd=made, code=0)
+    assert "Nothing is recorded here yet" in said
+
+
 # ------------------------------------------------------------------------------------------------ whatever the command
 
 
