@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from client.data.sources import sources_here
+from client.forecast import said_of
 from client.site import ImageSource, SiteFolder
 from client.terms import allowed
 from common.models.network import build_network
@@ -74,6 +75,8 @@ def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
     plan = plan_privacy(study)
     yield "How patients are protected"
     yield from _privacy(study, plan)
+    if plan is not None and (said := said_of(folder.path(folder.file.state), study, plan)):
+        yield f"  BUDGET: {said}."
     if study.secure_sum.enabled:
         least = max(study.secure_sum.colluding + 2, folder.file.policy.minimum_sites)
         yield f"  Secure sum: ON. The coordinator sees sums over at least {least} sites, and not what this site adds."

@@ -104,6 +104,11 @@ class Ledger:
         meant = study or entries[-1].study
         return max(_worst(entries, delta, accountant, meant, side) for side in ([cohort] if cohort else _SIDES))
 
+    def after(self, more: Iterable[Entry], delta: float, accountant: Accountant, study: str) -> float:
+        """The largest epsilon of any patient of this study, were these entries added."""
+        entries = [*self.entries(), *more]
+        return max(_worst(entries, delta, accountant, study, side) for side in _SIDES)
+
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
         with self._locked() as file:

@@ -23,6 +23,7 @@ import torch
 
 from client.approvals import Approvals, approved_study
 from client.data.prepare import Progress, prepare
+from client.forecast import said_of
 from client.identity import SiteIdentity
 from client.site import SiteFolder, state_of
 from client.training.local import train_locally
@@ -159,6 +160,18 @@ def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
     for digest in approved:
         what = f"study {digest[:12]}"
         yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest), progress))  # type: ignore[misc]
+        yield from _budget(state, digest)
+
+
+def _budget(state: Path, digest: str) -> Iterator[Check]:
+    """Only what has to be said: that a run which begins now would not come to its end."""
+    try:
+        study = approved_study(state, digest)
+        plan = plan_privacy(study)
+        if plan is not None and (said := said_of(state, study, plan)):
+            yield Check(f"budget {digest[:12]}", None, said)
+    except WardroundError as error:
+        yield Check(f"budget {digest[:12]}", False, str(error))
 
 
 def _trial(site: SiteFolder, study: Study, progress: Progress | None) -> tuple[bool, str]:

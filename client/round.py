@@ -18,6 +18,7 @@ from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
+from client.forecast import LEDGER_FILE
 from client.ledger import Cohort as Account
 from client.ledger import Entry, Ledger
 from client.site import Policy, SiteFolder
@@ -95,7 +96,7 @@ class Site:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.state / "ledger.jsonl")
+        return Ledger(self.state / LEDGER_FILE)
 
     @cached_property
     def device(self) -> torch.device:
