@@ -40,6 +40,8 @@ STOP_SECONDS = 3.0  # its web server waits for connections that sites keep open;
 # For glibc: the server handles chunks of several megabytes in some forty threads. By its defaults each thread keeps
 # what it once needed; like this, memory of a megabyte and more goes back to the system when it is freed.
 SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+TAKEN = "Is a coordinator running already? `ss -ltnp` shows which program has the port."
+ENDING_SECONDS = 6.0  # of a server whose coordinator was killed: see server/superlink.py
 LOOK_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -186,18 +188,26 @@ def _require_guarded(client: httpx.Client, address: str) -> None:
 
 
 def _require_free(bind: str, port: int) -> None:
-    """RunError, rather than a server that dies again and again, when another program has the port."""
+    """RunError, rather than a server that dies again and again, when another program has the port. The server of a
+    coordinator that was killed lets it go within seconds.
+    """
+    ends = time.monotonic() + ENDING_SECONDS
+    while (problem := _in_the_way(bind, port)) is not None:
+        taken = problem.errno == errno.EADDRINUSE
+        if not taken or time.monotonic() > ends:
+            way_out = TAKEN if taken else "--bind takes an address of this machine, and ports below 1024 are root's."
+            raise RunError(f"Port {port} of {bind} cannot be used ({problem.strerror}). {way_out}")
+        time.sleep(0.2)
+
+
+def _in_the_way(bind: str, port: int) -> OSError | None:
     with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((bind, port))
         except OSError as problem:
-            way_out = (
-                "Is a coordinator running already? `ss -ltnp` shows which program has the port."
-                if problem.errno == errno.EADDRINUSE
-                else "--bind takes an address of this machine, and ports below 1024 are root's."
-            )
-            raise RunError(f"Port {port} of {bind} cannot be used ({problem.strerror}). {way_out}") from None
+            return problem
+    return None
 
 
 def _import_path() -> str:

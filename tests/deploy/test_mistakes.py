@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from deploy import cli
 from deploy.hospitals.generate import generate
-from tests.support.deployment import ROOT, environment
+from tests.support.deployment import ROOT, Process, environment, free_port, wait_for
 
 WIDE = {"COLUMNS": "200"}
 
@@ -83,6 +84,30 @@ def test_a_request_whose_fingerprint_was_not_the_same(made):
     said = wardround("consortium", "admit", "request.yaml", cwd=made, stdin="n\n", code=1)
     assert "Nothing was changed" in said
     assert "Sites        0" in wardround("consortium", "show", cwd=made, code=0)
+
+
+def test_a_coordinator_starts_again_after_it_was_killed(here):
+    """What it started must not keep the port, nor serve sites that nobody removes any more."""
+    port = free_port()
+    settings = here / "consortium" / "consortium.yaml"
+    settings.write_text(settings.read_text().replace("9443", str(port)))
+    for _ in range(2):
+        log = here / "log"
+        words = ("coordinator", "up", "--at", str(here / "consortium"), "--bind", "127.0.0.1")
+        server = Process(log, *words)
+        try:
+            wait_for(lambda: "sites are enrolled" in server.text or not server.runs, "coordinator")  # noqa: B023
+            assert "sites are enrolled" in server.text
+        finally:
+            server.kill()
+        log.unlink()
+    wait_for(lambda: is_free(port), "the port let go", 15.0)
+
+
+def is_free(port: int) -> bool:
+    """Nobody listens."""
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_a_folder_that_is_no_run(made):
