@@ -8,7 +8,6 @@ All are judged on the test patients of all sites.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +31,7 @@ from common.plan import Normaliser
 from common.statistics import normaliser_from_sums
 from common.study import Privacy, Study
 from common.tasks import metrics
-from deploy.simulation.grid import PRELOADED
+from deploy.simulation.forks import end_with_control_c, forks
 from server.report.evidence import Kind
 
 
@@ -85,12 +84,15 @@ def judge_all(
     study: Study, hospitals: Sequence[Path], wanted: Sequence[Contender], *, workers: int
 ) -> Iterator[Judged]:
     """Train and judge each contender, several at once, in the order in which they are done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(max(1, min(workers, len(wanted))), mp_context=context) as pool:
+    count = max(1, min(workers, len(wanted)))
+    with ProcessPoolExecutor(count, mp_context=forks(), initializer=end_with_control_c) as pool:
         tasks = [pool.submit(train_and_judge, study, tuple(hospitals), contender) for contender in wanted]
-        for task in as_completed(tasks):
-            yield task.result()
+        try:
+            for task in as_completed(tasks):
+                yield task.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:

@@ -7,7 +7,6 @@ as errors, and a fresh worker plays them from the next leg on, without the old o
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,9 +20,9 @@ from flwr.supercore.run import Run as FlowerRun
 
 from common.messages import new_message
 from common.study import Study
+from deploy.simulation.forks import forks
 from deploy.simulation.worker import SitePlace, Watched, serve
 
-PRELOADED = ["client.handlers", "client.training.local", "client.training.evaluate", "client.data.prepare"]
 LOST = 3  # Flower's error code for a node that is not available
 
 Fate = Callable[[Message], bool]  # True: this message, or its answer, is lost
@@ -152,9 +151,7 @@ class _Worker:
         self.process, self.pipe = self._start()
 
     def _start(self) -> tuple[BaseProcess, Connection]:
-        # A fork server loads torch once, before there is any thread, and every worker starts from it in milliseconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context = forks()
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, *self._arguments), daemon=True)
         process.start()

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from common.study import Study
+from deploy.simulation.forks import end_with_control_c
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def serve(pipe: Connection, study: Study, places: Mapping[int, SitePlace], log: 
     from client.site import read_site
 
     torch.set_num_threads(1)
+    end_with_control_c()
     _log_to(log)
     handlers: dict[int, SiteHandler] = {}
     while True:

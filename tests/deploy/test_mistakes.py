@@ -196,6 +196,31 @@ def test_control_c_ends_a_long_command_in_a_sentence(made):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("said_before", ["starting the sites", "statistics summed"])
+def test_control_c_ends_a_simulation_with_its_workers_and_says_how_to_go_on(here, said_before):
+    """A terminal sends it to every process at once; none of them may show where in the program it was."""
+    words = ("simulate", "hospitals/study.yaml", "--hospitals", "hospitals", "--run", "x")
+    command = [sys.executable, "-P", "-m", "deploy.cli", *words]
+    log = here / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            cwd=here,
+            env=environment(PYTHONUNBUFFERED="1"),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        ) as process,
+    ):
+        wait_for(lambda: said_before in log.read_text(), said_before)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    said = log.read_text()
+    assert "--resume goes on" in said
+    assert "Traceback" not in said and "Process" not in said, said
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_does_not_take_a_file_is_no_fault_of_the_program(number, monkeypatch, capsys):
     def fails(**_: object) -> None:
