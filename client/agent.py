@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Event, Lock
 
 from client.activity import Activities
-from client.approvals import approved_study
-from client.current import CurrentSite
+from client.consent.approvals import approved_study
+from client.consent.current import CurrentSite
+from client.consent.policy import Gate
 from client.handlers import SiteHandler, place_of
-from client.policy import Gate
 from client.relay import RelayServer
 from client.replies import remove_expired
 from client.retention import purge_old

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
-from client.identity import SiteIdentity
-from client.policy import Gate
+from client.consent.policy import Gate
+from client.membership.identity import SiteIdentity
 from client.questions import questions
 from client.replies import Replies
 from client.round import Site, rounding, work

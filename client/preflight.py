@@ -21,10 +21,10 @@ import httpx
 import numpy as np
 import torch
 
-from client.approvals import Approvals, approved_study
+from client.consent.approvals import Approvals, approved_study
 from client.data.prepare import Progress, prepare
 from client.forecast import said_of
-from client.identity import SiteIdentity
+from client.membership.identity import SiteIdentity
 from client.site import SiteFolder, state_of
 from client.training.local import train_locally
 from common.authority import in_last_year, require_in_force, term

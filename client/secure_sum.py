@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock, Timer
 
-from client.identity import SiteIdentity
+from client.membership.identity import SiteIdentity
 from client.sum_records import SumRecords
 from common.errors import ProtocolOrderError, SecureSumError
 from common.plan import threshold_of

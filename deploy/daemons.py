@@ -66,8 +66,8 @@ def _load_the_rest() -> None:
 
 def connector(folder: Path, socket: Path) -> None:
     """Run a site's connector until it is told to stop."""
-    from client.connector import Connector
-    from client.fleet import Fleet
+    from client.network.connector import Connector
+    from client.network.fleet import Fleet
     from client.relay import RelayClient
     from common.enrolment import Coordinator
 

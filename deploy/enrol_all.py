@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.enrolment import SitePlace, enrol
-from client.joining import join
+from client.membership.enrolment import SitePlace, enrol
+from client.membership.joining import join
 from common.enrolment import Kit, Request
 from server.consortium import Consortium
 from server.consortium_folder import DEFAULT_PORT

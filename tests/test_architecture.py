@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.architecture import FORBIDDEN, flower_outside, imported, sources, trespasses, vague_names
+from tests.support.architecture import (
+    FORBIDDEN,
+    flower_outside,
+    imported,
+    looks_inside,
+    sources,
+    trespasses,
+    vague_names,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +39,10 @@ def test_nobody_imports_across_the_borders():
 
 def test_flower_is_imported_only_where_messages_travel():
     assert flower_outside(ROOT) == []
+
+
+def test_the_connector_has_no_code_that_reads_patients_data():
+    assert looks_inside(ROOT) == []
 
 
 def test_no_file_is_named_after_nothing():
@@ -81,10 +93,10 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
     ("name", "may"),
     [
         ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
-        ("server/step.py", True), ("server/flower.py", True), ("client/handlers.py", True), ("client/fleet.py", True),
+        ("server/step.py", True), ("server/flower.py", True), ("client/handlers.py", True), ("client/app.py", True),
         ("server/report/page.py", False), ("server/coordinator.py", False), ("server/watch.py", False),
-        ("client/connector.py", False), ("client/agent.py", False), ("client/inbox.py", False),
-        ("client/app.py", True), ("client/round.py", False), ("client/training/local.py", False),
+        ("client/network/connector.py", False), ("client/agent.py", False), ("client/network/inbox.py", False),
+        ("client/network/fleet.py", True), ("client/round.py", False), ("client/training/local.py", False),
         ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
         ("deploy/hospitals/generate.py", False),
     ],
@@ -92,6 +104,19 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
 def test_where_flower_may_be_imported(tree, name, may):
     root = tree(name, "def f():\n    from flwr.app import Message\n")
     assert flower_outside(root) == ([] if may else [f"{name} imports flwr.app.Message"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("client/network/a.py", "from client.data import case", ["client/network/a.py imports client.data.case"]),
+        ("client/network/a.py", "import client.site", ["client/network/a.py imports client.site"]),
+        ("client/agent.py", "import client.network.fleet", ["client/agent.py imports client.network.fleet"]),
+        ("client/network/a.py", "from client.relay import RelayClient\nfrom client.network.inbox import Inbox", []),
+    ],
+)  # fmt: skip
+def test_the_process_on_the_network_has_no_code_that_reads_patients(tree, name, text, found):
+    assert looks_inside(tree(name, text)) == found
 
 
 @pytest.mark.parametrize(

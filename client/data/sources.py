@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from client.consent.terms import allowed
 from client.data.case import Gaps, Identifier, RawCase, RawImage, RecordValues
 from client.data.dicom import DicomFolder, find, listing, no_image, stack
 from client.data.identifiers import identifiers, of_cell
@@ -19,7 +20,6 @@ from client.data.records import read_records
 from client.data.sequences import read_sequences
 from client.data.tables import read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
-from client.terms import allowed
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
 from common.study import ImageModality, RecordModality, SequenceModality, Study
 

@@ -13,8 +13,8 @@ import click
 from deploy.commands.groups import log_head, site
 
 if TYPE_CHECKING:
-    from client.approvals import Approval, Approvals
-    from client.receipts import Receipts
+    from client.consent.approvals import Approval, Approvals
+    from client.consent.receipts import Receipts
     from common.audit import Audit
 
 _SHOWN = 12  # digits of a digest
@@ -34,7 +34,7 @@ def _state(at: Path) -> Path:
 
 
 def _approvals(at: Path) -> Approvals:
-    from client.approvals import Approvals
+    from client.consent.approvals import Approvals
 
     return Approvals(_state(at))
 
@@ -57,10 +57,10 @@ def _audit(at: Path) -> Audit:
 @_yes
 def site_approve(study: Path, at: Path, yes: bool) -> None:
     """Show in plain words what STUDY (a study.yaml) will do with which data of this site, and ask."""
-    from client.approvals import Approvals
-    from client.description import describe
+    from client.consent.approvals import Approvals
+    from client.consent.description import describe
+    from client.consent.terms import require_terms
     from client.site import read_site, state_of
-    from client.terms import require_terms
     from common.study import read_study
 
     folder, found = read_site(at), read_study(study)
@@ -78,7 +78,7 @@ def site_approve(study: Path, at: Path, yes: bool) -> None:
 @_at
 def site_studies(at: Path) -> None:
     """The studies that this site approved, paused or withdrew from."""
-    from client.approvals import kept_name
+    from client.consent.approvals import kept_name
 
     state, approvals = _state(at), _approvals(at).all()
     for digest, approval in approvals.items():
@@ -167,7 +167,7 @@ def site_purge(study: str, at: Path, yes: bool) -> None:
 @_at
 def site_receipts(today: bool, since: datetime | None, at: Path) -> None:
     """What left this site, when, and how many bytes of each kind."""
-    from client.receipts import receipts
+    from client.consent.receipts import receipts
 
     if today and since is not None:
         raise click.UsageError("Give --today or --since, not both.")

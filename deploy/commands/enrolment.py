@@ -11,8 +11,8 @@ from deploy.commands.documents import FILE, PATH, authority_lines, hand_out, req
 from deploy.commands.groups import at_site, site
 
 if TYPE_CHECKING:
-    from client.enrolment import SitePlace
-    from client.joining import Changes
+    from client.membership.enrolment import SitePlace
+    from client.membership.joining import Changes
 
 _name = click.option("--name", default=None, help="The site's name, while there is no site.yaml that says it.")
 _request_out = click.option("--out", type=PATH, default=None, help="File for the request; else it is printed.")
@@ -25,7 +25,7 @@ _request_out = click.option("--out", type=PATH, default=None, help="File for the
 @click.option("--new-keys", is_flag=True, help="Others than before: for a site that was removed and shall return.")
 def site_enrol(folder: Path, name: str | None, out: Path | None, new_keys: bool) -> None:
     """Make this site's keys, which never leave it, and the request for the coordinator."""
-    from client.enrolment import SitePlace, enrol
+    from client.membership.enrolment import SitePlace, enrol
 
     place = SitePlace.at(folder, name)
     if new_keys:
@@ -41,7 +41,7 @@ def site_enrol(folder: Path, name: str | None, out: Path | None, new_keys: bool)
 @_request_out
 def site_rotate(folder: Path, out: Path | None) -> None:
     """Make new keys beside the old ones, and the request to change over. The old ones serve until the new kit."""
-    from client.enrolment import SitePlace, rotate
+    from client.membership.enrolment import SitePlace, rotate
 
     place = SitePlace.at(folder)
     _say_waiting(place)
@@ -52,7 +52,7 @@ def site_rotate(folder: Path, out: Path | None) -> None:
 
 
 def _say_waiting(place: SitePlace) -> None:
-    from client.enrolment import NEXT
+    from client.membership.enrolment import NEXT
 
     if place.pending:
         waiting = f"{place.identity / NEXT} and {place.connector / NEXT}"
@@ -70,8 +70,8 @@ def _say_waiting(place: SitePlace) -> None:
 )
 def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
     """Show what KIT changes, ask, and pin it: the coordinator's address and authority, and the roster."""
-    from client.enrolment import SitePlace
-    from client.joining import compare, join
+    from client.membership.enrolment import SitePlace
+    from client.membership.joining import compare, join
     from common.enrolment import Kit
 
     place, read = SitePlace.at(folder), Kit.read(kit)
@@ -111,7 +111,7 @@ def _show_changes(changes: Changes) -> None:
 @at_site
 def site_identity(folder: Path) -> None:
     """Show this site's fingerprint, and the roster that it has pinned."""
-    from client.enrolment import SitePlace
+    from client.membership.enrolment import SitePlace
     from common.identity import fingerprint
 
     place = SitePlace.at(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from client.identity import KEY_FILE, make_key, pin_roster, read_key
+from client.membership.identity import KEY_FILE, make_key, pin_roster, read_key
 from common.identity import Roster
 
 IDENTITY = "identity"

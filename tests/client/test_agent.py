@@ -17,7 +17,7 @@ import yaml
 
 from client import agent as agent_module
 from client.agent import Agent
-from client.approvals import Approvals, keep_study
+from client.consent.approvals import Approvals, keep_study
 from client.data.prepare import prepare
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import read_site

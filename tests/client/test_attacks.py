@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.approvals import approved_study
-from client.enrolment import SitePlace, enrol, rotate
-from client.fleet import Fleet
-from client.joining import join
+from client.consent.approvals import approved_study
+from client.membership.enrolment import SitePlace, enrol, rotate
+from client.membership.joining import join
+from client.network.fleet import Fleet
 from common.errors import IdentityError, NotApprovedError
 from common.node_key import generate
 from server.certificates import make_authority, make_server

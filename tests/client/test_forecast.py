@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.description import describe
+from client.consent.description import describe
 from client.forecast import LEDGER_FILE, forecast, said_of
 from client.ledger import Entry, Ledger
 from client.site import read_site

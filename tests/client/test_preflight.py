@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.approvals import Approvals
+from client.consent.approvals import Approvals
 from client.preflight import Check, preflight
 from client.site import read_site
 from common.study import Study, read_study

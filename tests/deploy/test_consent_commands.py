@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from client.approvals import Approvals, approved_study
+from client.consent.approvals import Approvals, approved_study
 from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
 from common.audit import Audit, Refused, Sent, Spent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from client.identity import SiteIdentity
+from client.membership.identity import SiteIdentity
 from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import fingerprint

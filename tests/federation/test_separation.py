@@ -22,7 +22,7 @@ import httpx
 import pytest
 import yaml
 
-from client.fleet import Fleet
+from client.network.fleet import Fleet
 from common.authority import authority_fingerprint
 from common.errors import IdentityError
 from common.whole_file import PUBLIC, write_whole

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from client.approvals import Approvals
+from client.consent.approvals import Approvals
 from common.study import read_study
 from tests.support.deployment import Deployment, wait_for
 from tests.support.survival import (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.agent import Agent, with_gate
-from client.approvals import Approvals
+from client.consent.approvals import Approvals
 from client.handlers import SiteHandler
-from client.identity import SiteIdentity
+from client.membership.identity import SiteIdentity
 from client.relay import RelayClient
 from client.round import Site
 from client.site import read_site

@@ -51,11 +51,12 @@ FORBIDDEN = {  # package -> what it must not import
 }
 MAY_IMPORT_FLOWER = (
     "common/messages.py",  # the records of every message
-    "client/handlers.py", "client/app*.py", "client/fleet.py",  # a site; its end of the fleet API
+    "client/handlers.py", "client/app*.py", "client/network/fleet.py",  # a site; its end of the fleet API
     "server/flower.py", "server/grid.py", "server/superlink.py",  # control and runtime API; the SuperLink's process
     "server/exchange.py", "server/invitation.py", "server/run.py", "server/secure_sum.py", "server/step.py",  # Grid
     "deploy/simulation/**/*.py", "deploy/cli*.py",
 )  # fmt: skip
+SEES_NO_PATIENT = ("client.network", "client.relay", "client.relay_pb2")  # all that a connector has of `client`
 NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "misc"}
 
 
@@ -67,6 +68,21 @@ def trespasses(root: Path) -> list[str]:
         for path in sources(root, package)
         for name in sorted(imported(path, root))
         if any(within(name, other) for other in closed)
+    ]
+
+
+def looks_inside(root: Path) -> list[str]:
+    """Each import with which the process on the network would have code that reads patients' data, or the reverse."""
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for path in sources(root, "client")
+        for name in sorted(imported(path, root))
+        if within(name, "client")
+        and (
+            not any(within(name, other) for other in SEES_NO_PATIENT)
+            if path.is_relative_to(root / "client" / "network")
+            else within(name, "client.network")
+        )
     ]
 
 

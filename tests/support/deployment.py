@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from client.approvals import Approvals
+from client.consent.approvals import Approvals
 from client.relay import RelayClient
 from client.site import read_site
 from common.study import Study, read_study

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from client.enrolment import SitePlace, enrol
+from client.membership.enrolment import SitePlace, enrol
 from common.enrolment import Request
 from common.identity import SigningKey
 from common.node_key import generate, public_of

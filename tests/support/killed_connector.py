@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from client.connector import Connector
-from client.fleet import Fleet
+from client.network.connector import Connector
+from client.network.fleet import Fleet
 from client.relay import RelayClient
 from common import parcels
 

@@ -57,7 +57,7 @@ def as_nobody(code: str, *words: str, imports: str = "") -> str:
 _CONNECTOR = """
 import concurrent.futures.thread, encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
 import httpx, httpcore
-import client.connector, client.fleet, client.relay, common.enrolment, deploy.cli, deploy.daemons
+import client.network.connector, client.relay, common.enrolment, deploy.cli, deploy.daemons
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.approvals import Approvals
+from client.consent.approvals import Approvals
 from common.messages import ConfirmRequest, JoinReply
 from tests.support.agent import AgentSite, answered, code_of, sent
 

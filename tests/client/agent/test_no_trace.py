@@ -12,8 +12,8 @@ import pytest
 from flwr.app import RecordDict
 
 from client.agent import with_gate
+from client.consent.policy import Gate
 from client.handlers import SiteHandler
-from client.policy import Gate
 from client.round import Site
 from common.audit import Audit
 from common.messages import Refusal, Reply, Request

@@ -12,8 +12,8 @@ import pytest
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.node_pb2 import Node
 
-import client.fleet
-from client.fleet import Fleet
+import client.network.fleet
+from client.network.fleet import Fleet
 from common.errors import IdentityError
 from common.node_key import generate
 from server.guard import FLEET
@@ -112,7 +112,7 @@ def test_a_site_whose_clock_is_off_is_let_in(
     call = httpx.Client.send
     monkeypatch.setattr(httpx.Client, "send", lambda *a, **k: _noted(call(*a, **k), asked))
     names = {name: getattr(datetime, name) for name in ("UTC", "timedelta")}
-    monkeypatch.setattr(client.fleet, "datetime", types.SimpleNamespace(datetime=Shifted, **names))
+    monkeypatch.setattr(client.network.fleet, "datetime", types.SimpleNamespace(datetime=Shifted, **names))
     node = fleet(superlink, superlink.keys["south"])
     assert node.activate() and node.beat() and node.pull() is None
     assert asked == [401, 200, 200, 200]

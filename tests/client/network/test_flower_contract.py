@@ -1,4 +1,4 @@
-"""What a site's adapter, client/fleet.py, relies on in Flower 1.41: a release that changes it fails here, in words."""
+"""What client/network/fleet.py relies on in Flower 1.41: a release that changes it fails here, in words."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from flwr.app import Metadata
 from flwr.common.serde import message_to_proto
 
-from client.fleet import Letter, reply_of
+from client.network.fleet import Letter, reply_of
 from common.parcels import Contents, Parcel
 from tests.support.contract import Relied, changed, unwritten
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FLEET_CALLS = (
     "ActivateNode", "DeactivateNode", "SendNodeHeartbeat", "PullMessages", "PushMessages", "PullObject", "PushObject",
     "ConfirmMessageReceived",
@@ -112,7 +112,7 @@ def asked() -> Letter:
 def test_a_reply_goes_back_to_who_asked() -> None:
     """The private names through which a reply has the name that we give it."""
     for name in ("_message_id", "_created_at"):
-        assert name in asked().metadata.__dict__, f"Metadata keeps no {name} any more: client/fleet.py sets it"
+        assert name in asked().metadata.__dict__, f"Metadata keeps no {name} any more: client/network/fleet.py sets it"
     reply, parcel = reply_of(asked(), b"reply")
     told = reply.metadata
     assert (told.run_id, told.src_node_id, told.dst_node_id, told.reply_to_message_id) == (3, 7, 1, "0" * 64)

@@ -18,8 +18,8 @@ from pathlib import Path
 import grpc
 import httpx
 
-from client.fleet import Fleet, Letter, reason
-from client.inbox import Inbox
+from client.network.fleet import Fleet, Letter, reason
+from client.network.inbox import Inbox
 from client.relay import RelayClient
 from common.errors import IdentityError, RunError, SiteFailedError
 from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, to_bytes, to_records

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client import joining
-from client.enrolment import SitePlace, enrol, rotate
-from client.identity import KEY_FILE, SiteIdentity, read_key
-from client.joining import compare, join
+from client.membership import joining
+from client.membership.enrolment import SitePlace, enrol, rotate
+from client.membership.identity import KEY_FILE, SiteIdentity, read_key
+from client.membership.joining import compare, join
 from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import Roster, SigningKey, fingerprint

@@ -1,7 +1,7 @@
 """A site's enrolment: its keys, which never leave it, and its request.
 
 New keys in place of others are made in folders `next` beside the old ones, which the site goes on with until a kit
-names the new one: only then do they take the old ones' place (`client/joining.py`).
+names the new one: only then do they take the old ones' place (`client/membership/joining.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from client.identity import KEY_FILE, ROSTER_FILE, make_key, read_key
+from client.membership.identity import KEY_FILE, ROSTER_FILE, make_key, read_key
 from client.site import read_site
 from common.enrolment import Request
 from common.errors import IdentityError, SiteFileError

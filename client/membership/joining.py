@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from client.enrolment import CA_FILE, COORDINATOR_FILE, NEXT, NODE_KEY_FILE, SitePlace
-from client.identity import KEY_FILE, pin_roster, read_key
+from client.membership.enrolment import CA_FILE, COORDINATOR_FILE, NEXT, NODE_KEY_FILE, SitePlace
+from client.membership.identity import KEY_FILE, pin_roster, read_key
 from common import schema as border
 from common.authority import require_in_force
 from common.enrolment import Coordinator, Kit

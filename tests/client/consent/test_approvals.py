@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
+from client.consent.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
 from client.data.prepare import prepare
 from client.ledger import Ledger
 from client.retention import purge_old

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from flwr.app import Metadata
 
-from client import connector
-from client.connector import Connector
-from client.fleet import Fleet, Letter
+from client.network import connector
+from client.network.connector import Connector
+from client.network.fleet import Fleet, Letter
 from client.relay import RelayClient
 from common.errors import RunError, SiteFailedError
 from common.messages import Refusal, from_bytes, from_records

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.fleet import Letter
+from client.network.fleet import Letter
 from common.errors import RunError
 from common.whole_file import keep_names
 

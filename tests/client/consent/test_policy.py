@@ -12,13 +12,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.approvals import Approvals, keep_study
+from client.consent.approvals import Approvals, keep_study
+from client.consent.hours import Hours
+from client.consent.policy import Gate, bytes_of
+from client.consent.terms import objections
 from client.handlers import SiteHandler
-from client.hours import Hours
-from client.policy import Gate, bytes_of
 from client.round import Site
 from client.site import Policy, SiteFile, SiteFolder
-from client.terms import objections
 from common import errors
 from common import schema as border
 from common.audit import Refused, Sent

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from client.consent.terms import allowed
 from client.data.sources import sources_here
 from client.forecast import said_of
 from client.site import ImageSource, SiteFolder
-from client.terms import allowed
 from common.models.network import build_network
 from common.parameters import Parameters
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
