@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import tempfile
 import time
@@ -139,6 +140,10 @@ def _why_not(problem: httpx.HTTPError) -> str:
                 f"shows a certificate that does not hold ({cause.verify_message}). Another program answers there, a "
                 "proxy breaks TLS open, or the kit is of another consortium"
             )
+        if isinstance(cause, socket.gaierror):
+            return "has a name that is not found here. Ask who runs your name servers, or the coordinator for its name"
+        if isinstance(cause, ConnectionRefusedError):
+            return "is refused: nothing listens there. Is the coordinator's server up, or a firewall in between?"
         cause = cause.__cause__ or cause.__context__
     return f"does not answer ({type(problem).__name__}). Is the firewall open for it, or HTTPS_PROXY to be set?"
 

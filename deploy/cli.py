@@ -133,7 +133,7 @@ def simulate(
 
 
 def _simulate(
-    study: Path,
+    path: Path,
     hospitals: Path,
     folder: Path,
     *,
@@ -149,7 +149,7 @@ def _simulate(
     from server.report.page import write
 
     plan = Simulation(
-        read_study(study),
+        read_study(path),
         hospitals_in(hospitals),
         folder,
         losses=tuple(Loss.parse(text) for text in lose),
@@ -161,7 +161,9 @@ def _simulate(
         with Display(plan.study, len(plan.hospitals)) as display:
             _, evidence = simulate(plan, display, display.watch)
     except KeyboardInterrupt:
-        raise Stopped("What was saved stays: the same command with --resume goes on.") from None
+        again = f"wardround simulate {path} --hospitals {hospitals} --run {folder.name} --resume"
+        again += "" if compare else " --no-compare"
+        raise Stopped(f"What was saved stays, and goes on with:\n  {again}") from None
     page = write(evidence, folder)
     display.verdict(evidence, page)
 

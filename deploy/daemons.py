@@ -66,8 +66,10 @@ def _load_the_rest() -> None:
 
 def connector(folder: Path, socket: Path) -> None:
     """Run a site's connector until it is told to stop."""
+    import httpx
+
     from client.network.connector import Connector
-    from client.network.fleet import Fleet
+    from client.network.fleet import Fleet, reason
     from client.relay import RelayClient
     from common.enrolment import Coordinator
 
@@ -82,7 +84,11 @@ def connector(folder: Path, socket: Path) -> None:
             waiting=_late,
         )
         log.info("connector of site %s: calling %s", told.site, told.address)
-        Connector(fleet, RelayClient(socket), folder, stopped).run()
+        try:
+            Connector(fleet, RelayClient(socket), folder, stopped).run()
+        except httpx.HTTPError as error:
+            if not stopped.is_set():  # else it ended while it waited for a server that did not answer
+                raise RunError(f"The coordinator at {told.address} cannot be called: {reason(error)}.") from None
 
 
 def up(folder: Path) -> None:

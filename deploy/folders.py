@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +36,11 @@ class Whole:
             raise RunError(f"{directory}: cannot be made ({problem.strerror}). Choose another folder.") from None
         return self.unfinished
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, _: object) -> None:
         if kind is not None:
             shutil.rmtree(self.unfinished, ignore_errors=True)
+            if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise RunError(f"{self.directory}: the disk is full. Make room, or choose another folder.") from None
             return
         self.unfinished.chmod(0o755)  # mkdtemp's 0700 is for the unfinished
         if self.directory.exists():

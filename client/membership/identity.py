@@ -31,7 +31,10 @@ class SiteIdentity:
     @classmethod
     def read(cls, name: str, folder: Path) -> Self:
         """From the folder that holds the key and the pinned roster."""
-        return cls(name, read_key(folder / KEY_FILE), Roster.read(folder / ROSTER_FILE))
+        key, roster = read_key(folder / KEY_FILE), folder / ROSTER_FILE
+        if not roster.exists():
+            raise IdentityError(f"{roster}: is not there, so no consortium is joined. Run `wardround site join KIT`.")
+        return cls(name, key, Roster.read(roster))
 
 
 def make_key(folder: Path) -> SigningKey:

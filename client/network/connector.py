@@ -35,6 +35,7 @@ DISK_SECONDS = 30.0  # before a message that could not be kept, and may be large
 AGENT_SECONDS = 120.0  # how long an agent that does not answer is waited for; it is started again much sooner
 WORKED_SECONDS, TRIES = 5.0, 3  # one that is lost so long after it was asked ends over its work: so often at most
 BEAT_SECONDS, AGAIN_SECONDS = 10.0, 2.0
+WARN_AGAIN_SECONDS = 60.0  # before the same line is logged again
 NODE_FILE = "node.id"  # Flower's number of this node, to be let in again after a crash
 
 
@@ -48,6 +49,7 @@ class Connector:
         self._last = float("-inf")
         self._busy, self._woken = threading.Event(), threading.Event()
         self._arriving = False  # a message, when it was told to stop
+        self._warned: dict[str, float] = {}  # what was logged, and when
         self._failed = ""  # which of the threads did, and how
 
     def run(self) -> None:
@@ -93,7 +95,7 @@ class Connector:
         except (httpx.HTTPError, RunError, ValueError, OSError) as error:
             # The server is away, or the run that asked has ended meanwhile; or the disk is full, and it is given again.
             self._arriving = self._stopped.is_set()
-            log.warning("a message was not taken (%s)", reason(error))
+            self._warn(f"a message was not taken ({reason(error)})")
             self._stopped.wait(DISK_SECONDS if isinstance(error, OSError) else IDLE_LOOK_SECONDS)
             return
         if self._pause() >= IDLE_LOOK_SECONDS or not self._fleet.waits:  # else the server keeps the next look for us
@@ -159,7 +161,7 @@ class Connector:
         try:
             return self._relay.answer(request)
         except grpc.RpcError as error:
-            log.warning("the agent did not answer (%s)", _status(error))
+            self._warn(f"the agent did not answer ({_status(error)})")
             return None
 
     def _beat(self) -> None:
@@ -172,9 +174,16 @@ class Connector:
                     self._activate()
                 pause = BEAT_SECONDS
             except httpx.HTTPError as error:
-                log.warning("no sign of life could be sent (%s)", reason(error))
+                self._warn(f"no sign of life could be sent ({reason(error)})")
             except IdentityError as error:
-                log.error("%s", error)
+                self._warn(str(error))
+
+    def _warn(self, text: str) -> None:
+        """Once in so many seconds: a site that was removed is turned away every two, for as long as it calls."""
+        now = time.monotonic()
+        if now - self._warned.get(text, float("-inf")) >= WARN_AGAIN_SECONDS:
+            self._warned[text] = now
+            log.warning("%s", text)
 
 
 def _status(error: grpc.RpcError) -> str:

@@ -176,10 +176,12 @@ def site_receipts(today: bool, since: datetime | None, at: Path) -> None:
 
 
 def _show(found: Receipts) -> None:
+    if found.lines:
+        click.echo("day         from     until     study         kind      answers            bytes")
     for line in found.lines:
         click.echo(
-            f"{line.day}  {line.first:%H:%M:%S}-{line.last:%H:%M:%S}  study {line.study[:_SHOWN]}  {line.kind:<8}"
-            f"{line.answers:>6} answers {line.bytes:>15,} bytes"
+            f"{line.day}  {line.first:%H:%M:%S} {line.last:%H:%M:%S}  {line.study[:_SHOWN]}  {line.kind:<8} "
+            f"{line.answers:>8,} {line.bytes:>16,}"
         )
     click.echo(f"{found.bytes:,} bytes left; {found.refusals} requests were refused.")
     if found.epsilon is not None:

@@ -97,8 +97,16 @@ def coordinator_audit(head: str | None, folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- studies
 
 
+_deadline = click.option(
+    "--deadline", type=click.FloatRange(1), default=3600.0, show_default=True,
+    help="Seconds for the work of one round.",
+)  # fmt: skip
+_wait = click.option(
+    "--wait", type=click.FloatRange(0), default=600.0, show_default=True,
+    help="Seconds to wait for sites to be connected.",
+)  # fmt: skip
 _box = click.option(
-    "--time-box", default=0.0, show_default=True,
+    "--time-box", type=click.FloatRange(0), default=0.0, show_default=True,
     help="Seconds after which a site stops training in a round and hands over what it has; 0 for never.",
 )  # fmt: skip
 _name = click.option("--run", "name", default=None, callback=run_name, help="Name of the run; the study's, by default.")
@@ -111,8 +119,8 @@ _name = click.option("--run", "name", default=None, callback=run_name, help="Nam
 @click.option("--site", "sites", multiple=True, help="Exactly these sites; all of the consortium, if not given.")
 @click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
               help="Pretrained weights that the study names.")  # fmt: skip
-@click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
-@click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
+@_deadline
+@_wait
 @_box
 def run(
     study: Path, folder: Path, name: str | None, sites: tuple[str, ...], models: Path | None, deadline: float,
@@ -130,8 +138,8 @@ def run(
 @_at
 @click.option("--site", "sites", multiple=True, help="Exactly these sites; all of the consortium, if not given.")
 @click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
-@click.option("--deadline", default=3600.0, show_default=True, help="Seconds for the work of one round.")
-@click.option("--wait", default=600.0, show_default=True, help="Seconds to wait for sites to be connected.")
+@_deadline
+@_wait
 @_box
 def resume(
     name: str, folder: Path, sites: tuple[str, ...], models: Path | None, deadline: float, wait: float, time_box: float

@@ -39,7 +39,7 @@ def test_a_site_without_a_server_knows_what_is_missing(enrolled: tuple[Path, Stu
     before = {path: path.stat().st_mtime_ns for path in (folder / "state").glob("*.jsonl")}
     checks = found(folder)
     assert checks["identity"].well and checks["authority"].well
-    assert checks["coordinator"].well is False and "firewall" in checks["coordinator"].sentence
+    assert checks["coordinator"].well is False and "nothing listens there" in checks["coordinator"].sentence
     trial = checks[f"study {study.digest[:12]}"]
     assert trial.well and "one step on 8 cases" in trial.sentence
     assert {path: path.stat().st_mtime_ns for path in (folder / "state").glob("*.jsonl")} == before, "nothing was spent"
@@ -72,3 +72,13 @@ def test_a_site_that_never_enrolled_is_told_how(tmp_path: Path) -> None:
     assert checks["identity"].well is False
     assert checks["coordinator"].well is False and "wardround site join" in checks["coordinator"].sentence
     assert checks["studies"].well is None
+
+
+def test_a_name_that_is_not_found_is_told_from_a_server_that_is_down(enrolled: tuple[Path, Study]) -> None:
+    told = enrolled[0] / "connector" / "coordinator.yaml"
+    before = told.read_text()
+    told.write_text(before.replace("127.0.0.1", "coordinator.invalid"))
+    try:
+        assert "name that is not found" in found(enrolled[0])["coordinator"].sentence
+    finally:
+        told.write_text(before)

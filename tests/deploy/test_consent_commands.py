@@ -205,8 +205,9 @@ def test_receipts_count_what_left_by_kind(north, study) -> None:
     audit(north).append(Spent(study.digest, RUN, 2, "held_out", 1.5))
     for options in ([], ["--today"], ["--since", f"{datetime.now():%Y-%m-%d}"]):
         said = done(call(north.root, "receipts", *options))
-        assert re.search(rf"study {study.digest[:12]}  round +2 answers +42,000 bytes", said)
-        assert re.search(r"join +1 answers +300 bytes", said)
+        assert re.search(rf"{study.digest[:12]}  round +2 +42,000$", said, re.MULTILINE)
+        assert max(map(len, said.splitlines())) < 80
+        assert re.search(r"join +1 +300$", said, re.MULTILINE)
         assert "42,300 bytes left; 1 requests were refused" in said and "epsilon 1.500" in said
 
 

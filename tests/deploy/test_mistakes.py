@@ -59,6 +59,11 @@ def test_a_run_of_which_nobody_heard(made):
     assert "wardround run" in wardround("status", cwd=made, code=50)
 
 
+@pytest.mark.parametrize("option", ["--deadline", "--wait", "--time-box"])
+def test_a_time_below_zero(made, option):
+    assert option in wardround("run", "hospitals/study.yaml", option, "-5", cwd=made, code=2)
+
+
 def test_a_run_without_enough_sites_leaves_nothing(made):
     said = wardround("run", "hospitals/study.yaml", cwd=made, code=50)
     assert "needs 3 sites, and there are 0" in said and "consortium admit" in said
@@ -129,6 +134,8 @@ def test_the_folder_was_forgotten(made, words):
 def test_a_site_that_has_not_joined(made):
     said = wardround("site", "up", "--at", "hospitals/lindenhof", cwd=made, code=50)
     assert "joined no consortium" in said and "site join KIT" in said and "Usage" not in said
+    said = wardround("site", "check", "--at", "hospitals/lindenhof", cwd=made, code=50)
+    assert "roster.yaml: is not there" in said and "site join KIT" in said
     said = wardround("site", "check", "--at", "hospitals/northfield", cwd=made, code=50)
     assert "Run `wardround site enrol`" in said
 
@@ -217,7 +224,7 @@ def test_control_c_ends_a_simulation_with_its_workers_and_says_how_to_go_on(here
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
     said = log.read_text()
-    assert "--resume goes on" in said
+    assert "wardround simulate hospitals/study.yaml --hospitals hospitals --run x --resume" in said
     assert "Traceback" not in said and "Process" not in said, said
 
 

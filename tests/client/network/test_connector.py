@@ -220,3 +220,19 @@ def test_a_thread_that_dies_ends_the_connector_and_says_so(
     [error] = running.failed
     assert isinstance(error, RunError) and "OSError at broken" in str(error)
     assert "disk" not in str(error)
+
+
+def test_what_stays_wrong_is_logged_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A removed site calls on, and is turned away every two seconds: that must not fill its log."""
+    line, looks = Line(), list[float]()
+
+    def turned_away() -> Letter | None:
+        looks.append(time.monotonic())
+        raise RunError("The coordinator does not know this site's node key.")
+
+    monkeypatch.setattr(line, "pull", turned_away)
+    with Running(line, Agent(works), tmp_path), caplog.at_level(logging.WARNING, "wardround"):
+        wait_for(lambda: len(looks) >= 5, "five looks", 10)
+    assert caplog.text.count("does not know this site's node key") == 1
