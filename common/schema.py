@@ -15,10 +15,13 @@ from typing import Any, TypeVar, cast, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from common.errors import WardroundError
 
 T = TypeVar("T")
+
+ALIEN_KEYS = 7  # missing, or unknown: then somebody took the wrong file, and must not be told to mend it
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -62,18 +65,28 @@ def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name
 
 
 def _explain(name: str, problem: ValidationError) -> str:
-    lines = []
-    for entry in problem.errors(include_url=False, include_input=False, include_context=False):
+    entries, lines = problem.errors(include_url=False, include_input=False, include_context=False), []
+    missing, unknown = _at_top(entries, "missing"), _at_top(entries, "unexpected_keyword_argument")
+    if missing[1:] and unknown[1:] and len(missing + unknown) >= ALIEN_KEYS:
+        there = _shown(", ".join(unknown[:8]))
+        return f"{name}: is another kind of file. It has no {', '.join(missing)}; it has {there}. Is it the right file?"
+    for entry in entries:
         where = ".".join(str(part) for part in entry["loc"]) or "(top)"
         what = {
             "unexpected_keyword_argument": "unknown key; remove it or correct its spelling",
             "extra_forbidden": "unknown key; remove it or correct its spelling",
             "missing": "missing; add this key",
             "missing_argument": "missing; add this key",
+            "dataclass_type": "keys with values must stand here; is it the right file?",
         }.get(entry["type"], entry["msg"].removeprefix("Value error, "))
         lines.append(f"  {_shown(where)}: {what}")
     plural = "mistake" if len(lines) == 1 else "mistakes"
     return f"{name}: {len(lines)} {plural}:\n" + "\n".join(lines)
+
+
+def _at_top(entries: list[ErrorDetails], kind: str) -> list[str]:
+    """The file's own keys of which this is said."""
+    return [str(entry["loc"][0]) for entry in entries if entry["type"] == kind and len(entry["loc"]) == 1]
 
 
 def _shown(text: str) -> str:

@@ -193,6 +193,21 @@ def test_a_site_of_which_nothing_is_recorded(made):
 # ------------------------------------------------------------------------------------------------ whatever the command
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("consortium admit hospitals/study.yaml", 44),
+        ("site join hospitals/study.yaml --at hospitals/lindenhof", 44),
+        ("site approve hospitals/lindenhof/site.yaml --at hospitals/lindenhof", 10),
+        ("study check request.yaml", 10),
+        ("study check hospitals/lindenhof/records.csv", 10),
+    ],
+)
+def test_the_wrong_file_is_not_to_be_mended(made, words, code):
+    said = wardround(*words.split(), cwd=made, code=code)
+    assert "right file?" in said and "add this key" not in said and "instance of" not in said
+
+
 def test_control_c_ends_a_long_command_in_a_sentence(made):
     command = [sys.executable, "-P", "-m", "deploy.cli", "study", "check", "hospitals/study.yaml", "--hospitals", "."]
     with subprocess.Popen(command, cwd=made, env=environment(), stdout=-1, stderr=-1, text=True) as process:
