@@ -48,6 +48,7 @@ class Place:
 
     def clients(self) -> tuple[ControlHttpClient, RuntimeHttpClient]:
         """Of the control API, and of the runtime API as an executor."""
+        _call_directly(self.address)
         executor = SuperExecAuthHttpInterceptor(
             master_secret=_secret(self.executor_secret).encode("ascii"), protected_methods={_ACQUIRE}
         )
@@ -83,6 +84,14 @@ class Place:
                 f"The coordinator's server does not answer at {self.address} ({_fault(error)}). Start it with "
                 "`wardround coordinator up`."
             ) from None
+
+
+def _call_directly(address: str) -> None:
+    """The server is on this machine: what this process makes of HTTP clients from now on calls it through no proxy."""
+    host = address.rpartition(":")[0].strip("[]")
+    but = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if host not in but.split(","):
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (but, host)))
 
 
 class _GuardSecret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,3 +59,15 @@ def test_a_secret_of_another_start(superlink: RunningSuperLink, tmp_path: Path) 
     make_secret(tmp_path / "secret")
     with pytest.raises(RunError, match=r"refused a call \(status 403\). It is of another folder"):
         Nodes(replace(superlink.place, control_secret=tmp_path / "secret")).listed()
+
+
+@pytest.mark.parametrize("but", ["", "example.org,localhost"])
+def test_the_proxy_of_this_machine_is_not_asked_for_its_own_server(
+    superlink: RunningSuperLink, monkeypatch: pytest.MonkeyPatch, but: str
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, but)
+    assert len(Nodes(superlink.place).listed()) == 1
+    assert set(filter(None, but.split(","))) < set(os.environ["NO_PROXY"].split(",")), "what was exempt before still is"
