@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = ["client.handlers", "client.training.local", "client.training.evaluate", "client.data.prepare"]
@@ -17,15 +16,16 @@ def forks() -> ForkServerContext:
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.signal(signal.SIGINT, before)
+    resource_tracker.ensure_running()  # which the other would start, letting Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # kept back here, and inherited by the server
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def end_with_control_c() -> None:
     """In a worker, first of all: end at once, and show no traceback of where it was."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
