@@ -19,6 +19,8 @@ from deploy.hospitals.generate import generate
 from tests.support.deployment import ROOT, Process, environment, free_port, wait_for
 
 WIDE = {"COLUMNS": "200"}
+# A shell's background job, as which the tests may be started, ignores Ctrl-C, and so would all that it starts.
+HEEDS_CONTROL_C = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "deploy.cli"]
 
 
 def wardround(*words: str | Path, cwd: Path, stdin: str = "", code: int) -> str:
@@ -209,7 +211,7 @@ def test_the_wrong_file_is_not_to_be_mended(made, words, code):
 
 
 def test_control_c_ends_a_long_command_in_a_sentence(made):
-    command = [sys.executable, "-P", "-m", "deploy.cli", "study", "check", "hospitals/study.yaml", "--hospitals", "."]
+    command = [*HEEDS_CONTROL_C, "study", "check", "hospitals/study.yaml", "--hospitals", "."]
     with subprocess.Popen(command, cwd=made, env=environment(), stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None and "in order" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -222,12 +224,11 @@ def test_control_c_ends_a_long_command_in_a_sentence(made):
 def test_control_c_ends_a_simulation_with_its_workers_and_says_how_to_go_on(here, said_before):
     """A terminal sends it to every process at once; none of them may show where in the program it was."""
     words = ("simulate", "hospitals/study.yaml", "--hospitals", "hospitals", "--run", "x")
-    command = [sys.executable, "-P", "-m", "deploy.cli", *words]
     log = here / "log"
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command,
+            [*HEEDS_CONTROL_C, *words],
             cwd=here,
             env=environment(PYTHONUNBUFFERED="1"),
             stdout=output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,12 @@ def status(pid: int) -> dict[str, str]:
 
 
 def opened(pid: int) -> set[str]:
-    """What its file descriptors lead to: paths, and socket:[inode]."""
-    return {str(path.readlink()) for path in (proc(pid) / "fd").iterdir()}
+    """What its file descriptors lead to: paths, and socket:[inode]. It may close some while they are read."""
+    found = set[str]()
+    for path in (proc(pid) / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(path.readlink()))
+    return found
 
 
 def inet_sockets(pid: int) -> set[InetSocket]:
