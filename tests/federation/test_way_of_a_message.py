@@ -158,13 +158,18 @@ def end(process: Any) -> None:
     process.join()
 
 
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("looking", [True, False], ids=["the run looks meanwhile", "the run looks later"])
 def test_a_connector_may_be_killed_at_any_moment(
-    superlink: RunningSuperLink, where: Where, node: int, moments: list[Moment], looking: bool
+    superlink: RunningSuperLink, where: Where, node: int, moments: list[Moment], looking: bool, every: int
 ) -> None:
-    """A reply that the run has seen before it was whole is another matter than one that it has not."""
+    """A reply that the run has seen before it was whole is another matter than one that it has not.
+
+    At every fourth moment; in the soak at every one.
+    """
     if not looking:  # there is no difference before
         moments = moments[moments.index(Moment("push-messages", 1, after=False)) :]
+    moments = moments[every // 2 :: every]
     lost = {}
     with FlowerRun(superlink.place) as grid:
         for number, moment in enumerate(moments, 1):
