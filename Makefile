@@ -28,7 +28,7 @@ test: environment
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 soak: environment
-	$(BIN)/python -m pytest -q -m soak
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
 
 check: environment
 	$(BIN)/ruff check .
