@@ -19,7 +19,7 @@ from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, RoundPlan, layout_of, threshold_of
+from common.plan import Normaliser, RoundPlan, layout_of
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
@@ -62,7 +62,7 @@ class Outcome:
     statistics: dict[str, NDArray[np.float64]]
     normaliser: Normaliser = field(repr=False)
     test: Mapping[str, float] | None
-    threshold: int | None
+    threshold: int | None  # the lowest t of any of its sums
     sites: int
 
 
@@ -261,6 +261,7 @@ class Run:
             epsilon=total.epsilon,
             held_out_epsilon=total.held_out_epsilon,
             metrics=asdict(scored) if scored else None,
+            threshold=total.threshold,
         )
         self.state.history.append(asdict(evidence))
         self.state.round, self.state.survivors = number, []
@@ -276,7 +277,7 @@ class Run:
 
     def _outcome(self) -> Outcome:
         history = [RoundEvidence(**entry) for entry in self.state.history]
-        secure = self.study.secure_sum.enabled
+        thresholds = [entry.threshold for entry in history if entry.threshold is not None]
         return Outcome(
             self.state.arrays["best"],
             self.state.best_round,
@@ -284,7 +285,7 @@ class Run:
             {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")},
             self.normaliser,
             history[-1].metrics,
-            threshold_of(self.study, history[-1].sites + history[-1].dropped) if secure else None,
+            min(thresholds, default=None),
             history[-1].sites,
         )
 

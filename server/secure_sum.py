@@ -60,7 +60,8 @@ class Total:
 
     values: Mapping[str, NDArray[np.float64]] = field(repr=False)
     sites: tuple[str, ...]
-    dropped: Mapping[str, str]  # site -> leg and reason
+    dropped: Mapping[str, str]  # site -> leg and reason; who was lost after its work was done is in `sites` too
+    threshold: int | None  # t, with which it was opened; None without a secure sum
     steps: int
     epsilon: float | None
     held_out_epsilon: float | None
@@ -160,7 +161,7 @@ class Summation:
             self._room = np.empty(layout.length)
         values = point.values(self._room[: layout.length])
         half.open_into(values)
-        total = self._sum_of(layout, values.vector, survivors, worked)
+        total = self._sum_of(layout, values.vector, survivors, worked, context.threshold)
         self._ahead = self._rode(following, revealed) if following else None
         return total
 
@@ -278,7 +279,7 @@ class Summation:
         for reply in worked.values():
             add_packed(words, reply.masked, bits)
         cut(words, bits)
-        return self._sum_of(layout, point.decode(words), [self._sites[node] for node in worked], worked)
+        return self._sum_of(layout, point.decode(words), [self._sites[node] for node in worked], worked, None)
 
     # --------------------------------------------------------------------------------------------------- both ways
 
@@ -341,6 +342,7 @@ class Summation:
         vector: NDArray[np.float64],
         sites: Sequence[str],
         worked: Mapping[int, RoundReply],
+        threshold: int | None,
     ) -> Total:
         epsilon = max(reply.epsilon for reply in worked.values())
         held_out = max(reply.held_out_epsilon for reply in worked.values())
@@ -348,6 +350,7 @@ class Summation:
             layout.part(vector),
             tuple(sites),
             dict(self._dropped),
+            threshold,
             sum(reply.steps for reply in worked.values()),
             epsilon if epsilon >= 0 else None,
             held_out if held_out >= 0 else None,

@@ -29,12 +29,14 @@ _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 class RoundEvidence:
     """One round.
 
-    sites: whose updates are in the sum; dropped: invited, and not in it; drop_reasons: public error code -> sites.
+    sites: whose updates are in the sum. dropped: lost in a leg of any of the round's attempts, and perhaps in the sum
+    nevertheless: after their work was done, or in an attempt before; drop_reasons: leg and public error code -> sites.
     seconds: wall clock; bytes_up and bytes_down: of all sites together, as they crossed the wire; steps: of all sites.
     epsilon: spent from the run's start to this round's end on training patients, the largest of any site; None
     without privacy. held_out_epsilon: the same for validation and test patients; None where their sums carry no noise.
     metrics: validation measures recorded in this round (`auc`, `accuracy`, `log_loss`, `brier`, `calibration_error`,
     `cases`; nan where not defined), or None in a round without evaluation.
+    threshold: t, with which the sum was opened; None without a secure sum.
     """
 
     round: int
@@ -48,6 +50,7 @@ class RoundEvidence:
     epsilon: float | None
     held_out_epsilon: float | None
     metrics: Mapping[str, float] | None
+    threshold: int | None = None
 
     __pydantic_config__ = _STRICT
 

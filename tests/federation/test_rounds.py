@@ -75,6 +75,18 @@ def test_two_of_four_sites_lost_stops_the_run_and_says_who(hospitals, tmp_path):
     assert np.isfinite(outcome.weights).all(), "nothing was lost: the run goes on"
 
 
+def test_a_run_whose_test_was_played_twice_tells_its_threshold(hospitals, tmp_path):
+    """Sites that were lost are in the second attempt's sum: together they are more than there are sites."""
+    study, folders = hospitals
+    study = replace(study, secure_sum=replace(study.secure_sum, threshold=3))
+    test = study.rounds + 3  # the last of the sums, which are counted from 1
+    outcome, evidence = run(
+        study, folders, tmp_path, losses=tuple(Loss(folder.name, test, "round") for folder in folders[:2])
+    )
+    assert outcome.sites == 4
+    assert evidence.threshold == 3
+
+
 def test_a_private_run_spends_what_it_says_and_never_more(hospitals, tmp_path):
     study, folders = hospitals
     study = private(study)
