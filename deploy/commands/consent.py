@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.commands.groups import log_head, site
+from deploy.commands.groups import at_site, log_head, site
 
 if TYPE_CHECKING:
     from client.consent.approvals import Approval, Approvals
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from common.audit import Audit
 
 _SHOWN = 12  # digits of a digest
-_at = click.option("--at", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="SITE_FOLDER",
-                   help="The folder with site.yaml; this one if not given.")  # fmt: skip
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -27,22 +25,22 @@ def _study(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("study", metavar="STUDY_DIGEST_PREFIX")(command)
 
 
-def _state(at: Path) -> Path:
+def _state(folder: Path) -> Path:
     from client.site import read_site, state_of
 
-    return state_of(read_site(at))
+    return state_of(read_site(folder))
 
 
-def _approvals(at: Path) -> Approvals:
+def _approvals(folder: Path) -> Approvals:
     from client.consent.approvals import Approvals
 
-    return Approvals(_state(at))
+    return Approvals(_state(folder))
 
 
-def _audit(at: Path) -> Audit:
+def _audit(folder: Path) -> Audit:
     from common.audit import Audit
 
-    log = _state(at) / "audit.jsonl"
+    log = _state(folder) / "audit.jsonl"
     if not log.exists():
         click.echo(f"Nothing is recorded here yet: there is no {log}.", err=True)
     return Audit(log)
@@ -53,9 +51,9 @@ def _audit(at: Path) -> Audit:
 
 @site.command("approve")
 @click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_at
+@at_site
 @_yes
-def site_approve(study: Path, at: Path, yes: bool) -> None:
+def site_approve(study: Path, folder: Path, yes: bool) -> None:
     """Show in plain words what STUDY (a study.yaml) will do with which data of this site, and ask."""
     from client.consent.approvals import Approvals
     from client.consent.description import describe
@@ -63,11 +61,11 @@ def site_approve(study: Path, at: Path, yes: bool) -> None:
     from client.site import read_site, state_of
     from common.study import read_study
 
-    folder, found = read_site(at), read_study(study)
-    state = state_of(folder)
-    require_terms(folder.file, found)
-    click.echo("\n".join(describe(folder, found)))
-    if not yes and not click.confirm(f"Shall {folder.file.site} take part in this study?"):
+    here, found = read_site(folder), read_study(study)
+    state = state_of(here)
+    require_terms(here.file, found)
+    click.echo("\n".join(describe(here, found)))
+    if not yes and not click.confirm(f"Shall {here.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
         raise click.exceptions.Exit(1)
     Approvals(state).approve(found)
@@ -75,12 +73,12 @@ def site_approve(study: Path, at: Path, yes: bool) -> None:
 
 
 @site.command("studies")
-@_at
-def site_studies(at: Path) -> None:
+@at_site
+def site_studies(folder: Path) -> None:
     """The studies that this site approved, paused or withdrew from."""
     from client.consent.approvals import kept_name
 
-    state, approvals = _state(at), _approvals(at).all()
+    state, approvals = _state(folder), _approvals(folder).all()
     for digest, approval in approvals.items():
         when = approval.approved or "never"
         click.echo(f"{digest[:_SHOWN]}  {kept_name(state, digest):<20}  approved {when:<20}  {_stands(approval)}")
@@ -88,9 +86,9 @@ def site_studies(at: Path) -> None:
         click.echo("No study. Approve one: wardround site approve STUDY.yaml")
 
 
-def _found(at: Path, prefix: str) -> tuple[Approvals, str]:
+def _found(folder: Path, prefix: str) -> tuple[Approvals, str]:
     """The site's approvals, and the one digest among them that begins so."""
-    approvals = _approvals(at)
+    approvals = _approvals(folder)
     return approvals, approvals.find(prefix)
 
 
@@ -108,35 +106,35 @@ def _stands(approval: Approval) -> str:
 
 @site.command("pause")
 @_study
-@_at
-def site_pause(study: str, at: Path) -> None:
+@at_site
+def site_pause(study: str, folder: Path) -> None:
     """Refuse a study's requests from the next one on, until `resume`."""
-    approvals, digest = _found(at, study)
+    approvals, digest = _found(folder, study)
     approvals.pause(digest)
     _tell(approvals, digest)
 
 
 @site.command("resume")
 @_study
-@_at
-def site_resume(study: str, at: Path) -> None:
+@at_site
+def site_resume(study: str, folder: Path) -> None:
     """End a pause."""
-    approvals, digest = _found(at, study)
+    approvals, digest = _found(folder, study)
     approvals.resume(digest)
     _tell(approvals, digest)
 
 
 @site.command("withdraw")
 @_study
-@_at
+@at_site
 @_yes
-def site_withdraw(study: str, at: Path, yes: bool) -> None:
+def site_withdraw(study: str, folder: Path, yes: bool) -> None:
     """Never again take part in a study. What left before cannot be called back.
 
     With the whole digest also of a study that was never approved here.
     """
     whole = re.fullmatch("[0-9a-f]{64}", study)
-    approvals, digest = (_approvals(at), study) if whole else _found(at, study)
+    approvals, digest = (_approvals(folder), study) if whole else _found(folder, study)
     if not yes:
         click.confirm(f"Withdraw from study {digest[:_SHOWN]} for good?", abort=True)
     approvals.withdraw(digest)
@@ -145,11 +143,11 @@ def site_withdraw(study: str, at: Path, yes: bool) -> None:
 
 @site.command("purge")
 @_study
-@_at
+@at_site
 @_yes
-def site_purge(study: str, at: Path, yes: bool) -> None:
+def site_purge(study: str, folder: Path, yes: bool) -> None:
     """Delete a study's prepared data and its file. The privacy ledger and the audit log stay."""
-    approvals, digest = _found(at, study)
+    approvals, digest = _found(folder, study)
     if not yes:
         click.confirm(f"Delete what was prepared for study {digest[:_SHOWN]}, and its approval?", abort=True)
     entries = approvals.purge(digest)
@@ -164,15 +162,15 @@ def site_purge(study: str, at: Path, yes: bool) -> None:
 @click.option(
     "--since", type=click.DateTime(["%Y-%m-%d"]), default=None, metavar="YYYY-MM-DD", help="From this day on."
 )
-@_at
-def site_receipts(today: bool, since: datetime | None, at: Path) -> None:
+@at_site
+def site_receipts(today: bool, since: datetime | None, folder: Path) -> None:
     """What left this site, when, and how many bytes of each kind."""
     from client.consent.receipts import receipts
 
     if today and since is not None:
         raise click.UsageError("Give --today or --since, not both.")
     start = date.today() if today else since.date() if since else None
-    _show(receipts(_audit(at).events(), start))
+    _show(receipts(_audit(folder).events(), start))
 
 
 def _show(found: Receipts) -> None:
@@ -191,15 +189,15 @@ def _show(found: Receipts) -> None:
 @site.command("audit")
 @click.option("--head", default=None, metavar="HASH", callback=log_head,
               help="A head that was kept elsewhere: finds a cut end too.")  # fmt: skip
-@_at
-def site_audit(head: str | None, at: Path) -> None:
+@at_site
+def site_audit(head: str | None, folder: Path) -> None:
     """Verify the audit log's chain, and say where it is broken."""
     from common.errors import AuditError
 
-    verdict = _audit(at).verify(head)
+    verdict = _audit(folder).verify(head)
     click.echo(f"{verdict.count} lines are as they were written, by {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}.")
     if verdict.broken is not None:
-        raise AuditError(f"{_state(at) / 'audit.jsonl'}, {verdict.broken}.")
+        raise AuditError(f"{_state(folder) / 'audit.jsonl'}, {verdict.broken}.")
     if verdict.unfinished:
         click.echo(f"A crash cut off {verdict.unfinished} bytes of a last line; the next event takes them away.")
     click.echo(f"Head: {verdict.head}")

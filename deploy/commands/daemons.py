@@ -10,12 +10,8 @@ from pathlib import Path
 import click
 
 from common.errors import RunError
-from deploy.commands.groups import Stopped, coordinator, log_head, run_name, site
+from deploy.commands.groups import Stopped, at_site, coordinator, log_head, run_name, site
 
-_at_site = click.option(
-    "--at", "folder", type=click.Path(path_type=Path, exists=True), default=".", show_default=True,
-    help="The site's folder, with its site.yaml.",
-)  # fmt: skip
 _at = click.option(
     "--at", "folder", type=click.Path(path_type=Path), default="consortium", show_default=True,
     help="The coordinator's folder.",
@@ -23,7 +19,7 @@ _at = click.option(
 
 
 @site.command("up")
-@_at_site
+@at_site
 def site_up(folder: Path) -> None:
     """Run this site: agent and connector, each started again when it ends. Under systemd use the two units instead."""
     from deploy.daemons import up
@@ -32,7 +28,7 @@ def site_up(folder: Path) -> None:
 
 
 @site.command("agent")
-@_at_site
+@at_site
 def site_agent(folder: Path) -> None:
     """Run the agent alone: it sees patients, needs no network, and listens on the site's Unix socket."""
     from deploy.daemons import agent
@@ -52,7 +48,7 @@ def site_connector(folder: Path, socket: Path) -> None:
 
 
 @site.command("check")
-@_at_site
+@at_site
 def site_check(folder: Path) -> None:
     """Look at everything that the first round needs, and send nothing: keys, disk, coordinator, clock, data, a step."""
     from client.preflight import preflight
