@@ -75,6 +75,8 @@ def consortium_kits(out: Path, at: Path) -> None:
 
     written = Consortium.read(at).write_kits(out)
     say(f"Wrote {len(written)} kits to {out}. Send each site its own; it runs `wardround site join KIT`.")
+    if others := sorted(path.name for path in set(out.glob("*.yaml")) - set(written)):
+        say(f"Not written now, perhaps of a site that left: {', '.join(others)}. Send none of these to anyone.")
 
 
 @consortium.command("remove")

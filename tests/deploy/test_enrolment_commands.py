@@ -192,6 +192,15 @@ def test_an_old_kit_is_joined_only_by_who_goes_back_on_purpose(here):
     assert re.search(r"GOES BACK\s+from the roster with serial 4", back) and re.search(r"added\s+south", back)
 
 
+def test_a_kit_left_in_the_folder_is_of_no_member_and_named(here):
+    admit_all()
+    done("consortium remove south --yes")
+    said = done("consortium kits --out kits").output
+    assert "Wrote 2 kits" in said and re.search(r"Not written now.*: south\.yaml\.", said)
+    (here / "kits" / "south.yaml").unlink()
+    assert "Not written now" not in done("consortium kits --out kits").output
+
+
 def test_how_long_the_authority_lasts_is_shown_on_both_sides(here, monkeypatch):
     for name, years, warned in (("young", 2, False), ("old", 0.5, True)):
         monkeypatch.setattr(certificates, "AUTHORITY_YEARS", years)
