@@ -25,10 +25,10 @@ demo: environment
 	$(BIN)/wardround demo
 
 test: environment
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: environment
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m soak
 
 check: environment
 	$(BIN)/ruff check .
