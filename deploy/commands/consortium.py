@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploy.commands.documents import FILE, PATH, authority_lines, hand_out, require_yes, say, show_request, yes_option
+from deploy.commands.documents import (
+    FILE,
+    PATH,
+    authority_lines,
+    hand_out,
+    require_yes,
+    roster_lines,
+    say,
+    show_request,
+    yes_option,
+)
 from deploy.commands.groups import consortium
 
 if TYPE_CHECKING:
@@ -120,8 +130,8 @@ def consortium_show(at: Path) -> None:
     click.echo(authority_lines(now.ca_certificate.decode()))
     click.echo(f"Roster       {fingerprint(now.roster.digest)}  (serial {now.roster.serial})")
     click.echo(f"Sites        {len(now.roster.sites)}")
-    for name, key in now.roster.sites.items():
-        click.echo(f"  {name:<40} {fingerprint(key)}")
+    for line in roster_lines(now.roster.sites):
+        click.echo(line)
 
 
 def _until(now: Consortium) -> str:

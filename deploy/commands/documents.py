@@ -6,6 +6,7 @@ Requests and kits go to a file or to standard output; all that is said to people
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,14 @@ def show_request(asked: Request) -> None:
         say(f"Key before   {fingerprint(asked.previous)}")
     say(f"Signing key  {fingerprint(asked.public)}  (signs all of the request: compare this one)")
     say(f"Node key     {fingerprint(asked.node_key.encode())}")
+
+
+def roster_lines(sites: Mapping[str, bytes]) -> list[str]:
+    """Each site and its key's fingerprint, in lines that fit a narrow screen wherever the names allow it."""
+    from common.identity import fingerprint
+
+    width = max(map(len, sites), default=0)
+    return [f"  {name:<{width}}  {fingerprint(key)}" for name, key in sites.items()]
 
 
 def authority_lines(pem: str) -> str:

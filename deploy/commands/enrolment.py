@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploy.commands.documents import FILE, PATH, authority_lines, hand_out, require_yes, say, show_request, yes_option
+from deploy.commands.documents import (
+    FILE,
+    PATH,
+    authority_lines,
+    hand_out,
+    require_yes,
+    roster_lines,
+    say,
+    show_request,
+    yes_option,
+)
 from deploy.commands.groups import at_site, site
 
 if TYPE_CHECKING:
@@ -97,12 +107,13 @@ def _show_changes(changes: Changes) -> None:
     say(f"Roster       {fingerprint(kit.roster.digest)}  (serial {kit.serial}, {len(kit.sites)} sites)")
     if changes.reverts is not None:
         say(f"GOES BACK    from the roster with serial {changes.reverts}")
+    width = max(map(len, ("before", *changes.added, *changes.removed, *changes.changed)))
     for name, now in changes.added.items():
-        say(f"  added    {name:<40} {now}")
+        say(f"  added    {name:<{width}}  {now}")
     for name, now in changes.removed.items():
-        say(f"  removed  {name:<40} {now}")
+        say(f"  removed  {name:<{width}}  {now}")
     for name, (before, now) in changes.changed.items():
-        say(f"  new key  {name:<40} {now}\n           {'before':<40} {before}")
+        say(f"  new key  {name:<{width}}  {now}\n           {'before':<{width}}  {before}")
     if changes.none:
         say("  nothing is new to this site")
 
@@ -127,5 +138,5 @@ def site_identity(folder: Path) -> None:
     authority = place.authority()
     click.echo(authority_lines(authority) if authority else "Authority    none pinned")
     click.echo(f"Roster       {fingerprint(roster.digest)}  (serial {roster.serial})")
-    for name, key in roster.sites.items():
-        click.echo(f"  {name:<40} {fingerprint(key)}")
+    for line in roster_lines(roster.sites):
+        click.echo(line)

@@ -79,6 +79,9 @@ def test_both_ends_of_the_telephone_read_the_same(here):
     for line in ("Authority", "Roster"):
         (said,) = re.findall(rf"{line}\s+((?:[0-9a-f]{{4}} ?){{8}})", consortium)
         assert said.strip() in joined and said.strip() in pinned
+    key = re.search(r"\n  north +([0-9a-f ]{39})\n", consortium)
+    assert key and key[1] in joined and key[1] in pinned
+    assert max(map(len, (consortium + pinned).splitlines())) <= 80
 
 
 def test_documents_go_to_standard_output_whole(here):
