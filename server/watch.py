@@ -146,9 +146,7 @@ class Watch:
 
     def _looking(self, grid: FleetGrid, nodes: Nodes, keys: Mapping[str, bytes], stopped: threading.Event) -> None:
         while not stopped.is_set():
-            with suppress(
-                Exception
-            ):  # whatever is in the way, for example a server that is away: the file's age says so
+            with suppress(Exception):  # whatever is in the way, as a server that is away: the file's age says so
                 there = by_site(nodes.listed(), keys)
                 said = self._ask(grid, [node.node for node in there.values() if node.online], stopped)
                 dropped, joined = self.dropped(), self.joined()
