@@ -39,7 +39,7 @@ class Deployment:
     resume: bool = False
     models: Path | None = None
     seconds: float = 3600.0  # deadline of a round's work
-    wait: float = 600.0  # for enough sites to be connected
+    wait: float = 600.0  # for enough sites to be connected, at the start and in a round
     time_box: float = 0.0  # of a site's training in a round; 0 for none
 
     @property
@@ -113,6 +113,7 @@ def _played_once(
             seconds=plan.seconds,
             nodes=numbers,
             time_box=plan.time_box,
+            wait=plan.wait,
         )
         status.run, status.round = run.state.run, run.state.round
         watch.dropped = lambda: run.summation.dropped

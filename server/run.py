@@ -30,8 +30,8 @@ from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
 
-ATTEMPTS = 3
-BACK_SECONDS = 45.0  # for sites that were lost, before a round is tried again
+ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
+BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
 
 
 class Observer(Protocol):
@@ -83,13 +83,14 @@ class Run:
         seconds: float = 3600.0,
         nodes: Mapping[int, str] | None = None,
         time_box: float = 0.0,
+        wait: float = 0.0,
     ) -> None:
         """`sites`: how many to wait for; or `nodes`, with their sites, exactly those that take part.
         `seconds`: deadline of a leg. `time_box`: seconds after which a site stops training and hands over what it has;
-        0 for never.
+        0 for never. `wait`: seconds, of a round, for lost sites without whom it cannot be tried again.
         """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
-        self.path, self.time_box = folder / CHECKPOINT_FILE, time_box
+        self.path, self.time_box, self.wait = folder / CHECKPOINT_FILE, time_box, wait
         network = build_network(study, models=models)
         self.parameters = Parameters.of(network)
         self.privacy = plan_privacy(study)
@@ -97,7 +98,7 @@ class Run:
         self.state = read(self.path, study.digest) if resume else self._fresh(flatten(network))
         self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
         self.state.attempt += 1
-        self.nodes = sorted(nodes) if nodes else nodes_of(grid, sites, seconds)
+        self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
         self.summation = Summation(
             grid,
             study,
@@ -107,7 +108,7 @@ class Run:
             lambda plan: layout_of(plan, study, self.parameters, self.privacy),
             seconds,
             number=self.state.number,
-            names=nodes or {},
+            names=self.names,
             keep=self._keep,
         )
 
@@ -143,17 +144,20 @@ class Run:
         Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
-        what = title(number, self.study.rounds)
-        lost: dict[str, str] = {}
+        what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
+        lost, patience = dict[str, str](), self.wait
         error_code = f"refused: {TooFewSitesError.code}"
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
+            if attempt:
+                patience -= self._wait_for_nodes(what, patience)
+                self.state.attempt += 1
             self.observer.doing(what + (f", attempt {attempt + 1}" if attempt else ""))
             try:
                 total = self.summation.total(
                     lambda holders, working: self._plan(
                         holders, working, number, train=train, statistics=statistics, evaluate=evaluate
                     ),
-                    only=() if self.study.private else self.state.survivors,
+                    only=self._only,
                     last=number == self.study.rounds + 2,
                 )
                 return replace(total, dropped={**lost, **total.dropped})
@@ -161,19 +165,37 @@ class Run:
                 last: SecureSumError = error
             # Who refused only because others were gone is not lost.
             lost |= {site: why for site, why in self.summation.dropped.items() if not why.endswith(error_code)}
-            self._wait_for_nodes()
-            self.state.attempt += 1
         raise RunError(
-            f"{what[:1].upper()}{what[1:]}: failed {ATTEMPTS} times. {self.summation.explain(last)}. "
+            f"{what[:1].upper()}{what[1:]}: failed {attempts} times. {self.summation.explain(last)}. "
             "The run is saved up to the round before: mend the sites, and go on with "
             f"`wardround resume {self.path.parent.name}`, in a simulation with --resume."
         ) from None
 
-    def _wait_for_nodes(self) -> None:
-        """A site that has just been lost may be back in a moment: an outage of the server loses all of them."""
-        ends = time.monotonic() + BACK_SECONDS
-        while set(self.nodes) - set(self.grid.get_node_ids()) and time.monotonic() < ends:
+    @property
+    def _only(self) -> Sequence[str]:
+        """The sites that alone may be summed in this round; empty for all."""
+        return () if self.study.private else self.state.survivors
+
+    def _wait_for_nodes(self, what: str, patience: float) -> float:
+        """A site that has just been lost may be back in a moment: an outage of the server loses all of them.
+
+        Those without whom the round cannot be tried again are waited for with `patience` seconds. How many it took.
+        """
+        began, waited = time.monotonic(), 0.0
+        while lost := set(self.nodes) - set(self.grid.get_node_ids()):
+            if not waited:
+                self.observer.doing(f"{what}: waiting for lost sites")
             time.sleep(0.5)
+            waited = time.monotonic() - began
+            if waited > (BACK_SECONDS if self._suffice(set(self.nodes) - lost) else max(BACK_SECONDS, patience)):
+                break
+        return waited
+
+    def _suffice(self, nodes: Collection[int]) -> bool:
+        """Whether the round can be tried with these alone."""
+        if self._only:
+            return set(self._only) <= {self.names.get(node) for node in nodes}
+        return len(nodes) >= self.summation.least
 
     def _plan(
         self,

@@ -205,7 +205,7 @@ class Summation:
             if item.site in confirmed
         }
         holders = sorted((here | dict(newcomers)).values(), key=lambda item: item.site)
-        if len({item.site for item in holders}) < len(holders) or len(holders) < self._least():
+        if len({item.site for item in holders}) < len(holders) or len(holders) < self.least:
             return None
         self._sites |= {item.node: item.site for item in holders}
         return Begun(self._context(holders), tuple(holders), {})
@@ -294,13 +294,14 @@ class Summation:
             self._dropped[self._name(node)] = f"join: {why}"
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
-        if len(wanted) < max(self._least(), len(only)):
-            needed = f"all of {', '.join(sorted(only))}" if only else f"{self._least()}"
+        if len(wanted) < max(self.least, len(only)):
+            needed = f"all of {', '.join(sorted(only))}" if only else f"{self.least}"
             why = "" if self._dropped else f" ({self._why()})"
             raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{why}.")
         return wanted
 
-    def _least(self) -> int:
+    @property
+    def least(self) -> int:
         """The fewest sites that a sum can begin with."""
         if not self.study.secure_sum.enabled:
             return 1

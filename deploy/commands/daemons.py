@@ -99,7 +99,7 @@ _deadline = click.option(
 )  # fmt: skip
 _wait = click.option(
     "--wait", type=click.FloatRange(0), default=600.0, show_default=True,
-    help="Seconds to wait for sites to be connected.",
+    help="Seconds to wait for enough sites to be connected, at the start and again in a round.",
 )  # fmt: skip
 _box = click.option(
     "--time-box", type=click.FloatRange(0), default=0.0, show_default=True,

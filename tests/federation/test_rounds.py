@@ -67,7 +67,7 @@ def test_one_of_four_sites_may_vanish_in_any_leg(hospitals, tmp_path, leg, numbe
 
 def test_two_of_four_sites_lost_stops_the_run_and_says_who(hospitals, tmp_path):
     study, folders = hospitals
-    away = tuple(Loss(folder.name, number, "round") for folder in folders[:2] for number in range(2, 6))
+    away = tuple(Loss(folder.name, number, "round") for folder in folders[:2] for number in range(2, 9))
     with pytest.raises(RunError, match="--resume") as caught:
         run(study, folders, tmp_path, losses=away)
     assert all(folder.name in str(caught.value) for folder in folders[:2])

@@ -91,6 +91,25 @@ def test_a_superlink_that_is_away_for_minutes_costs_time_alone(deployed: Deploym
     assert is_equal(weights(deployed, "minutes"), calm)
 
 
+@pytest.mark.soak
+def test_a_run_waits_for_minutes_for_sites_without_whom_it_cannot_go_on(deployed: Deployment, calm: Weights) -> None:
+    """Two of four, with a threshold of three. Their hospital's electrician needs no coordinator at his side."""
+    run = start(deployed, "dark", study="open")
+    gone = [site_number(deployed, number) for number in (2, 3)]
+    next_event(gone[0], "Masked", 2)
+    for site in gone:
+        site.agent.kill()
+        site.connector.kill()
+    time.sleep(200)
+    assert run.runs, run.text
+    assert "waiting for lost sites" in run.text and "2 not connected" in run.text
+    for site in gone:
+        site.start_agent(wait=True)
+        site.start_connector()
+    assert run.wait(SECONDS) == 0, run.text
+    assert is_equal(weights(deployed, "dark"), calm)
+
+
 def take_away_superlink(deployed: Deployment, seconds: float) -> None:
     """Killed, and not started again before so many seconds."""
     supervisor = deployed.coordinator.pid
