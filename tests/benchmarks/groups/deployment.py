@@ -6,6 +6,7 @@ node keys. Training is one step on a few patients; all that is left is the cost 
 
 from __future__ import annotations
 
+import re
 import statistics
 import tempfile
 import threading
@@ -29,6 +30,7 @@ GROUP = "deployment"
 ROUNDS = 8
 WIDE = 10_000  # two hidden layers: 100 million parameters
 PATIENTS = 40
+ROUND_DONE = re.compile(r"round (\d+) of \d+: ")  # and not ", for 12 s: …", which is told while it lasts
 
 
 def measure() -> Iterator[Figure]:
@@ -168,10 +170,8 @@ class Watched:
             for name, process in watched.items():
                 self.peak[name] = max(self.peak.get(name, 0), high_water(process))
             told = self.log.read_text(encoding="utf-8", errors="replace")
-            for number in range(len(self.after_round) + 1, 1000):
-                if f"round {number} of" not in told:
-                    break
-                self.after_round[number] = self._database()
+            for number in map(int, ROUND_DONE.findall(told)):
+                self.after_round.setdefault(number, self._database())
 
     def _database(self) -> int:
         file = self.deployment.at / "state" / DATABASE
