@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.guard import Guard
+from server.lean import make_lean
 from server.news import Bell
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def serve(secret: str) -> int:
     extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     setattr(SqlLinkState, "get_message_ins", until_confirmed(SqlLinkState.get_message_ins))  # noqa: B010
+    make_lean()
     logging.getLogger("uvicorn.access").addFilter(has_failed)
     flower_superlink()
     return 0

@@ -1,25 +1,32 @@
-"""What the coordinator's adapters (server/flower.py, grid.py, superlink.py) rely on in Flower 1.41, in words."""
+"""What the coordinator's adapters (`ADAPTERS`) rely on in Flower 1.41, in words."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import inspect
 import threading
 from pathlib import Path
 
+import pytest
 from flwr.superlink.grid.http_grid import HttpGrid
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from server.flower import Place
 from server.grid import FleetGrid
 from server.guard import FLEET, OPEN, Guard
+from server.lean import works_under
 from tests.support.contract import Relied, changed, unwritten
 
 ROOT = Path(__file__).resolve().parents[2]
-ADAPTERS = ("server/flower.py", "server/grid.py", "server/superlink.py")
+ADAPTERS = ("server/flower.py", "server/grid.py", "server/superlink.py", "server/lean.py")
 HTTP, PROTO = "flwr.supercore.interceptors.http", "flwr.proto"
 ADDRESS = ("server_address", "insecure", "root_certificates", "interceptors")
+_MIDDLEWARE = Relied("passing by what it does nothing for", has=("__call__", "dispatch"))
 
 CONTRACT = {
     "flwr.app.DEFAULT_TTL": Relied("how long a message lives that says nothing of it"),
@@ -121,6 +128,16 @@ CONTRACT = {
     "flwr.superlink.routers.fleet.node_auth.authenticate_node": Relied("the same", takes=("request",)),
     "flwr.superlink.dependencies.linkstate.get_linkstate": Relied("which keys are enrolled", takes=("request",)),
     "flwr.superlink.cli.flower_superlink.flower_superlink": Relied("the SuperLink itself"),
+    "flwr.supercore.corestate.sql_corestate.SqlCoreState": Relied(
+        "ending tasks of which nobody heard, once a second", has=("_cleanup_expired_task_tokens",)
+    ),
+    "flwr.superlink.routers.control.middlewares.ControlAuthenticationMiddleware": _MIDDLEWARE,
+    "flwr.superlink.routers.control.middlewares.ControlEventLogMiddleware": _MIDDLEWARE,
+    "flwr.superlink.routers.control.middlewares.ControlLicenseMiddleware": _MIDDLEWARE,
+    "flwr.superlink.routers.control.middlewares.ControlSensitiveResponseMiddleware": _MIDDLEWARE,
+    "flwr.supercore.routers.runtime.tracing.RuntimeTracingMiddleware": _MIDDLEWARE,
+    "flwr.superlink.routers.fleet.middlewares.FleetEventLogMiddleware": _MIDDLEWARE,
+    "flwr.superlink.routers.fleet.node_auth.NodeAuthMiddleware": _MIDDLEWARE,
 }  # fmt: skip
 
 
@@ -161,6 +178,34 @@ def test_flower_asks_the_check_of_nodes_that_we_changed() -> None:
 
     names = node_auth.NodeAuthMiddleware.dispatch.__code__.co_names
     assert "authenticate_node" in names, "Flower checks nodes elsewhere: server/superlink.py changes nothing any more"
+
+
+@pytest.mark.parametrize("api", ["fleet", "control", "runtime"])
+def test_a_middleware_that_is_passed_by_would_have_done_nothing(api: str) -> None:
+    """On no path of an API that it has no work for: the answer is the handler's, and nothing is added."""
+    from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
+
+    paths = [path for _, path in PROTOBUF_REQUEST_TYPES if path.startswith(f"/v1/{api}/")]
+    passed = [kind for kind, prefix in works_under().items() if not f"/v1/{api}/".startswith(prefix)]
+    assert len(paths) > 5 and len(passed) >= 3
+    for kind, path in [(kind, path) for kind in passed for path in paths]:
+        given, state = Response(b"of the handler"), dict[str, object]()
+        head = list(given.raw_headers)
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": state, "app": Starlette(),
+                 "server": ("localhost", 1), "query_string": b"", "scheme": "https"}  # fmt: skip
+
+        async def handler(request: Request, given: Response = given) -> Response:
+            return given
+
+        answer = asyncio.run(kind(Starlette()).dispatch(Request(scope), handler))
+        assert answer is given and given.raw_headers == head and not state, f"{kind.__name__} has work on {path} now"
+
+
+def test_flower_has_the_middlewares_that_are_passed_by() -> None:
+    from flwr.superlink import main
+
+    there = {item.cls for item in main._get_middleware()}
+    assert works_under().keys() <= there, "Flower asks others now: server/lean.py changes nothing any more"
 
 
 def test_the_database_is_opened_with_the_settings_that_we_changed() -> None:
