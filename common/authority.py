@@ -35,11 +35,14 @@ def read_authority(pem: str) -> x509.Certificate:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         key = certificate.public_key()
         alone = certificate.public_bytes(Encoding.PEM).decode() == pem
+        # The signature is the last of its bytes, with no bit left over: else one certificate had several fingerprints.
+        exact = certificate.public_bytes(Encoding.DER).endswith(b"\0" + certificate.signature)
     except _NOT_ONE:
         raise IdentityError(
             "The CA certificate is not one of a certificate authority. Ask for the kit again."
         ) from None
-    if not constraints.ca or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+    of_ours = exact and isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    if not constraints.ca or not of_ours:
         raise IdentityError("The CA certificate is not one that `wardround consortium new` makes.")
     if not alone:
         raise IdentityError("The CA certificate has something before or after it. Ask for the kit again.")

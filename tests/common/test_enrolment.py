@@ -242,6 +242,19 @@ def test_no_damaged_certificate_breaks_the_reader(data):
         read_authority(ssl.DER_cert_to_PEM_cert(bytes(der)))
 
 
+def test_a_signature_with_unused_bits_is_refused():
+    """The same certificate, and signed all right; but people would compare another fingerprint."""
+    der = b"\1"
+    while der[-1] % 2:  # a bit can be unused only where it is 0
+        made = make_authority("Baltic").certificate
+        der = x509.load_pem_x509_certificate(made).public_bytes(Encoding.DER)
+    signature = x509.load_der_x509_certificate(der).signature
+    other = der[: -len(signature) - 1] + b"\1" + signature
+    read_authority(made.decode())
+    with pytest.raises(IdentityError, match="CA certificate"):
+        read_authority(ssl.DER_cert_to_PEM_cert(other))
+
+
 def signed_kit(certificate: str, key: bytes) -> Kit:
     return Kit.make(read_key(key, "key"), certificate, ROSTER, "north", "fl.example.org", 9443)
 
