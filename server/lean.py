@@ -61,9 +61,9 @@ def only_under(prefix: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seldom(clean: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Flower ends tasks of which nobody heard, whenever it looks at a run: four times for each message.
+    """Flower ends tasks of which nobody heard whenever it looks at a run, which is four times for each message.
 
-    Two of the database's writes, for which all others wait.
+    Each time it writes to the database twice, and all others wait for that.
     """
     due = 0.0
 
