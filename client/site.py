@@ -106,6 +106,7 @@ class Policy:
 class SiteFile:
     """The schema of site.yaml. Paths are relative to the file itself."""
 
+    schema: Annotated[int, Field(ge=0, le=border.SCHEMA)] = border.since(1, 0)
     site: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     patient: Column = "patient_id"
     target: ColumnSource

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from common.errors import PUBLIC_CODES, RunError
 from common.plan import RoundPlan
 
-PROTOCOL = 3
+PROTOCOL = 4
 RAW = "little-endian"  # Flower's name for how an array is written; it has none for plain bytes
 _ITEM_BYTES = {"uint8": 1, "float32": 4, "float64": 8}  # of the vectors that are sent; NumPy reads no type from outside
 LARGEST_HEAD = 32 << 20  # bytes without the vectors: the offers of 300 sites fit. In memory it is many times that

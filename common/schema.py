@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +20,9 @@ from pydantic_core import ErrorDetails
 from common.errors import WardroundError
 
 T = TypeVar("T")
+Defaults = Callable[[dict[Any, Any], int], dict[Any, Any]]  # a file's plain content and its number -> filled in
+
+SCHEMA = 1  # the newest number that a study.yaml or site.yaml may have
 
 ALIEN_KEYS = 7  # missing, or unknown: then somebody took the wrong file, and must not be told to mend it
 
@@ -31,9 +34,17 @@ def schema(cls: type[T]) -> type[T]:
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
-def read(path: Path, kind: type[T], error: Callable[[str], WardroundError]) -> T:
+def since(number: int, neutral: Any) -> Any:
+    """Return the field of a key that schema `number` added, with the value that says what happened before it existed.
+
+    The neutral value is the default, and is left out of digests and of stored text: an older study keeps its digest.
+    """
+    return dataclasses.field(default=neutral, metadata={"since": number, "neutral": neutral})
+
+
+def read(path: Path, kind: type[T], error: Callable[[str], WardroundError], defaults: Defaults | None = None) -> T:
     """Read a YAML file as `kind`, or raise `error` with all that is wrong, each with its path in the file."""
-    return parse(text_of(path, error), kind, error, str(path))
+    return parse(text_of(path, error), kind, error, str(path), defaults)
 
 
 def text_of(path: Path, error: Callable[[str], WardroundError]) -> str:
@@ -46,8 +57,18 @@ def text_of(path: Path, error: Callable[[str], WardroundError]) -> str:
         raise error(f"{path}: is not UTF-8 text. Save the file as UTF-8.") from None
 
 
-def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name: str) -> T:
-    """As `read`, from text; `name` stands for the file in error messages."""
+def parse(
+    text: str,
+    kind: type[T],
+    error: Callable[[str], WardroundError],
+    name: str,
+    defaults: Defaults | None = None,
+) -> T:
+    """As `read`, from text; `name` stands for the file in error messages.
+
+    A kind with a field `schema` is a numbered file: an absent number means 0, and a file of a newer schema than
+    `SCHEMA` is refused as newer. `defaults` fills in what a file of its number leaves out, before it is checked.
+    """
     try:
         value = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader that also refuses repeated keys)
     except yaml.reader.ReaderError:
@@ -58,10 +79,45 @@ def parse(text: str, kind: type[T], error: Callable[[str], WardroundError], name
         raise error(f"{name}: is not valid YAML at {where}: {_shown(str(problem.problem))}.") from None
     except (ValueError, TypeError, RecursionError):  # a 30th of February, a number of a million digits, lists in lists
         raise error(f"{name}: holds a value that YAML cannot be read as. Write plain texts and numbers.") from None
+    if isinstance(value, dict) and any(field.name == "schema" for field in dataclasses.fields(cast(Any, kind))):
+        number = _number(value, error, name)
+        value = value if defaults is None else defaults(value, number)
+        if early := _early(value, kind, number):
+            raise error(
+                f"{name}: {', '.join(early)}: of a later schema than this file's, {number}. Begin the file with "
+                f"`schema: {SCHEMA}`, which has other defaults too: read them before anybody approves it."
+            )
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as problem:
         raise error(_explain(name, problem)) from None
+
+
+def _number(value: dict[Any, Any], error: Callable[[str], WardroundError], name: str) -> int:
+    number = value.get("schema", 0)
+    if type(number) is not int or number < 0:
+        raise error(f"{name}: schema: a whole number, 0 to {SCHEMA}; without the key it is 0.")
+    if number > SCHEMA:
+        raise error(
+            f"{name}: is of schema {number}, and this release of wardround reads up to {SCHEMA}. "
+            "It was made for a newer release: install that one."
+        )
+    return number
+
+
+def _early(value: Any, kind: Any, number: int, where: str = "") -> list[str]:
+    """The keys in a plain mapping that a file of this schema number does not have yet, with their places."""
+    found = []
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if not isinstance(value, dict) or field.name not in value:
+            continue
+        place, inner = f"{where}{field.name}", value[field.name]
+        if field.metadata.get("since", 0) > number and inner != field.metadata["neutral"]:
+            found.append(place)
+        elif dataclasses.is_dataclass(hints[field.name]):
+            found += _early(inner, hints[field.name], number, f"{place}.")
+    return found
 
 
 def _explain(name: str, problem: ValidationError) -> str:
@@ -95,9 +151,13 @@ def _shown(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A schema object as plain dicts and lists, as YAML and JSON know them."""
+    """A schema object as plain dicts and lists, as YAML and JSON know them; without neutral values of later keys."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if "since" not in field.metadata or getattr(value, field.name) != field.metadata["neutral"]
+        }
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

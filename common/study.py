@@ -296,6 +296,7 @@ class Evaluation:
 class Study:
     """All that the sites agree on before a run. Two studies with one digest are the same study."""
 
+    schema: Annotated[int, Field(ge=0, le=border.SCHEMA)] = border.since(1, 0)
     study: Name
     task: Task
     modalities: dict[Name, Modality]
@@ -344,14 +345,29 @@ def _texts(value: Any) -> Iterator[str]:
         yield from (text for item in value for text in _texts(item))
 
 
+def defaults_of(content: dict[Any, Any], number: int) -> dict[Any, Any]:
+    """Fill in what a study.yaml of this schema number leaves out and an earlier number means otherwise.
+
+    Schema 0 has the defaults of the classes here, those of release 0.1, for ever. A new default is a new number.
+    """
+    if number < 1:
+        return content
+    if not isinstance(privacy := content.get("privacy"), dict) or "mode" not in privacy:
+        raise StudyError(
+            "study.yaml: privacy.mode: missing. From schema 1 on it is written out: `local` for differential privacy, "
+            "`none` only where everybody is to read that there is none."
+        )
+    return content
+
+
 def read_study(path: Path) -> Study:
     """Read study.yaml, or raise StudyError naming every mistake and its place."""
-    return border.read(path, Study, StudyError)
+    return border.read(path, Study, StudyError, defaults_of)
 
 
 def parse_study(text: str, name: str = "study.yaml") -> Study:
     """As `read_study`, from text."""
-    return border.parse(text, Study, StudyError, name)
+    return border.parse(text, Study, StudyError, name, defaults_of)
 
 
 def study_text(study: Study) -> str:
