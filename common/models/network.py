@@ -73,8 +73,12 @@ def set_normaliser(
 ) -> None:
     """Give the encoders secure-summed statistics: modality -> (mean, sd) of its numeric columns, or of its genes.
 
+    A modality that it does not name has the study's own again, whatever was set before.
     Raises RunError for a modality without numbers, for wrong lengths and for what is not finite.
     """
+    for part in network.encoders.values():
+        if isinstance(part, RecordTokens | SequenceTokens):
+            part.standardise.reset()
     for name, (mean, sd) in normaliser.items():
         encoder = network.encoders[name] if name in network.names else None
         if not isinstance(encoder, RecordTokens | SequenceTokens):

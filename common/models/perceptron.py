@@ -26,6 +26,13 @@ class Standardise(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32))
         self.register_buffer("sd", torch.tensor(list(sd), dtype=torch.float32))
+        self._own = self.mean.clone(), self.sd.clone()
+
+    def reset(self) -> None:
+        """Take the study's own statistics again."""
+        mean, sd = self._own
+        self.mean.copy_(mean)
+        self.sd.copy_(sd)
 
     def set(self, mean: NDArray[np.float64], sd: NDArray[np.float64]) -> None:
         """Take other statistics. An sd of zero or less (a constant column, or noise) counts as 1."""

@@ -77,3 +77,18 @@ def test_a_private_site_answers_again_and_pays_again(tmp_path) -> None:
     before = (tmp_path / ME / "ledger.jsonl").stat().st_size
     them.played(2, NAMES, attempt=2)
     assert (tmp_path / ME / "ledger.jsonl").stat().st_size > before
+
+
+def test_what_was_asked_before_does_not_change_an_answer(tmp_path, study) -> None:
+    """A plan without a normaliser has none: not the one that another plan brought."""
+    asked = {"evaluate": "validation", "train": False, "round": 2, "weights": None}
+    answers = []
+    for place, before in enumerate(({}, {"chart": (np.array([5.0, 5.0]), np.array([1.0, 0.1]))})):
+        them = Hospitals(tmp_path / str(place), study)
+        asked["weights"] = np.random.default_rng(3).normal(0, 1, them.weights.size).astype(np.float32)
+        first = them.summed(1, **(asked | {"weights": them.weights, "normaliser": before}))
+        answers.append((first, them.summed(2, **asked)))
+    (plain, fresh), (moved, after) = answers
+    assert not np.array_equal(plain["scores/brier"], moved["scores/brier"]), "the normaliser changes nothing here"
+    for name, value in fresh.items():
+        assert np.array_equal(value, after[name]), name
