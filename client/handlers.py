@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -14,6 +14,7 @@ from flwr.app import Message, RecordDict
 
 from client.consent.policy import Gate
 from client.membership.identity import SiteIdentity
+from client.plan_checks import require_declared_owners, require_own_part, require_owners, require_phase
 from client.questions import questions
 from client.replies import Replies
 from client.round import Site, rounding, work
@@ -25,7 +26,6 @@ from common.errors import (
     ProtocolOrderError,
     RunError,
     SecureSumError,
-    TooFewSitesError,
     WardroundError,
 )
 from common.messages import (
@@ -45,7 +45,6 @@ from common.messages import (
     from_records,
     to_records,
 )
-from common.parameters import SHARED
 from common.plan import RoundPlan
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import pack_source
@@ -161,6 +160,7 @@ class SiteHandler:
             return cast(RoundReply, stored)
         if request.plan.run != self.run:
             raise RunError("The plan is of another run than the one joined.")
+        require_phase(request.plan, self.site.study)
         reply = self._masked(request) if self.site.study.secure_sum.enabled else self._in_the_open(request)
         self._replies.keep(request, reply)
         return reply
@@ -176,7 +176,7 @@ class SiteHandler:
         require_declared_owners(plan, context)
         require_owners(plan, [offer.name for offer in offers], context)
         self.sums.agree(number, plan.digest, offers)
-        done = work(plan, self.site)
+        done = work(plan, self.site, context.members[context.place(self.site.name) - 1].modalities)
         self._worked = {number: _Worked(plan, questions(plan, self.site))}
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
@@ -186,8 +186,9 @@ class SiteHandler:
 
     def _in_the_open(self, request: RoundRequest) -> RoundReply:
         """The study switched the secure sum off: the same fixed point, unmasked."""
-        plan, bits = request.plan, self.site.study.secure_sum.bits
-        done = work(plan, self.site)
+        plan, bits, signed = request.plan, self.site.study.secure_sum.bits, self.sums.modalities
+        require_own_part(plan, self.site.name, signed, self.identity.roster)
+        done = work(plan, self.site, signed)
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
@@ -230,20 +231,6 @@ class SiteHandler:
         if number not in self._worked:
             raise ProtocolOrderError("No round of this number was worked on here.")
         return self._worked[number]
-
-
-def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
-    """SecureSumError when the plan counts a site as the owner of a modality that it did not sign for."""
-    for group, owners in plan.owners.items():
-        declared = context.names if group == SHARED else context.owners(group)
-        if not set(owners) <= set(declared):
-            raise SecureSumError("The plan names an owner of a modality that did not declare it.")
-
-
-def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext) -> None:
-    """TooFewSitesError when a group would show few owners. Each site checks every group, also those not its own."""
-    if plan.lonely(present, context.colluding):
-        raise TooFewSitesError("A group of parameters would be summed over too few of its owners.")
 
 
 _HANDLERS: dict[type[Request | Reply], Callable[[SiteHandler, Any], Reply]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from client.data.statistics import statistic_sums
 from client.forecast import LEDGER_FILE
 from client.ledger import Cohort as Account
 from client.ledger import Entry, Ledger
+from client.plan_checks import require_as_signed
 from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
 from client.training.local import train_locally
@@ -119,14 +120,19 @@ class Worked:
     held_out_epsilon: float
 
 
-def work(plan: RoundPlan, site: Site) -> Worked:
+def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> Worked:
     """Do what the plan asks with this site's cases and return what goes into the sum.
+
+    signed: the modalities that this site signed for; None: those of its cases
 
     Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
     must never make a round free.
     """
     layout = layout_of(plan, site.study, site.parameters, site.privacy)
     _require(plan, site)
+    signed = site.cohort.owned if signed is None else signed
+    if site.privacy is None:
+        require_as_signed(signed, site.cohort.owned)
     _charge(plan, site)
     load(site.network, plan.weights)
     set_normaliser(site.network, dict(plan.normaliser))
@@ -137,7 +143,7 @@ def work(plan: RoundPlan, site: Site) -> Worked:
     if plan.evaluate:
         values |= _scores(plan, site)
     if plan.train:
-        updates, steps = _train(plan, site)
+        updates, steps = _train(plan, site, signed)
         values |= updates
     spent = _certified(site)
     return Worked(layout.summand(values), layout, steps, *spent)
@@ -216,7 +222,7 @@ def _scores(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
     return noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums
 
 
-def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
+def _train(plan: RoundPlan, site: Site, signed: Collection[str]) -> tuple[dict[str, Values], int]:
     """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
     trained = train_locally(
         site.network,
@@ -230,7 +236,7 @@ def _train(plan: RoundPlan, site: Site) -> tuple[dict[str, Values], int]:
         stop=_deadline(plan.seconds or None, site.policy.round_seconds),
         progress=lambda done, total: site.progress("training", done, total),
     )
-    weights = _group_weights(site)
+    weights = _group_weights(site, signed)
     owned = tuple(group for group in plan.groups if weights[group] > 0)
     bound = site.study.secure_sum.update_bound
     updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
@@ -252,12 +258,12 @@ def _deadline(*limits: float | None) -> Callable[[], bool] | None:
     return lambda: time.monotonic() > end
 
 
-def _group_weights(site: Site) -> dict[str, float]:
-    """Cases that can teach a group. With privacy 1 for an owner: a private count must not be a weight."""
+def _group_weights(site: Site, signed: Collection[str]) -> dict[str, float]:
+    """Cases that can teach a group. With privacy 1 for whoever signed: a private count must not be a weight."""
     train, private = site.cohort.train, site.privacy is not None
     weights = {"shared": 1.0 if private else float(len(train))}
     for column, name in enumerate(site.study.names):
-        owner = name in site.cohort.owned
+        owner = name in signed
         cases = float(train.present[:, column].sum()) if len(train) else 0.0
         weights[name] = (1.0 if private else cases) if owner else 0.0
     limit = float(site.study.secure_sum.max_cases)

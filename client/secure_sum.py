@@ -71,7 +71,15 @@ class SiteSums:
             if run != self._run:
                 self.forget()
             self._run, self._modalities = run, tuple(sorted(modalities))
+            known = self._consents.get(number)
+            if known is not None and known.member.modalities != self._modalities:  # it rode on an offer, of before
+                self._consents.pop(number).share_key.wipe()
             return self._consent(number).member
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What this site signed for when it joined last."""
+        return self._modalities
 
     def offer(self, context: SumContext) -> Offer:
         """Leg 0. Refuses a number that is not above all before, and what is not as this site's own study has it."""

@@ -38,8 +38,8 @@ class RoundPlan:
     seconds: a site trains until its share of the time is over, this many; 0 for as long as its steps take
     weights: float32 (n,), the global model in the order of `Parameters`
     sites: R, the sites that hold shares, in the order of their names
-    owners: the groups of this round, and for each the sites that declared its modality: those whose parameters are
-        trained, or whose statistics are summed
+    owners: the groups of this round, and for each the sites of R that signed for its modality (`shared`: all), whether
+        or not they are in U1: those whose parameters are trained, or whose statistics are summed
     normaliser: modality -> (mean, sd), for those that are normalised by secure-summed statistics
     """
 
@@ -62,9 +62,9 @@ class RoundPlan:
         return tuple(self.owners)
 
     def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
-        """Groups with an owner, but fewer than c + 2, among the sites present: their sum would show one site."""
+        """Groups with fewer than c + 2 owners, or none, among the sites present: their sum would show one site."""
         count = {group: len(set(owners) & set(present)) for group, owners in self.owners.items()}
-        return tuple(group for group, owners in count.items() if 0 < owners < colluding + 2)
+        return tuple(group for group, owners in count.items() if owners < colluding + 2)
 
     @property
     def digest(self) -> bytes:
@@ -86,6 +86,27 @@ class RoundPlan:
         digest = hashlib.sha256(text.encode() + b"\0")
         digest.update(np.ascontiguousarray(self.weights, dtype="<f4").data)
         return digest.digest()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a round is for: the most that a plan may ask in it."""
+
+    statistics: bool = False
+    train: bool = False
+    evaluate: Literal["", "validation", "test"] = ""
+
+
+def phase_of(study: Study, number: int) -> Phase:
+    """Return what the study asks in this round: 0 statistics, 1..N training, N+1 the last score, N+2 the test.
+
+    Validation patients score, in a round, the model that it starts from. Test patients score once, at the end.
+    """
+    if not 1 <= number <= study.rounds + 1:
+        return Phase(statistics=number == 0, evaluate="test" if number == study.rounds + 2 else "")
+    due = (number - 1) % study.evaluation.every == 0 or number == study.rounds + 1
+    scored: Literal["", "validation"] = "validation" if due and study.split.validates else ""
+    return Phase(train=number <= study.rounds, evaluate=scored)
 
 
 def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:

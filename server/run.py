@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -19,7 +19,7 @@ from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, RoundPlan, layout_of
+from common.plan import Normaliser, Phase, RoundPlan, layout_of, phase_of
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
@@ -127,18 +127,18 @@ class Run:
 
     def _play_round(self, number: int) -> None:
         began = time.monotonic()
-        train = 1 <= number <= self.study.rounds
-        total = self._sum(number, train=train, statistics=number == 0, evaluate=self._part(number))
+        phase = phase_of(self.study, number)
+        total = self._sum(number, phase)
         if number == 0:
             self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
-        scored = metrics(self.study, total.values) if self._part(number) else None
+        scored = metrics(self.study, total.values) if phase.evaluate else None
         if 1 <= number <= self.study.rounds + 1:
             self._select(number - 1, scored)
-        if train:
+        if phase.train:
             self._step(number, total)
         self._save(number, total, scored, time.monotonic() - began)
 
-    def _sum(self, number: int, *, train: bool, statistics: bool, evaluate: Literal["", "validation", "test"]) -> Total:
+    def _sum(self, number: int, phase: Phase) -> Total:
         """The round's secure sum; again, with the sites that are left, when it could not be opened.
 
         Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
@@ -154,9 +154,7 @@ class Run:
             self.observer.doing(what + (f", attempt {attempt + 1}" if attempt else ""))
             try:
                 total = self.summation.total(
-                    lambda holders, working: self._plan(
-                        holders, working, number, train=train, statistics=statistics, evaluate=evaluate
-                    ),
+                    lambda holders, working: self._plan(holders, working, number, phase),
                     only=self._only,
                     last=number == self.study.rounds + 2,
                 )
@@ -197,45 +195,40 @@ class Run:
             return set(self._only) <= {self.names.get(node) for node in nodes}
         return len(nodes) >= self.summation.least
 
-    def _plan(
-        self,
-        holders: Sequence[Participant],
-        working: Collection[str],
-        number: int,
-        *,
-        train: bool,
-        statistics: bool,
-        evaluate: Literal["", "validation", "test"],
-    ) -> RoundPlan:
+    def _plan(self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase) -> RoundPlan:
+        owners = self._owners(holders, working, phase.train) if phase.train or phase.statistics else {}
         return RoundPlan(
             self.study.digest,
             self.state.run,
             number,
             self.state.attempt,
-            statistics,
-            train,
-            evaluate,
+            phase.statistics,
+            phase.train,
+            phase.evaluate,
             tuple(item.site for item in holders),
-            self._owners([item for item in holders if item.site in working], train) if train or statistics else {},
-            self.state.arrays["best" if evaluate == "test" else "weights"],
+            owners,
+            self.state.arrays["best" if phase.evaluate == "test" else "weights"],
             self.normaliser,
-            self.time_box if train else 0.0,
+            self.time_box if phase.train else 0.0,
         )
 
-    def _owners(self, there: Sequence[Participant], train: bool) -> dict[str, tuple[str, ...]]:
-        """Groups with enough owners for a sum to hide each of them; without a secure sum, with any owner at all.
+    def _owners(
+        self, holders: Sequence[Participant], working: Collection[str], train: bool
+    ) -> dict[str, tuple[str, ...]]:
+        """Groups, each with all of R that signed for it, where enough of these work for a sum to hide each of them.
 
-        A modality whose encoder learns nothing has no parameters to train, but statistics to be normalised by.
+        Without a secure sum one is enough. A modality whose encoder learns nothing has no parameters to train, but
+        statistics to be normalised by.
         """
         least = self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
-        owners = {"shared": tuple(item.site for item in there)}
+        owners = {"shared": tuple(item.site for item in holders)}
         for name in self.study.names:
-            owners[name] = tuple(item.site for item in there if name in item.modalities)
+            owners[name] = tuple(item.site for item in holders if name in item.modalities)
         sized = {group: self.parameters.slice(group) for group in owners}
         return {
             group: sites
             for group, sites in owners.items()
-            if len(sites) >= least and (not train or sized[group].stop > sized[group].start)
+            if len(set(sites) & set(working)) >= least and (not train or sized[group].stop > sized[group].start)
         }
 
     def _step(self, number: int, total: Total) -> None:
@@ -247,13 +240,6 @@ class Run:
         self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
 
     # ------------------------------------------------------------------------------------------- choosing and saving
-
-    def _part(self, number: int) -> Literal["", "validation", "test"]:
-        """Whose patients score, in this round, the model that it starts from. Test patients score once, at the end."""
-        if number == self.study.rounds + 2:
-            return "test"
-        due = number >= 1 and ((number - 1) % self.study.evaluation.every == 0 or number == self.study.rounds + 1)
-        return "validation" if due and self.study.split.validates else ""
 
     def _select(self, scored_round: int, scored: Metrics | None) -> None:
         """Keep the model of the best validation score; with privacy (noisy scores) or no validation, the last."""

@@ -100,8 +100,7 @@ def summation(them: Hospitals, **changes: Any) -> Summation:
 def plan_for(them: Hospitals, number: int) -> Callable[..., RoundPlan]:
     def make(holders: Any, working: Any) -> RoundPlan:
         names = tuple(item.site for item in holders)
-        there = tuple(name for name in names if name in working)
-        owners = dict.fromkeys(("shared", *them.study.names), there)
+        owners = dict.fromkeys(("shared", *them.study.names), names)
         return them.plan(round=number, sites=names, owners=owners)
 
     return make

@@ -1,0 +1,67 @@
+"""What a plan says that the sites signed, or that the study fixes, is not believed but compared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from common.errors import ProtocolOrderError, RunError, SecureSumError, TooFewSitesError
+from common.identity import Roster
+from common.parameters import SHARED
+from common.plan import RoundPlan, phase_of
+from common.secure_sum.messages import SumContext
+from common.study import Study
+
+
+def require_phase(plan: RoundPlan, study: Study) -> None:
+    """Refuse a plan that asks in its round for what the study does not ask in it: RunError.
+
+    Test patients would be scored in every round, and statistics and scores opened as often as a coordinator likes.
+    """
+    due = phase_of(study, plan.round)
+    more = (plan.statistics and not due.statistics) or (plan.train and not due.train)
+    if more or plan.evaluate not in ("", due.evaluate):
+        raise RunError("The plan asks in this round for what the study does not ask in it.")
+
+
+def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
+    """Refuse a plan whose owners of a group are not the members that signed for it, no more and no fewer.
+
+    `shared` is every member's. A group without any owner by the plan would be the only owner's update in the open.
+    """
+    for group, owners in plan.owners.items():
+        declared = context.names if group == SHARED else context.owners(group)
+        if owners != declared:
+            raise SecureSumError("The plan's owners of a modality are not the sites that signed for it.")
+
+
+def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext) -> None:
+    """TooFewSitesError when a group would show few owners. Each site checks every group, also those not its own."""
+    if plan.lonely(present, context.colluding):
+        raise TooFewSitesError("A group of parameters would be summed over too few of its owners.")
+
+
+def require_own_part(plan: RoundPlan, name: str, signed: Collection[str], roster: Roster) -> None:
+    """Without a secure sum, where nobody sees the others' consents: RunError unless the plan says of this site what it
+    signed, and names sites of the roster alone.
+    """
+    if (
+        name not in plan.sites
+        or list(plan.sites) != sorted(set(plan.sites))
+        or not set(plan.sites) <= set(roster.sites)
+    ):
+        raise RunError("The plan's sites are not different sites of the roster, in order, with this site among them.")
+    for group, owners in plan.owners.items():
+        if (name in owners) != (group == SHARED or group in signed) or not set(owners) <= set(plan.sites):
+            raise RunError("The plan's owners of a modality are not as this site signed.")
+
+
+def require_as_signed(signed: Collection[str], owned: Collection[str]) -> None:
+    """Without privacy: ProtocolOrderError when a site's cases no longer are of the modalities that it signed for.
+
+    It is out of the sum until it joins anew. An owner without a case would make two owners look like three.
+    """
+    if set(signed) != set(owned):
+        raise ProtocolOrderError(
+            "The modalities of this site's cases are no longer those that it signed for. It takes part again as soon "
+            "as the coordinator asks it to join anew."
+        )
