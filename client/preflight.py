@@ -23,6 +23,8 @@ import numpy as np
 import torch
 
 from client.consent.approvals import Approvals, approved_study
+from client.data.accepted import require_accepted
+from client.data.exclusions import found_here
 from client.data.prepare import Progress, prepare
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
@@ -59,6 +61,8 @@ def preflight(site: SiteFolder, progress: Progress | None = None) -> Iterator[Ch
     yield _checked("disk", lambda: _disk(site.path(site.file.state)))
     yield _checked("accelerator", lambda: _accelerator(site.file.device))
     yield from _coordinator(connector)
+    if site.file.exclusions is not None:
+        yield _checked("opt-outs", lambda: _opt_outs(site))
     yield from _studies(site, progress)
 
 
@@ -94,6 +98,12 @@ def _accelerator(wish: str) -> tuple[bool | None, str]:
     if wish == "cuda":
         return False, "device: cuda in site.yaml, but no CUDA device answers"
     return None, "none; training uses the processor"
+
+
+def _opt_outs(site: SiteFolder) -> tuple[bool | None, str]:
+    found = found_here(site)
+    require_accepted(state_of(site), found)
+    return None if found.near or found.to_be_accepted else True, found.said()
 
 
 def _coordinator(connector: Path) -> Iterator[Check]:

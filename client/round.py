@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
 from common.summand import Layout, Summand
 
+log = logging.getLogger("wardround.site")
+
 Values = NDArray[Any] | tuple[NDArray[Any], float]
 Progress = Callable[[str, int, int], None]
 
@@ -65,6 +68,8 @@ class Site:
         """PolicyError when it has fewer cases than this site's policy asks for."""
         self._excluded = read_exclusions(self.folder)
         cohort = prepare(self.folder, self.study, progress=self.progress)
+        if cohort.opt_outs:
+            log.info("%s: patients who opted out: %s", self.name, cohort.opt_outs)
         cases, least = sum(map(len, (cohort.train, cohort.validation, cohort.test))), self.policy.minimum_cohort
         if cases < least:
             raise PolicyError(f"{cases} cases are fewer than policy.minimum_cohort in site.yaml, {least}.")

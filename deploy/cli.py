@@ -148,6 +148,7 @@ def _simulate(
     from deploy.simulation.simulate import Simulation, hospitals_in, simulate
     from server.report.page import write
 
+    _say_opt_outs(hospitals)
     plan = Simulation(
         read_study(path),
         hospitals_in(hospitals),
@@ -166,6 +167,16 @@ def _simulate(
         raise Stopped(f"What was saved stays, and goes on with:\n  {again}") from None
     page = write(evidence, folder)
     display.verdict(evidence, page)
+
+
+def _say_opt_outs(hospitals: Path) -> None:
+    from client.data.exclusions import found_here
+    from client.site import read_site
+    from deploy.simulation.simulate import hospitals_in
+
+    for site in map(read_site, hospitals_in(hospitals)):
+        if site.file.exclusions is not None:
+            click.echo(f"{site.file.site}: opted out: {found_here(site).said()}")
 
 
 @commands.group()
@@ -230,6 +241,8 @@ def _check_hospitals(found: object, hospitals: Path) -> None:
         cohort = prepare(site, found, progress=ProgressLines(site.file.site))
         parts = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test"
         click.echo(f"  {cohort.site}: {parts}; has {', '.join(cohort.owned)}")
+        if cohort.opt_outs:
+            click.echo(f"    opted out: {cohort.opt_outs}")
 
 
 @commands.group()

@@ -24,6 +24,7 @@ class Cohort:
 
     owned: the study's modalities that at least one case has
     counts: what was left out and why, and what the gate replaced: for this site's eyes
+    opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
     """
 
     site: str
@@ -33,6 +34,7 @@ class Cohort:
     test: Batch = field(repr=False)
     version: str = field(repr=False)
     counts: Mapping[str, int] = field(default_factory=dict, repr=False)
+    opt_outs: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
@@ -69,6 +71,7 @@ def cohort_of(
         owned=tuple(name for name in study.names if name in entries),
         version=_version(parts, pseudonyms, members, entries, secret),
         counts={what: number for what, number in counts.items() if number},
+        opt_outs="",  # `prepare` has the list
         **parts,
     )
 

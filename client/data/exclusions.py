@@ -1,42 +1,192 @@
-"""Exclusions: the patients who opted out. Their rows are passed over wherever a table is read by patient."""
+"""Exclusions: the patients who opted out. Their rows are passed over wherever a table is read by patient.
+
+The list is the whole hospital's: most of its lines may be nobody here, which is counted and refused to nobody. A line
+that is a patient here but for how it is written excludes that patient, and is named to the site as a near miss. A list
+that finds nobody, or has a line that can be no patient's number, is looked at by a person (`client.data.accepted`).
+"""
 
 from __future__ import annotations
 
-from client.data.tables import Table, read_table
+import codecs
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.near import can_be_no_number, key, shown_short, spellings, without_remarks
+from client.data.tables import read_table
 from client.site import SiteFolder
-from common.errors import DataError, SiteFileError
+from common.errors import DataError
 
 _KEY = "exclusions"
+_SHOWN = 8  # numbers of lines in a sentence
+
+
+@dataclass(frozen=True, repr=False)
+class Line:
+    """One line that is not empty: its number in the file, and what stands in the patients' column."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, repr=False)
+class OptOuts:
+    """A list as it was read. `content`: its bytes, which a person's consent is to."""
+
+    path: Path
+    lines: tuple[Line, ...]
+    content: bytes
+
+
+@dataclass(frozen=True, repr=False)
+class Found:
+    """What a list comes to at this site. It prints numbers of lines, and never a patient's.
+
+    patients: who is excluded, as the target's file writes them; `lines`: every line as it stands
+    here, near: the lines that are a patient here, and those of them that are it but for how it is written
+    doubtful: the lines that match nobody and can be no patient's number
+    """
+
+    listed: int
+    here: tuple[int, ...]
+    near: tuple[int, ...]
+    doubtful: tuple[int, ...]
+    patients: frozenset[str]
+    lines: frozenset[str]
+    content: bytes
+
+    @property
+    def nobody(self) -> int:
+        """How many lines are no patient of the target's file."""
+        return self.listed - len(self.here)
+
+    @property
+    def to_be_accepted(self) -> bool:
+        """Whether a person has to look at the list before anything is done with the data."""
+        return bool(self.doubtful) or (self.listed > 0 and not self.here)
+
+    @property
+    def passed_over(self) -> frozenset[str]:
+        """Whose rows are not read in any table."""
+        return self.patients | self.lines
+
+    @property
+    def forgotten(self) -> frozenset[str]:
+        """Whose prepared rows are deleted, also those of exports that may have written the number otherwise."""
+        return self.passed_over | frozenset[str]().union(*map(spellings, self.patients))
+
+    def said(self) -> str:
+        """`1,204 listed, 3 found here, 1 by a near miss (line 17)`, and what else a person should know."""
+        parts = [f"{self.listed:,} listed, {len(self.here):,} found here"]
+        if self.near:
+            parts.append(f"{len(self.near):,} by a near miss ({_lines(self.near)})")
+        if len(self.patients) != len(self.here):
+            parts.append(f"{len(self.patients):,} patients left out")
+        if self.doubtful:
+            parts.append(f"{len(self.doubtful):,} that can be no patient's number ({_lines(self.doubtful)})")
+        return ", ".join(parts)
 
 
 def read_exclusions(folder: SiteFolder) -> frozenset[str]:
-    """The patients in the file that `exclusions` in site.yaml names; none where the key is not there.
+    """The lines of the list as they stand, without empty ones; none where there is no list. Raises as `read_list`."""
+    listed = read_list(folder)
+    return frozenset() if listed is None else frozenset(line.text for line in listed.lines)
+
+
+def read_list(folder: SiteFolder) -> OptOuts | None:
+    """The list that `exclusions` in site.yaml names; None where the key is not there.
 
     DataError for a file that cannot be read for certain: nobody's wish is dropped because a file was.
     """
-    table = _table(folder)
-    return frozenset() if table is None else frozenset(table.by_patient(folder.file.patient, _KEY))
-
-
-def unmatched(folder: SiteFolder) -> int:
-    """How many of the excluded are no patient of the target's file: perhaps a number that lost its zeros."""
-    if not folder.excluded:
-        return 0
-    target = folder.file.target
-    table = read_table(folder.path(target.file), "target.file")
-    return len(folder.excluded - set(table.column(target.patient or folder.file.patient, "target.patient")))
-
-
-def _table(folder: SiteFolder) -> Table | None:
     if folder.file.exclusions is None:
         return None
+    path = folder.path(folder.file.exclusions)
     try:
-        table = read_table(folder.path(folder.file.exclusions), _KEY)
-    except SiteFileError as problem:
-        raise DataError(f"{problem}") from None
-    if folder.file.patient not in table.header:  # without the heading, the first patient would be taken for one
+        content = path.read_bytes()
+    except OSError as error:
         raise DataError(
-            f"{table.path}: its first line must be {folder.file.patient!r} (the key `patient` in site.yaml), and each "
+            f"{path}: cannot be read ({error.strerror}). Check site.yaml, key {_KEY}, and the file's permissions."
+        ) from None
+    header, rows = _rows(path, _text(content))
+    if folder.file.patient not in header:  # without the heading, the first patient would be taken for one
+        raise DataError(
+            f"{path}: its first line must be {folder.file.patient!r} (the key `patient` in site.yaml), and each "
             "line after it the number of one patient who opted out."
         )
-    return table
+    place = header.index(folder.file.patient)
+    lines = (Line(number, cells[place]) for number, cells in rows)
+    return OptOuts(path, tuple(line for line in lines if line.text), content)
+
+
+def _text(content: bytes) -> str:
+    """Text in UTF-8 or, where its mark says so, UTF-16. What is neither becomes U+FFFD, which is in no number."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _rows(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and each further row with the number of its line. In a file of one column a line is one cell."""
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error:
+        number = reader.line_num
+        raise DataError(f"{path}: line {number}: quotes do not close. Double a quote inside a cell.") from None
+    if not rows:
+        raise DataError(f"{path}: is empty. Its first line must name the column of the patients' numbers.")
+    header = [cell.replace("\u200b", "").strip() for cell in rows[0][1]]
+    body = [(number, row if len(header) > 1 else [separator.join(row)]) for number, row in rows[1:]]
+    ragged = [number for number, row in body if len(row) != len(header)]
+    if ragged:
+        raise DataError(
+            f"{path}: {_lines(ragged)}: more or fewer cells than the first line's {len(header)}. Put cells that "
+            "contain the separator in double quotes."
+        )
+    return header, [(number, [cell.strip() for cell in row]) for number, row in body]
+
+
+def found_here(folder: SiteFolder) -> Found:
+    """Match the list with the patients of the target's file. Raises DataError as `read_list` and the table do."""
+    listed = read_list(folder)
+    if listed is None:
+        return match(OptOuts(folder.root, (), b""), ())
+    target = folder.file.target
+    table = read_table(folder.path(target.file), "target.file")
+    return match(listed, table.column(target.patient or folder.file.patient, "target.patient"))
+
+
+def match(listed: OptOuts, patients: Iterable[str]) -> Found:
+    """Who of `patients` is listed: as written, or but for how it is written. All that a line may mean are excluded."""
+    here = frozenset(patient for patient in patients if patient)
+    alike = defaultdict[str, set[str]](set)
+    for patient in here:
+        alike[key(patient)].add(patient)
+    meant = {line.number: _meant(line.text, alike, here) for line in listed.lines}
+    everybody = frozenset[str]().union(*meant.values())
+    return Found(
+        listed=len(listed.lines),
+        here=tuple(number for number, several in meant.items() if several),
+        near=tuple(line.number for line in listed.lines if meant[line.number] - {line.text}),
+        doubtful=tuple(line.number for line in listed.lines if not meant[line.number] and can_be_no_number(line.text)),
+        patients=everybody,
+        lines=frozenset(line.text for line in listed.lines),
+        content=listed.content,
+    )
+
+
+def _meant(text: str, alike: dict[str, set[str]], here: frozenset[str]) -> frozenset[str]:
+    for form in without_remarks(text):
+        if form and (found := alike.get(key(form))):
+            return frozenset(found)
+    return frozenset(shown_short(text, here))
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_SHOWN]))
+    return ("line " if len(numbers) == 1 else "lines ") + shown + (", …" if len(numbers) > _SHOWN else "")

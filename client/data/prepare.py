@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from client.data.accepted import require_accepted
 from client.data.cache import Cache, Entry, EntryName, Writer
 from client.data.cohort import Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
-from client.data.exclusions import read_exclusions, unmatched
+from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.sources import Reader, Source, fingerprint, sources_here
@@ -37,8 +38,10 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
     Raises SiteFileError, DataError, CohortError or DeidentificationError; no value of a patient stands in their text.
     """
     try:
-        folder = replace(folder, excluded=read_exclusions(folder))
-        return _prepare(folder, study, cache, progress or _silent)
+        found = found_here(folder)
+        folder = replace(folder, excluded=found.passed_over)
+        cohort = _prepare(folder, study, cache, progress or _silent, found)
+        return replace(cohort, opt_outs=found.said() if folder.file.exclusions else "")
     except WardroundError:
         raise
     except Exception as error:
@@ -46,16 +49,17 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
     raise DataError(f"{folder.root}: cannot be prepared: {problem}.")  # outside of `except`: it keeps no context
 
 
-def _prepare(folder: SiteFolder, study: Study, cache: Path | None, progress: Progress) -> Cohort:
+def _prepare(folder: SiteFolder, study: Study, cache: Path | None, progress: Progress, found: Found) -> Cohort:
     state, counts = folder.path(folder.file.state), Counter[str]()
     secret, store = site_secret(state), Cache(cache or state / "cache")
     try:
+        require_accepted(state, found)
         sources = sources_here(folder, study)
         labels = read_labels(folder, study, counts)
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
-        store.forget({secret.pseudonym(patient) for patient in folder.excluded})
-    counts["exclusions: patients who are not in the target's file"] += unmatched(folder)
+        store.forget({secret.pseudonym(patient) for patient in found.forgotten})
+    counts["exclusions: patients who are not in the target's file"] += found.nobody
     for entry in entries.values():
         counts.update(entry.counts)
     return cohort_of(folder.file.site, study, labels, entries, secret, counts)

@@ -15,6 +15,7 @@ from deploy.commands.groups import at_site, log_head, site
 if TYPE_CHECKING:
     from client.consent.approvals import Approval, Approvals
     from client.consent.receipts import Receipts
+    from client.site import SiteFolder
     from common.audit import Audit
 
 _SHOWN = 12  # digits of a digest
@@ -65,11 +66,63 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     state = state_of(here)
     require_terms(here.file, found)
     click.echo("\n".join(describe(here, found)))
+    _opt_outs_at_approval(here, state, yes=yes)
     if not yes and not click.confirm(f"Shall {here.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
         raise click.exceptions.Exit(1)
     Approvals(state).approve(found)
     click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
+
+
+def _opt_outs_at_approval(here: SiteFolder, state: Path, *, yes: bool) -> None:
+    """Show what the list of opt-outs comes to; ask about one that finds nobody or has a line that can be no number."""
+    from client.data.accepted import accept, is_accepted, why
+    from client.data.exclusions import found_here
+    from common.errors import DataError
+
+    if here.file.exclusions is None:
+        return
+    try:
+        found = found_here(here)
+    except DataError as problem:
+        click.secho(f"  The list of opt-outs: {problem} Until then this site does no work.", fg="yellow")
+        return
+    click.echo(f"  Opted out: {found.said()}.")
+    if is_accepted(state, found):
+        return
+    click.secho(f"  {why(found)}", fg="yellow")
+    if not yes and click.confirm("Have you looked at the list, and is it as it should be?"):
+        accept(state, found)
+        return
+    click.secho("  Until it is accepted (wardround site exclusions --accept) this site does no work.", fg="yellow")
+
+
+@site.command("exclusions")
+@click.option("--accept", "accepting", is_flag=True, help="Say that the list is as it should be, once for its content.")
+@at_site
+@_yes
+def site_exclusions(accepting: bool, folder: Path, yes: bool) -> None:
+    """Show how many of the list of opt-outs are patients here, and which lines are only nearly one, or none."""
+    from client.data.accepted import accept, is_accepted, why
+    from client.data.exclusions import found_here
+    from client.site import read_site, state_of
+
+    here = read_site(folder)
+    state, found = state_of(here), found_here(here)
+    if here.file.exclusions is None:
+        click.echo("site.yaml names no file of exclusions: nobody is left out.")
+        return
+    click.echo(f"{here.path(here.file.exclusions)}: {found.said()}.")
+    if is_accepted(state, found):
+        return
+    click.secho(why(found), fg="yellow")
+    if not accepting:
+        click.echo("If the list is as it should be: wardround site exclusions --accept")
+        raise click.exceptions.Exit(1)
+    if not yes:
+        click.confirm("Have you looked at the list, and is it as it should be?", abort=True)
+    accept(state, found)
+    click.echo("Accepted, as the list now is. A changed list is asked about anew.")
 
 
 @site.command("studies")

@@ -147,9 +147,10 @@ def test_a_list_that_cannot_be_read_stops_the_round_and_never_readmits_anybody(t
         case "torn quotes":
             path.write_text(f'patient_id\n"{one}\n')
         case "ragged":
-            path.write_text(f"patient_id\n{one},{one}\n")
+            path.write_text(f"patient_id,since\n{one},{one},2024\n")
     with pytest.raises(DataError) as caught:
         site.refresh()
+        _ = site.cohort
     assert one not in str(caught.value) and person(6).patient not in str(caught.value)
     with pytest.raises(DataError):
         prepare(site.folder, site.study)

@@ -1,0 +1,73 @@
+"""Accepted: the lists of opt-outs that a person at this site has looked at although they find nobody, or hold a line
+that can be no patient's number. Kept by a keyed digest of the content: a changed list is looked at anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from client.data.exclusions import Found
+from client.data.pseudonym import site_secret
+from common import schema as border
+from common.errors import DataError
+from common.schema import schema
+from common.whole_file import make_private, write_whole
+
+FILE = "exclusions.yaml"
+FORMAT = 1
+
+
+@schema
+class AcceptedFile:
+    """The schema of exclusions.yaml in the site's state folder: digest of a list -> when it was accepted, in UTC."""
+
+    format: Annotated[int, Field(ge=1)] = FORMAT
+    accepted: dict[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], str] = field(default_factory=dict)
+
+
+def require_accepted(state: Path, found: Found) -> None:
+    """DataError when a person should look at the list first, and none has at this content."""
+    if found.to_be_accepted and _digest(state, found) not in _read(state).accepted:
+        raise DataError(
+            f"The list of patients who opted out: {found.said()}. {why(found)} Look at it, and mend it; or, if it is "
+            "as it should be, say so once for this content: wardround site exclusions --accept"
+        )
+
+
+def why(found: Found) -> str:
+    """What is odd about a list, in a sentence."""
+    if found.here:
+        return "A line that is no number may stand for a patient who would not be left out."
+    return "Nobody in it is a patient here: are these numbers of another kind, or damaged?"
+
+
+def accept(state: Path, found: Found, now: datetime | None = None) -> None:
+    """Keep that a person accepted this list as it is now."""
+    make_private(state)
+    when = f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    kept = AcceptedFile(accepted={**_read(state).accepted, _digest(state, found): when})
+    write_whole(state / FILE, border.dump(kept).encode())
+
+
+def is_accepted(state: Path, found: Found) -> bool:
+    """Whether nothing about the list is left to be asked."""
+    return not found.to_be_accepted or _digest(state, found) in _read(state).accepted
+
+
+def _digest(state: Path, found: Found) -> str:
+    return site_secret(state).digest("exclusions", found.content)
+
+
+def _read(state: Path) -> AcceptedFile:
+    path = state / FILE
+    if not path.exists():
+        return AcceptedFile()
+    kept = border.read(path, AcceptedFile, DataError)
+    if kept.format > FORMAT:
+        raise DataError(f"{path}: is of a newer release of wardround than this one, format {kept.format}.")
+    return kept

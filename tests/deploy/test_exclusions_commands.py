@@ -1,0 +1,81 @@
+"""What a steward sees of the list of opt-outs, and where it is accepted: commands as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from client.consent.approvals import Approvals
+from client.data.accepted import is_accepted
+from client.data.exclusions import found_here
+from client.preflight import preflight
+from client.site import SiteFolder, read_site
+from common.study import study_text
+from deploy.cli import commands
+from tests.support.hospital import hospital, person, study_of, write_site
+
+STUDY = study_of(modalities=["labs"])
+NEAR = f"{person(3).patient.lower()};objected by letter"
+
+
+@pytest.fixture
+def north(tmp_path: Path) -> SiteFolder:
+    root = tmp_path / "h" / "north"
+    hospital(root)
+    (root / "list.csv").write_text(f"patient_id\n4711\n{NEAR}\n{person(5).patient}\n", encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(study_text(STUDY), encoding="utf-8")
+    return write_site(root, {"exclusions": "list.csv"})
+
+
+def call(*arguments: str | Path, answer: str = "") -> Result:
+    return CliRunner().invoke(commands, [str(one) for one in arguments], input=answer)
+
+
+SAID = "3 listed, 2 found here, 1 by a near miss (line 3)"
+
+
+def test_study_check_site_check_and_approval_say_what_the_list_comes_to(north: SiteFolder, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    checked = call("study", "check", study, "--hospitals", tmp_path / "h")
+    assert SAID in checked.output, checked.output
+    approved = call("site", "approve", study, "--at", north.root, answer="y\n")
+    assert f"Opted out: {SAID}." in approved.output and approved.output.count("?") == 1
+    assert Approvals(north.root / "state").all()[STUDY.digest].approved
+    shown = call("site", "exclusions", "--at", north.root)
+    assert shown.exit_code == 0 and SAID in shown.output
+    check = {one.what: one for one in preflight(north)}["opt-outs"]
+    assert check.well is None and check.sentence == SAID  # to be looked at, not wrong
+    said = checked.output + approved.output + shown.output
+    assert person(3).patient not in said.upper() and person(5).patient not in said
+
+
+@pytest.mark.parametrize("answers", ["y\ny\n", "n\ny\n"])
+def test_approval_asks_about_a_list_that_finds_nobody(north: SiteFolder, tmp_path: Path, answers: str) -> None:
+    (north.root / "list.csv").write_text("patient_id\n4711\n4712\n", encoding="utf-8")
+    done = call("site", "approve", tmp_path / "study.yaml", "--at", north.root, answer=answers)
+    assert "2 listed, 0 found here" in done.output and "Nobody in it is a patient here" in done.output
+    assert Approvals(north.root / "state").all()[STUDY.digest].approved
+    assert is_accepted(north.root / "state", found_here(north)) == (answers[0] == "y")
+
+
+def test_a_yes_to_the_study_is_none_to_the_list(north: SiteFolder, tmp_path: Path) -> None:
+    (north.root / "list.csv").write_text("patient_id\n4711\n", encoding="utf-8")
+    done = call("site", "approve", tmp_path / "study.yaml", "--at", north.root, "--yes")
+    assert done.exit_code == 0 and "site exclusions --accept" in done.output
+    refused = call("study", "check", tmp_path / "study.yaml", "--hospitals", tmp_path / "h")
+    assert refused.exception is not None and "Nobody in it" in str(refused.exception)
+    looked = call("site", "exclusions", "--at", north.root)
+    assert looked.exit_code == 1 and "--accept" in looked.output
+    assert call("site", "exclusions", "--accept", "--at", north.root, answer="n\n").exit_code == 1
+    assert not is_accepted(north.root / "state", found_here(north))
+    assert call("site", "exclusions", "--accept", "--at", north.root, answer="y\n").exit_code == 0
+    again = call("study", "check", tmp_path / "study.yaml", "--hospitals", tmp_path / "h")
+    assert again.exit_code == 0 and "1 listed, 0 found here" in again.output
+
+
+def test_approval_of_a_site_whose_list_is_missing_says_so(north: SiteFolder, tmp_path: Path) -> None:
+    (north.root / "list.csv").unlink()
+    done = call("site", "approve", tmp_path / "study.yaml", "--at", read_site(north.root).root, answer="y\n")
+    assert done.exit_code == 0 and "does no work" in done.output
