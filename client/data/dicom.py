@@ -105,7 +105,7 @@ def no_image(folder: Path, seen: int, skipped: Counter[str], key: str) -> str:
     what = "; ".join(f"{number} {reason}" for reason, number in sorted(skipped.items())) or "it is empty"
     return (
         f"{folder}: {seen} files, and not one is a DICOM image that can be read ({what}). Check site.yaml, key {key}; "
-        "compressed images may need a decoder: pip install python-gdcm."
+        "of compressed images, JPEG-LS and lossless JPEG have no decoder here: export them uncompressed."
     )
 
 

@@ -216,7 +216,7 @@ def not_dicom(ward: Ward) -> None:
     images_become(ward, lambda _: SENTINEL.encode() * 50)
 
 
-@case(DataError, r"images: 8 files.*8 that cannot be decoded.*pip install python-gdcm", late=True)
+@case(DataError, r"images: 8 files.*8 that cannot be decoded.*export them uncompressed", late=True)
 def images_cut_short(ward: Ward) -> None:
     images_become(ward, lambda content: content[:-100])
 
