@@ -39,20 +39,30 @@ PRAGMAS = {
 def serve(secret: str) -> int:
     """Run flower-superlink with the arguments of this process until it is told to stop."""
     os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    import uvicorn
     from flwr.server.superlink.linkstate import SqlLinkState
     from flwr.supercore import sql_mixin
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from flwr.superlink.routers.fleet import node_auth
+    from flwr.superlink.servicer.fleet import fleet_handlers
     from starlette.middleware import Middleware
+
+    from server import door
+    from server.ownership import bind
+    from server.signature import Signed, verify_remembered
 
     settings: Any = vars(sql_mixin)  # neither is a setting that Flower offers
     settings["SQLITE_PRAGMAS"] = tuple((dict(settings["SQLITE_PRAGMAS"]) | PRAGMAS).items())
-    extensions.get_middleware = lambda: (Middleware(Guard, secret=secret), Middleware(Bell))
+    extensions.get_middleware = lambda: (Middleware(Guard, secret=secret, signed=Signed()), Middleware(Bell))
+    vars(uvicorn)["run"] = door.run
+    vars(node_auth)["verify_signature"] = verify_remembered
     vars(node_auth)["authenticate_node"] = only_enrolled(node_auth.authenticate_node)
     setattr(SqlLinkState, "get_message_ins", until_confirmed(SqlLinkState.get_message_ins))  # noqa: B010
+    bind(fleet_handlers)
     make_lean()
     logging.getLogger("uvicorn.access").addFilter(has_failed)
+    logging.getLogger("uvicorn.error").addFilter(is_no_warning)
     flower_superlink()
     return 0
 
@@ -61,6 +71,11 @@ def has_failed(record: logging.LogRecord) -> bool:
     """What the web server failed at is kept in its log. Strangers' calls, with paths of their own, could fill disks."""
     status = record.args[-1] if isinstance(record.args, tuple) and record.args else 0
     return not isinstance(status, int) or status >= 500
+
+
+def is_no_warning(record: logging.LogRecord) -> bool:
+    """What the web server warns of is what a caller did wrong: each call that is no HTTP left a line."""
+    return record.levelno != logging.WARNING
 
 
 def only_enrolled(authenticate: Callable[[Request], None]) -> Callable[[Request], None]:

@@ -23,7 +23,14 @@ from server.lean import works_under
 from tests.support.contract import Relied, changed, unwritten
 
 ROOT = Path(__file__).resolve().parents[2]
-ADAPTERS = ("server/flower.py", "server/grid.py", "server/superlink.py", "server/lean.py")
+ADAPTERS = (
+    "server/flower.py",
+    "server/grid.py",
+    "server/superlink.py",
+    "server/lean.py",
+    "server/signature.py",
+    "server/ownership.py",
+)
 HTTP, PROTO = "flwr.supercore.interceptors.http", "flwr.proto"
 ADDRESS = ("server_address", "insecure", "root_certificates", "interceptors")
 _MIDDLEWARE = Relied("passing by what it does nothing for", has=("__call__", "dispatch"))
@@ -118,9 +125,40 @@ CONTRACT = {
         "when a message was handed over", has=("message_id", "dst_node_id", "delivered_at")
     ),
     "flwr.supercore.state.schema.objectstore_models.StoredObject": Relied(
-        "whether a message was confirmed: then its object is gone", has=("object_id",)
+        "whether a message was confirmed: then its object is gone", has=("object_id", "ref_count")
     ),
     "flwr.supercore.utils.uint64_to_int64": Relied("a node's number in the database", takes=("unsigned",)),
+    "flwr.common.constant.SUPERLINK_NODE_ID": Relied("whom a reply is for", is_=1),
+    "flwr.common.constant.SYSTEM_TIME_TOLERANCE": Relied("how old a signature may be"),
+    "flwr.common.constant.TIMESTAMP_TOLERANCE": Relied("the same"),
+    "flwr.common.constant.TIMESTAMP_HEADER": Relied("what a node signs"),
+    "flwr.supercore.constant.FLEET_HTTP_PUBLIC_KEY_HEADER": Relied("the key that it signs with"),
+    "flwr.supercore.constant.FLEET_HTTP_SIGNATURE_HEADER": Relied("its signature"),
+    "flwr.supercore.date.now": Relied("the time that signatures are held against"),
+    "flwr.supercore.primitives.asymmetric.bytes_to_public_key": Relied("a node's key", takes=("public_key_bytes",)),
+    "flwr.supercore.primitives.asymmetric.verify_signature": Relied(
+        "its signature", takes=("public_key", "message", "signature")
+    ),
+    "flwr.supercore.state.schema.linkstate_models.Node": Relied("which keys are let in", has=("public_key", "status")),
+    "flwr.supercore.state.schema.linkstate_models.MessageRes": Relied(
+        "whose a reply is", has=("message_id", "src_node_id")
+    ),
+    "flwr.supercore.state.schema.objectstore_models.ObjectChild": Relied(
+        "which objects a message has", has=("parent_id", "child_id")
+    ),
+    f"{PROTO}.fleet_pb2.PullMessagesResponse": Relied("what is handed over", fields=("message_object_trees",)),
+    f"{PROTO}.fleet_pb2.PushMessagesRequest": Relied(
+        "the announcement of a reply", fields=("node", "messages_list", "message_object_trees")
+    ),
+    f"{PROTO}.fleet_pb2.PushMessagesResponse": Relied("nothing is wanted of it", fields=("objects_to_push",)),
+    f"{PROTO}.message_pb2.ConfirmMessageReceivedResponse": Relied("nothing to say"),
+    f"{PROTO}.message_pb2.PullObjectResponse": Relied(
+        "an object, or that it came", fields=("object_found", "object_available", "object_content")
+    ),
+    "flwr.superlink.servicer.fleet.fleet_handlers": Relied(
+        "serving a node its own messages",
+        has=("pull_messages", "pull_object", "confirm_message_received", "push_messages"),
+    ),
     "flwr.superlink.extensions": Relied("the guard's place, before all else", has=("get_middleware",)),
     "flwr.superlink.routers.fleet.node_auth": Relied(
         "401 for a key that nobody enrolled", has=("authenticate_node", "NodeAuthMiddleware")
@@ -164,7 +202,7 @@ def test_the_guard_is_asked_before_anything_of_flower() -> None:
     from flwr.superlink import extensions, main
 
     before = extensions.get_middleware
-    extensions.get_middleware = lambda: (Middleware(Guard, secret="x"),)
+    extensions.get_middleware = lambda: (Middleware(Guard, secret="x", signed=None),)
     try:
         [first, *rest] = main._get_middleware()
     finally:
@@ -178,6 +216,18 @@ def test_flower_asks_the_check_of_nodes_that_we_changed() -> None:
 
     names = node_auth.NodeAuthMiddleware.dispatch.__code__.co_names
     assert "authenticate_node" in names, "Flower checks nodes elsewhere: server/superlink.py changes nothing any more"
+    assert "verify_signature" in node_auth.authenticate_node.__code__.co_names
+
+
+def test_flower_asks_the_handlers_and_the_web_server_that_we_changed() -> None:
+    from flwr.superlink.routers.fleet import router
+
+    for name in ("pull_messages", "pull_object", "confirm_message_received", "push_messages"):
+        names = getattr(router, f"fleet_{name}").__code__.co_names
+        assert "fleet_handlers" in names and name in names, f"{name} is handled elsewhere: server/ownership.py"
+    started = importlib.import_module("flwr.superlink.cli.flower_superlink")._run_superlink_http_api
+    names = started.__code__.co_names
+    assert "uvicorn" in names and "run" in names, "the web server is started elsewhere: server/door.py"
 
 
 @pytest.mark.parametrize("api", ["fleet", "control", "runtime"])

@@ -16,7 +16,7 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from common.identity import SigningKey
 from common.node_key import generate, public_of
 from server.consortium import Consortium
-from server.coordinator import CONTROL, EXECUTOR, Coordinator, node_keys, place_of
+from server.coordinator import CONTROL, EXECUTOR, LOG, Coordinator, node_keys, place_of
 from server.flower import Nodes, Place, by_site
 from server.guard import HEADER
 from tests.support.deployment import free_port, wait_for
@@ -29,6 +29,7 @@ class RunningSuperLink:
 
     folder: Path
     keys: dict[str, bytes] = field(default_factory=dict)  # site -> OpenSSH private key
+    coordinator: Coordinator | None = None
 
     @property
     def consortium(self) -> Consortium:
@@ -41,6 +42,29 @@ class RunningSuperLink:
     @property
     def port(self) -> int:
         return self.consortium.port
+
+    @property
+    def resident(self) -> float:
+        """Megabytes that its process has in memory."""
+        assert self.coordinator is not None and self.coordinator.process is not None
+        status = Path(f"/proc/{self.coordinator.process.pid}/status").read_text(encoding="ascii")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    @property
+    def descriptors(self) -> int:
+        """Files and connections that its process has open."""
+        assert self.coordinator is not None and self.coordinator.process is not None
+        return len(list(Path(f"/proc/{self.coordinator.process.pid}/fd").iterdir()))
+
+    @property
+    def log(self) -> int:
+        """Bytes of what it wrote into its log."""
+        return (self.consortium.state / LOG).stat().st_size
+
+    def opened(self) -> ssl.SSLSocket:
+        """A connection over TLS."""
+        plain = socket.create_connection(("127.0.0.1", self.port), 20)
+        return self.context().wrap_socket(plain, server_hostname="127.0.0.1")
 
     @property
     def secret(self) -> str:
@@ -91,9 +115,7 @@ class RunningSuperLink:
 
     def raw(self, data: bytes) -> bytes:
         """The first bytes of the answer to these bytes, over TLS."""
-        with self.context().wrap_socket(
-            socket.create_connection(("127.0.0.1", self.port), 20), server_hostname="127.0.0.1"
-        ) as stream:
+        with self.opened() as stream:
             stream.sendall(data)
             return stream.recv(4096)
 
@@ -111,7 +133,7 @@ def running_superlink(
     superlink = RunningSuperLink(folder)
     for site in sites:
         superlink.admit(site)
-    coordinator = Coordinator(folder, "127.0.0.1")
+    superlink.coordinator = coordinator = Coordinator(folder, "127.0.0.1")
     thread = threading.Thread(target=coordinator.up, name="coordinator", daemon=True)
     thread.start()
     try:
