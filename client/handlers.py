@@ -15,7 +15,7 @@ from flwr.app import Message, RecordDict
 from client.consent.policy import Gate
 from client.membership.identity import SiteIdentity
 from client.plan_checks import require_declared_owners, require_own_part, require_owners, require_phase
-from client.questions import questions
+from client.questions import Asked, asked_by
 from client.replies import Replies
 from client.round import Site, rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums
@@ -58,7 +58,7 @@ class _Worked:
     """A plan that this site has worked on, and what its answer says of which data: the cases may change meanwhile."""
 
     plan: RoundPlan
-    questions: tuple[str, ...]
+    asked: Asked
 
 
 @dataclass
@@ -177,7 +177,7 @@ class SiteHandler:
         require_owners(plan, [offer.name for offer in offers], context)
         self.sums.agree(number, plan.digest, offers)
         done = work(plan, self.site, context.members[context.place(self.site.name) - 1].modalities)
-        self._worked = {number: _Worked(plan, questions(plan, self.site))}
+        self._worked = {number: _Worked(plan, asked_by(plan, self.site, context, waits=self._waits))}
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
         head, packed = self.sums.mask(number, plan.digest, offers, words)
@@ -198,7 +198,7 @@ class SiteHandler:
     def confirm(self, request: ConfirmRequest) -> ConfirmReply:
         worked, context = self._done(request.number), self.sums.context(request.number)
         require_owners(worked.plan, request.survivors, context)
-        self.sums.records.require_same(worked.questions, request.survivors)
+        self.sums.records.require_allowed(worked.asked, request.survivors)
         confirmation = self.sums.confirm(request.number, request.survivors)
         self.audit.append(Confirmed(worked.plan.study, worked.plan.run, request.number, len(request.survivors)))
         return ConfirmReply(confirmation.to_bytes())
@@ -209,7 +209,7 @@ class SiteHandler:
             return cast(RevealReply, stored)
         worked = self._done(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
-        reveal = self.sums.reveal(request.number, confirmations, worked.questions)
+        reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
         given = reveal.to_bytes()
         self.audit.append(Revealed(worked.plan.study, worked.plan.run, request.number, len(reveal.seeds), len(given)))
@@ -226,6 +226,11 @@ class SiteHandler:
         except WardroundError as error:
             log.warning("%s: no offer for the next sum (%s): %s", self.site.name, error.code, error)
             return b"", self._refuse(OfferRequest.__name__, error.code).code
+
+    @property
+    def _waits(self) -> bool:
+        assert self.gate is not None
+        return self.site.policy.without_privacy.waits(simulated=self.gate.simulated)
 
     def _done(self, number: int) -> _Worked:
         if number not in self._worked:

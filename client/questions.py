@@ -1,33 +1,68 @@
-"""What a plan asks of the same data, so that the same is not answered over two sets of sites.
+"""What a plan asks of this site's cases, so that sums over different sites do not show what one of them added.
 
-Two sums of the same numbers over different sites differ by what the others added. A private site answers with fresh
-noise, and pays for it, each time; any other answers over the first set of sites for good.
+A private site answers with fresh noise, and pays for it, each time: for it there is nothing to compare.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from client.kept_sets import KeptSet
 from client.round import Site
+from common.parameters import SHARED
 from common.plan import RoundPlan
 from common.secure_sum.encoding import digest, number
+from common.secure_sum.messages import SumContext
 
 
-def questions(plan: RoundPlan, site: Site) -> tuple[str, ...]:
-    """One a kind of answer in the plan, by all that decides it. None where each answer is a new, paid release.
+@dataclass(frozen=True)
+class Asked:
+    """All that one sum shows of this site.
 
-    An update is asked for twice: as what these weights teach, whatever the run, and as this round of this run, whatever
-    the weights.
+    questions: one a kind of answer, by all that decides it; such an answer is given over one set of sites for good
+    signers: segment -> the sites of R that add to it
+    waits: also no other question is answered over sites whose sum shows, beside the sums before, what few sites added
+    """
+
+    questions: tuple[str, ...] = ()
+    signers: Mapping[str, tuple[str, ...]] | None = None
+    colluding: int = 1
+    waits: bool = True
+
+    def sets(self, survivors: Collection[str]) -> dict[str, KeptSet]:
+        """Return, by segment, the sites that add to it where these have survived."""
+        there = frozenset(survivors)
+        return {segment: KeptSet(there & set(sites), self.colluding) for segment, sites in (self.signers or {}).items()}
+
+
+def asked_by(plan: RoundPlan, site: Site, context: SumContext, *, waits: bool) -> Asked:
+    """Return what the plan asks of this site's cases as they are; nothing where each answer is a new, paid release.
+
+    A segment is a group: `shared`, to which every site adds, or a modality, to which those add that signed for it. Its
+    statistics, scores and updates are one segment, for a count of the same cases rides in each of them.
     """
     if site.privacy is not None:
-        return ()
+        return Asked()
+    groups = dict.fromkeys((SHARED, *(plan.groups if plan.statistics or plan.train else ())))
+    signers = {group: context.names if group == SHARED else context.owners(group) for group in groups}
+    return Asked(_questions(plan, site, tuple(groups)), signers, context.colluding, waits)
+
+
+def _questions(plan: RoundPlan, site: Site, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Statistics are asked for by segment, whatever the study; an update twice: as what these weights teach, whatever
+    the run, and as this round of this run, whatever the weights.
+    """
     study, cohort = bytes.fromhex(plan.study), site.cohort.version.encode()
     normaliser = [part.tobytes() for _, pair in sorted(plan.normaliser.items()) for part in pair]
     model = digest("model", plan.weights.astype("<f4").tobytes(), *normaliser)
-    asked = []
+    found = []
     if plan.statistics:
-        asked.append(digest("statistics", study, cohort))
+        found.append(digest("statistics", study, cohort))  # as release 0.1 asked, which kept the answers
+        found += [digest("segment", cohort, group.encode()) for group in groups]
     if plan.evaluate:
-        asked.append(digest("scores", study, cohort, plan.evaluate.encode(), model))
+        found.append(digest("scores", study, cohort, plan.evaluate.encode(), model))
     if plan.train:
-        asked.append(digest("update", study, cohort, number(plan.round), model))
-        asked.append(digest("round", study, plan.run.encode(), number(plan.round)))
-    return tuple(question.hex() for question in asked)
+        found.append(digest("update", study, cohort, number(plan.round), model))
+        found.append(digest("round", study, plan.run.encode(), number(plan.round)))
+    return tuple(question.hex() for question in found)

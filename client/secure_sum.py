@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import RLock, Timer
 
 from client.membership.identity import SiteIdentity
+from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import ProtocolOrderError, SecureSumError
 from common.plan import threshold_of
@@ -122,12 +123,12 @@ class SiteSums:
         """Leg 2."""
         return self._open(number).sum.confirm(survivors)
 
-    def reveal(self, number: int, confirmations: Sequence[Confirmation], questions: Sequence[str]) -> Reveal:
-        """Leg 3; afterwards nothing of this sum is left here, but whom the questions were answered over."""
+    def reveal(self, number: int, confirmations: Sequence[Confirmation], asked: Asked) -> Reveal:
+        """Leg 3; afterwards nothing of this sum is left here, but whom it was answered over."""
         with self._lock:
             present = self._open(number).sum
             present.require_confirmed(confirmations)
-            self.records.answering(questions, present.survivors)
+            self.records.answering(asked, present.survivors)
             reveal = present.reveal(confirmations)
             self._sums.pop(number).forget()
             return reveal

@@ -71,6 +71,22 @@ class Identity:
 
 
 @schema
+class WithoutPrivacy:
+    """What holds for studies without differential privacy, whose sums are exact.
+
+    lost_site: a sum over other sites than before shows, by its difference from the sums before, what few sites added.
+        `wait`: it is not given, and a run waits for the site that it lost. `show`: it is given, and only the very same
+        question is not answered over other sites. None: `wait` when deployed, `show` in a simulation
+    """
+
+    lost_site: Literal["wait", "show"] | None = None
+
+    def waits(self, *, simulated: bool) -> bool:
+        """Whether a sum over other sites is refused where it would show what few of them added."""
+        return self.lost_site == "wait" or (self.lost_site is None and not simulated)
+
+
+@schema
 class Policy:
     """What this site allows, whatever a study says.
 
@@ -83,6 +99,7 @@ class Policy:
     bytes_out_per_round: the most that may leave in one round
     approval: `required`: a person approves each study; `not_asked`: the study's file must only be kept here
     retention_days: how long prepared data is kept after it was read last; 0: for good
+    without_privacy: where a study has no differential privacy
     """
 
     minimum_sites: Annotated[int, Field(ge=3)] = 3
@@ -96,6 +113,7 @@ class Policy:
     bytes_out_per_round: Annotated[int, Field(ge=1)] | None = None
     approval: Literal["required", "not_asked"] = "required"
     retention_days: Annotated[int, Field(ge=0)] = 0
+    without_privacy: WithoutPrivacy = field(default_factory=WithoutPrivacy)
 
     def __post_init__(self) -> None:
         if self.hours is not None:

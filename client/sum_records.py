@@ -1,100 +1,119 @@
 """What a site must remember of its secure sums, on disk, so that no crash, copy or restart makes it answer twice.
 
-    numbers    per run, the highest number that it made an offer for
-    uploads    per run, the highest number that it made a masked vector for
+    runs       per run, the highest number that it made an offer for, and the highest that it made a masked vector for
     answered   what was summed over whom: a question about the same data is answered over one set of sites only
+    sets       by segment, all the sets of sites that anything was opened over; without privacy
+    allowed    the sets of sites that a person allowed, whatever they show
 
 Every claim is checked and written under one lock, and is on disk before what it allows. Two processes on one state
 folder (a fork, a second daemon, a machine resumed from a snapshot) share these claims; on two disks they cannot.
+A claim looks up what it needs, and takes as long after a million runs as after one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from sqlite3 import Connection
 
-from common.errors import AnsweredError, ProtocolOrderError, RunError
-from common.whole_file import write_whole
-
-Records = dict[str, dict[str, int | str]]
+from client.kept_sets import KeptSet, is_allowed
+from client.questions import Asked
+from client.sums_file import opened
+from common.errors import AnsweredError, ProtocolOrderError
 
 
 class SumRecords:
-    """In `secure_sum.json` of a site's state folder."""
+    """In `secure_sum.db` of a site's state folder."""
 
     def __init__(self, state: Path) -> None:
-        self._path, self._lock = state / "secure_sum.json", state / "secure_sum.lock"
+        self._state = state
 
     def offering(self, run: str, number: int) -> None:
         """Claim a number. ProtocolOrderError unless it is above all before."""
-        with self._locked() as records:
-            _raise_to(records["numbers"], run, number, "The number of this sum was used before; count on.")
+        with opened(self._state) as file:
+            _raise_to(file, "number", run, number, "The number of this sum was used before; count on.")
 
     def uploading(self, run: str, number: int) -> None:
         """Claim the only upload of a number. ProtocolOrderError when one was made, here or by a copy of this site."""
-        with self._locked() as records:
-            _raise_to(records["uploads"], run, number, "A masked vector was made for this number before.")
+        with opened(self._state) as file:
+            _raise_to(file, "upload", run, number, "A masked vector was made for this number before.")
 
-    def require_same(self, questions: Sequence[str], survivors: Sequence[str]) -> None:
-        """AnsweredError when one of the questions was answered over other sites."""
-        with self._locked() as records:
-            _require_same(records["answered"], questions, survivors)
+    def require_allowed(self, asked: Asked, survivors: Collection[str]) -> None:
+        """AnsweredError when what is asked may not be summed over these sites, for what was summed over others."""
+        with opened(self._state) as file:
+            _require_same(file, asked, survivors)
+            _require_hidden(file, asked, survivors)
 
-    def answering(self, questions: Sequence[str], survivors: Sequence[str]) -> None:
-        """Claim the answers to these questions for these sites. AnsweredError when others have them."""
-        with self._locked() as records:
-            _require_same(records["answered"], questions, survivors)
-            records["answered"] |= dict.fromkeys(questions, _names(survivors))
+    def answering(self, asked: Asked, survivors: Collection[str]) -> None:
+        """Claim these answers over these sites. AnsweredError as `require_allowed`."""
+        with opened(self._state) as file:
+            _require_same(file, asked, survivors)
+            _require_hidden(file, asked, survivors)
+            names = _digest(survivors)
+            file.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", [(it, names) for it in asked.questions])
+            for segment, new in asked.sets(survivors).items():
+                file.execute(
+                    "INSERT INTO sets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET colluding = max(colluding, ?)",
+                    (segment, _text(new.sites), new.colluding, new.colluding),
+                )
 
-    @contextmanager
-    def _locked(self) -> Iterator[Records]:
-        """The records; what is changed in them is on disk when the block ends, and nothing when it raises."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._lock.open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                try:
-                    before = self._read()
-                    records = {kind: dict(before.get(kind, {})) for kind in ("numbers", "uploads", "answered")}
-                    yield records
-                    if records != before:
-                        self._write(records)
-                finally:  # closing does not free it while a child forked meanwhile has the file
-                    fcntl.flock(lock, fcntl.LOCK_UN)
-        except OSError as problem:
-            raise RunError(f"{self._path}: cannot be kept ({problem.strerror}). Make room, or mend the disk.") from None
+    def allow(self, sites: Collection[str]) -> None:
+        """A person allows sums over just these sites, whatever they show beside the sums before."""
+        with opened(self._state) as file:
+            file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites),))
 
-    def _read(self) -> Records:
-        try:
-            records: Records = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            raise RunError(f"{self._path}: is damaged. Restore it from a backup taken after the last round.") from None
-        return records
-
-    def _write(self, records: Records) -> None:
-        write_whole(self._path, json.dumps(records).encode())
+    def kept(self) -> Mapping[str, tuple[KeptSet, ...]]:
+        """Return the sets of sites that anything was opened over, by segment."""
+        with opened(self._state) as file:
+            segments = [row[0] for row in file.execute("SELECT DISTINCT segment FROM sets ORDER BY segment")]
+            return {segment: tuple(_kept(file, segment)) for segment in segments}
 
 
-def _raise_to(highest: dict[str, int | str], run: str, number: int, refusal: str) -> None:
+def _raise_to(file: Connection, column: str, run: str, number: int, refusal: str) -> None:
     key = hashlib.sha256(run.encode()).hexdigest()
-    if number <= int(highest.get(key, 0)):
+    row = file.execute(f"SELECT {column} FROM runs WHERE run = ?", (key,)).fetchone()  # noqa: S608  # a word of ours
+    if row is not None and number <= row[0]:
         raise ProtocolOrderError(refusal)
-    highest[key] = number
+    file.execute(
+        f"INSERT INTO runs (run, {column}) VALUES (?, ?) ON CONFLICT DO UPDATE SET {column} = ?",  # noqa: S608
+        (key, number, number),
+    )
 
 
-def _require_same(answered: dict[str, int | str], questions: Sequence[str], survivors: Sequence[str]) -> None:
-    if any(answered.get(question, _names(survivors)) != _names(survivors) for question in questions):
-        raise AnsweredError(
-            "This was summed before over other sites, and the difference of the two sums would show a site. "
-            "Only the same sites can repeat it; a private study pays for a new answer instead."
-        )
+def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
+    names = _digest(survivors)
+    for question in asked.questions:
+        row = file.execute("SELECT sites FROM answered WHERE question = ?", (question,)).fetchone()
+        if row is not None and row[0] != names:
+            raise AnsweredError(
+                "This was summed before over other sites, and the difference of the two sums would show a site. "
+                "Only the same sites can repeat it; a private study pays for a new answer instead."
+            )
 
 
-def _names(survivors: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(survivors)).encode()).hexdigest()
+def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
+    """By segment: the partition that these sites and all the sets before make has no small atom."""
+    if not asked.waits or file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(survivors),)).fetchone():
+        return
+    for segment, new in asked.sets(survivors).items():
+        if not is_allowed(list(_kept(file, segment)), new):
+            raise AnsweredError(
+                f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over other sites "
+                "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
+                "come, a person may allow the new set of sites: wardround site allow-set."
+            )
+
+
+def _kept(file: Connection, segment: str) -> Iterator[KeptSet]:
+    for sites, colluding in file.execute("SELECT sites, colluding FROM sets WHERE segment = ?", (segment,)):
+        yield KeptSet(frozenset(json.loads(sites)), colluding)
+
+
+def _text(sites: Collection[str]) -> str:
+    return json.dumps(sorted(sites))
+
+
+def _digest(sites: Collection[str]) -> str:
+    return hashlib.sha256(_text(sites).encode()).hexdigest()

@@ -28,16 +28,16 @@ class Gate:
     """
 
     def __init__(self, site: Site, *, simulated: bool = False) -> None:
-        self._site, self._simulated = site, simulated
+        self._site, self.simulated = site, simulated
         self._approvals = Approvals(site.state)
         self._round, self._bytes_out = ("", 0), Counter[tuple[str, int]]()  # run and number at work; what left in each
 
     def require(self, request: Request, now: datetime) -> None:
         """PolicyError unless the request may be answered at this local time."""
-        if not self._simulated:
+        if not self.simulated:
             self._require_consent()
             self._require_hours(request, now)
-        require_terms(self._site.folder.file, self._site.study, simulated=self._simulated)
+        require_terms(self._site.folder.file, self._site.study, simulated=self.simulated)
         if isinstance(request, RoundRequest):
             self._require_room(request)
 

@@ -92,6 +92,6 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     assert kinds[::2] == ["Joined", "Offered", "Masked", "Confirmed", "Revealed"]
     assert set(kinds[1::2]) == {"Sent"} and len(kinds) == 10
     assert them.sites[ME].audit.verify().broken is None
-    for name in ("audit.jsonl", "secure_sum.json"):
+    for name in ("audit.jsonl", "secure_sum.db"):
         assert Path(tmp_path / ME / name).stat().st_mode & 0o077 == 0
     assert RUN in (tmp_path / ME / "audit.jsonl").read_text()

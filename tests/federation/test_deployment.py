@@ -14,6 +14,7 @@ from common.study import Privacy, read_study, study_text
 from deploy.hospitals.generate import generate
 from deploy.simulation.simulate import Simulation, hospitals_in, simulate
 from tests.support.deployment import Deployment, in_own_network
+from tests.support.site_policies import without_privacy
 
 ROUNDS = 3
 
@@ -23,6 +24,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's hospitals, fewer patients; with two studies that differ in privacy alone."""
     folder = tmp_path_factory.mktemp("h") / "hospitals"
     generate(folder, sites=4, seed=0, scale=0.3)
+    without_privacy(folder)
     study = replace(read_study(folder / "study.yaml"), rounds=ROUNDS)
     (folder / "private.yaml").write_text(study_text(study), encoding="utf-8")
     (folder / "open.yaml").write_text(

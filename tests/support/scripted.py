@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from client.data.cohort import Cohort
 from client.handlers import SiteHandler
 from client.round import Site
-from client.site import ColumnSource, Policy, SiteFile, SiteFolder
+from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common.audit import Refused
 from common.errors import PUBLIC_CODES
 from common.messages import (
@@ -83,8 +83,10 @@ class Hospitals:
         cohorts: Mapping[str, Cohort] | None = None,
         minimum_sites: int = 3,
         lifetime: float = 3600.0,
+        lost_site: Literal["wait", "show"] = "show",
     ) -> None:
         self.folder, self.study, self.names = folder, study, tuple(sorted(names))
+        self.lost_site = lost_site
         self.minimum_sites, self.lifetime = minimum_sites, lifetime
         self.roster = enrol("test", {name: folder / name for name in self.names})
         given = cohorts or {}
@@ -100,7 +102,7 @@ class Hospitals:
         file = SiteFile(
             site=name,
             target=ColumnSource(file=Path("target.csv"), column="target"),
-            policy=Policy(minimum_sites=self.minimum_sites),
+            policy=Policy(minimum_sites=self.minimum_sites, without_privacy=WithoutPrivacy(lost_site=self.lost_site)),
         )
         site = Site(SiteFolder(file, self.folder), self.study, self.folder / name)
         site.__dict__["cohort"] = self.cohorts[name]  # as prepared from its files

@@ -23,6 +23,7 @@ from common.study import Privacy, Study, read_study, study_text
 from deploy.hospitals.generate import generate
 from server.watch import read_status
 from tests.support.deployment import Deployment, Process, SiteUp, environment, wait_for
+from tests.support.site_policies import without_privacy
 
 ROUNDS = 2
 LAST = ROUNDS + 2  # statistics, ROUNDS times training, the last score, the test
@@ -44,10 +45,19 @@ def named(test: str, moment: Moment) -> str:
 
 @contextmanager
 def deployment(
-    folder: Path, studies: Sequence[str], *, private: Iterable[str] = (), long: Iterable[str] = ()
+    folder: Path,
+    studies: Sequence[str],
+    *,
+    private: Iterable[str] = (),
+    long: Iterable[str] = (),
+    lost_site: str = "show",
 ) -> Iterator[Deployment]:
-    """Four sites that approved these studies. `private`: with local privacy; `long`: they train for seconds."""
+    """Four sites that approved these studies. `private`: with local privacy; `long`: they train for seconds.
+
+    `lost_site`: of four sites none can be lost without being shown, so a run that is to go on has sites that say so.
+    """
     generate(folder / "h", sites=4, seed=0, scale=0.2)
+    without_privacy(folder / "h", lost_site)
     study = read_study(folder / "h" / "study.yaml")
     # Records alone, so that a round is short.
     study = replace(study, modalities={"record": study.modalities["record"]}, rounds=ROUNDS)
