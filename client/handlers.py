@@ -14,7 +14,13 @@ from flwr.app import Message, RecordDict
 
 from client.consent.policy import Gate
 from client.membership.identity import SiteIdentity
-from client.plan_checks import require_declared_owners, require_own_part, require_owners, require_phase
+from client.plan_checks import (
+    require_declared_owners,
+    require_modalities,
+    require_own_part,
+    require_owners,
+    require_phase,
+)
 from client.questions import Asked, asked_by
 from client.replies import Replies
 from client.round import Site, rounding, work
@@ -74,6 +80,7 @@ class SiteHandler:
     audit: Audit = field(init=False, repr=False)
     _replies: Replies = field(init=False, repr=False)
     _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
+    _decided: tuple[str, ...] | None = field(default=None, repr=False)  # the modalities of this run, from its round 0
 
     def __post_init__(self) -> None:
         self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
@@ -141,6 +148,7 @@ class SiteHandler:
         member = self.sums.consent(request.run, request.number, owned)
         if request.run != self.run:
             self._worked.clear()
+            self._decided = None
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
         return JoinReply(member.to_bytes())
@@ -174,7 +182,9 @@ class SiteHandler:
         if plan.sites != context.names:
             raise SecureSumError("The plan and the sum do not name the same sites.")
         require_declared_owners(plan, context)
-        require_owners(plan, [offer.name for offer in offers], context)
+        present = [offer.name for offer in offers]
+        require_owners(plan, present, context)
+        require_modalities(plan, present, context, self.site.study, self._decided)
         self.sums.agree(number, plan.digest, offers)
         done = work(plan, self.site, context.members[context.place(self.site.name) - 1].modalities)
         self._worked = {number: _Worked(plan, asked_by(plan, self.site, context, waits=self._waits))}
@@ -211,6 +221,8 @@ class SiteHandler:
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
         reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
+        if worked.plan.round == 0:
+            self._decided = worked.plan.used(self.site.study)
         given = reveal.to_bytes()
         self.audit.append(Revealed(worked.plan.study, worked.plan.run, request.number, len(reveal.seeds), len(given)))
         reply = RevealReply(given, *self._following(request.following))

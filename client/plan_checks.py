@@ -34,6 +34,22 @@ def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
             raise SecureSumError("The plan's owners of a modality are not the sites that signed for it.")
 
 
+def require_modalities(
+    plan: RoundPlan, present: Collection[str], context: SumContext, study: Study, decided: Collection[str] | None
+) -> None:
+    """Refuse a plan whose modalities do not follow from what was signed: SecureSumError.
+
+    In round 0 they are those that at least c + 2 sites of U1 (`present`) signed for; that decides for the run. Later
+    they are those of the decided ones that have as many in this U1. decided: None where this site was not in round 0
+    """
+    least = context.colluding + 2
+    enough = {name for name in study.names if len(set(context.owners(name)) & set(present)) >= least}
+    named = set(plan.owners) - {SHARED}
+    wanted = enough if plan.round == 0 else enough & set(named if decided is None else decided)
+    if SHARED not in plan.owners or named != wanted:
+        raise SecureSumError("The plan's modalities are not those that enough sites signed for in this run.")
+
+
 def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext) -> None:
     """TooFewSitesError when a group would show few owners. Each site checks every group, also those not its own."""
     if plan.lonely(present, context.colluding):

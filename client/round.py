@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +29,10 @@ from client.training.local import train_locally
 from client.training.update import update_of
 from common.audit import Audit, Spent
 from common.errors import PolicyError, ProtocolOrderError, RunError
-from common.models.network import MultimodalNetwork, build_network, set_normaliser
+from common.models.batch import Batch
+from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import Parameters, load
-from common.plan import RoundPlan, layout_of
+from common.plan import RoundPlan, layout_of, trained_groups
 from common.privacy.accounting import Release
 from common.privacy.mechanism import noisy
 from common.privacy.plan import PrivacyPlan, plan_privacy
@@ -58,6 +59,7 @@ class Site:
     state: Path  # ledger and numbers of this run
     progress: Progress = field(default=_silent, repr=False)
     _excluded: frozenset[str] = field(default=frozenset(), init=False, repr=False)  # as `cohort` was prepared
+    _seen: tuple[Cohort, tuple[str, ...], Cohort] | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,6 +81,15 @@ class Site:
         """Before each round: who opted out since is in no case from here on. DataError when the list is unreadable."""
         if "cohort" in self.__dict__ and read_exclusions(self.folder) != self._excluded:
             del self.__dict__["cohort"]
+
+    def seen_with(self, names: Sequence[str]) -> Cohort:
+        """The cohort of these modalities alone (`Cohort.seen_with`), kept until the next round asks for another."""
+        if self._seen is None or self._seen[0] is not self.cohort or self._seen[1] != tuple(names):
+            self._seen = self.cohort, tuple(names), self.cohort.seen_with(names)
+            for what, number in self._seen[2].counts.items():
+                if number != self.cohort.counts.get(what, 0):
+                    log.info("%s: %s: %d", self.name, what, number)
+        return self._seen[2]
 
     @property
     def policy(self) -> Policy:
@@ -141,14 +152,16 @@ def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> 
     _charge(plan, site)
     load(site.network, plan.weights)
     set_normaliser(site.network, dict(plan.normaliser))
+    use_modalities(site.network, plan.used(site.study))
+    cohort = site.seen_with([name for name in plan.used(site.study) if name in signed])
     values: dict[str, Values] = {}
     steps = 0
     if plan.statistics:
-        values |= _statistics(plan, site)
+        values |= _statistics(plan, site, cohort)
     if plan.evaluate:
-        values |= _scores(plan, site)
+        values |= _scores(plan, site, cohort)
     if plan.train:
-        updates, steps = _train(plan, site, signed)
+        updates, steps = _train(plan, site, cohort, signed)
         values |= updates
     spent = _certified(site)
     return Worked(layout.summand(values), layout, steps, *spent)
@@ -210,10 +223,10 @@ def _certified(site: Site) -> tuple[float, float]:
     return training, site.ledger.spent(delta, "held_out", accountant, study)
 
 
-def _statistics(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
+def _statistics(plan: RoundPlan, site: Site, cohort: Cohort) -> dict[str, NDArray[np.float64]]:
     """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
     names = {segment.name for segment in statistic_segments(site.study, plan.groups)}
-    sums = {name: value for name, value in statistic_sums(site.study, site.cohort).items() if name in names}
+    sums = {name: value for name, value in statistic_sums(site.study, cohort).items() if name in names}
     sums["present"] = sums["present"] * np.isin(site.study.names, plan.groups)
     if site.privacy is None:
         return sums
@@ -221,17 +234,17 @@ def _statistics(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
     return {name: noisy(value, sd) for name, value in sums.items()}
 
 
-def _scores(plan: RoundPlan, site: Site) -> dict[str, NDArray[np.float64]]:
-    part = site.cohort.validation if plan.evaluate == "validation" else site.cohort.test
+def _scores(plan: RoundPlan, site: Site, cohort: Cohort) -> dict[str, NDArray[np.float64]]:
+    part = cohort.validation if plan.evaluate == "validation" else cohort.test
     sums = evaluate(site.network, part, site.study, site.device)
     return noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums
 
 
-def _train(plan: RoundPlan, site: Site, signed: Collection[str]) -> tuple[dict[str, Values], int]:
+def _train(plan: RoundPlan, site: Site, cohort: Cohort, signed: Collection[str]) -> tuple[dict[str, Values], int]:
     """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
     trained = train_locally(
         site.network,
-        site.cohort.train,
+        cohort.train,
         site.study,
         plan.round,
         site.privacy,
@@ -241,12 +254,13 @@ def _train(plan: RoundPlan, site: Site, signed: Collection[str]) -> tuple[dict[s
         stop=_deadline(plan.seconds or None, site.policy.round_seconds),
         progress=lambda done, total: site.progress("training", done, total),
     )
-    weights = _group_weights(site, signed)
-    owned = tuple(group for group in plan.groups if weights[group] > 0)
+    weights = _group_weights(site, cohort.train, signed)
+    groups = trained_groups(plan, site.parameters)
+    owned = tuple(group for group in groups if weights[group] > 0)
     bound = site.study.secure_sum.update_bound
     updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
     values: dict[str, Values] = {}
-    for group in plan.groups:
+    for group in groups:
         values[f"weight/{group}"] = np.array([weights[group]])
         values[f"update/{group}"] = updates[group], weights[group]
     return values, trained.steps_done
@@ -263,9 +277,9 @@ def _deadline(*limits: float | None) -> Callable[[], bool] | None:
     return lambda: time.monotonic() > end
 
 
-def _group_weights(site: Site, signed: Collection[str]) -> dict[str, float]:
+def _group_weights(site: Site, train: Batch, signed: Collection[str]) -> dict[str, float]:
     """Cases that can teach a group. With privacy 1 for whoever signed: a private count must not be a weight."""
-    train, private = site.cohort.train, site.privacy is not None
+    private = site.privacy is not None
     weights = {"shared": 1.0 if private else float(len(train))}
     for column, name in enumerate(site.study.names):
         owner = name in signed

@@ -38,8 +38,8 @@ class RoundPlan:
     seconds: a site trains until its share of the time is over, this many; 0 for as long as its steps take
     weights: float32 (n,), the global model in the order of `Parameters`
     sites: R, the sites that hold shares, in the order of their names
-    owners: the groups of this round, and for each the sites of R that signed for its modality (`shared`: all), whether
-        or not they are in U1: those whose parameters are trained, or whose statistics are summed
+    owners: `shared` and the modalities that are used in this round, and for each the sites of R that signed for it
+        (`shared`: all), whether or not they are in U1. A modality that is not here is absent in every case, everywhere
     normaliser: modality -> (mean, sd), for those that are normalised by secure-summed statistics
     """
 
@@ -60,6 +60,10 @@ class RoundPlan:
     def groups(self) -> tuple[str, ...]:
         """The groups that are summed in this round: "shared", and modalities with enough owners."""
         return tuple(self.owners)
+
+    def used(self, study: Study) -> tuple[str, ...]:
+        """The study's modalities that this round uses, in the study's order."""
+        return tuple(name for name in study.names if name in self.owners)
 
     def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
         """Groups with fewer than c + 2 owners, or none, among the sites present: their sum would show one site."""
@@ -121,7 +125,7 @@ def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: Pr
         ]
     if plan.train:
         weight = 1.0 if privacy else float(study.secure_sum.max_cases)
-        for group in plan.groups:
+        for group in trained_groups(plan, parameters):
             where = parameters.slice(group)
             segments.append(Segment(f"weight/{group}", 1, weight))
             segments.append(
@@ -131,6 +135,12 @@ def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: Pr
         tail = privacy.evaluation_noise_multiplier * score_sensitivity(study) * NOISE_TAIL if privacy else 0.0
         segments += [Segment(part.name, part.length, part.bound + tail) for part in score_segments(study)]
     return Layout(tuple(segments))
+
+
+def trained_groups(plan: RoundPlan, parameters: Parameters) -> tuple[str, ...]:
+    """The plan's groups that have parameters: a modality whose encoder learns nothing has statistics alone."""
+    sized = {group: parameters.slice(group) for group in plan.groups}
+    return tuple(group for group, where in sized.items() if where.stop > where.start)
 
 
 def threshold_of(study: Study, sites: int) -> int:

@@ -22,7 +22,8 @@ CHECKPOINT_FILE = "checkpoint.npz"  # in the folder of a run
 class RunState:
     """All that a run is, between two rounds. Sums only: nothing of a single site is in here.
 
-    arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics
+    arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics,
+    "modalities" bool (M,), those of the study that are used in this run: from round 0 on
     """
 
     study: str

@@ -186,6 +186,9 @@ class _Both:
     def doing(self, what: str) -> None:
         self._watch.doing(what)
 
+    def told(self, sentence: str) -> None:
+        self._tell(sentence)
+
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
         done = Summed(
             self._plan.study.digest,

@@ -29,8 +29,10 @@ from server.invitation import Participant, nodes_of
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
+from server.untrained import untrained_in_words
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
+USED = "modalities"  # the array of a run's state that says which of the study's are used
 BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
 
 
@@ -40,6 +42,9 @@ class Observer(Protocol):
     def doing(self, what: str) -> None:
         """The run has begun to do something that takes time."""
 
+    def told(self, sentence: str) -> None:
+        """The run has found something that a person should know before it goes on."""
+
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
         """A round is complete and saved."""
 
@@ -48,6 +53,8 @@ class Unwatched:
     """An observer that looks away."""
 
     def doing(self, what: str) -> None: ...
+
+    def told(self, sentence: str) -> None: ...
 
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None: ...
 
@@ -64,6 +71,7 @@ class Outcome:
     test: Mapping[str, float] | None
     threshold: int | None  # the lowest t of any of its sums
     sites: int
+    untrained: tuple[str, ...] = ()  # modalities of too few sites: absent in every case, and in the model
 
 
 class Run:
@@ -99,6 +107,7 @@ class Run:
         self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
         self.state.attempt += 1
         self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
+        self._owned = dict[str, tuple[str, ...]]()  # of the plan that was made last
         self.summation = Summation(
             grid,
             study,
@@ -131,12 +140,16 @@ class Run:
         total = self._sum(number, phase)
         if number == 0:
             self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
+            self.state.arrays[USED] = np.array([name in self._owned for name in self.study.names])
         scored = metrics(self.study, total.values) if phase.evaluate else None
         if 1 <= number <= self.study.rounds + 1:
             self._select(number - 1, scored)
         if phase.train:
             self._step(number, total)
         self._save(number, total, scored, time.monotonic() - began)
+        if number == 0:
+            for sentence in untrained_in_words(self.study, self.untrained):
+                self.observer.told(sentence)
 
     def _sum(self, number: int, phase: Phase) -> Total:
         """The round's secure sum; again, with the sites that are left, when it could not be opened.
@@ -196,7 +209,7 @@ class Run:
         return len(nodes) >= self.summation.least
 
     def _plan(self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase) -> RoundPlan:
-        owners = self._owners(holders, working, phase.train) if phase.train or phase.statistics else {}
+        owners = self._owners(holders, working)
         return RoundPlan(
             self.study.digest,
             self.state.run,
@@ -212,24 +225,31 @@ class Run:
             self.time_box if phase.train else 0.0,
         )
 
-    def _owners(
-        self, holders: Sequence[Participant], working: Collection[str], train: bool
-    ) -> dict[str, tuple[str, ...]]:
-        """Groups, each with all of R that signed for it, where enough of these work for a sum to hide each of them.
+    def _owners(self, holders: Sequence[Participant], working: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Return `shared` and the run's modalities, each with all of R that signed for it, if enough of these work for
+        a sum to hide each of them; without a secure sum one is enough.
 
-        Without a secure sum one is enough. A modality whose encoder learns nothing has no parameters to train, but
-        statistics to be normalised by.
+        Which are the run's is decided by round 0. A modality that is not here is absent in every case of this round.
         """
         least = self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
         owners = {"shared": tuple(item.site for item in holders)}
-        for name in self.study.names:
+        for name in self.used:
             owners[name] = tuple(item.site for item in holders if name in item.modalities)
-        sized = {group: self.parameters.slice(group) for group in owners}
-        return {
-            group: sites
-            for group, sites in owners.items()
-            if len(set(sites) & set(working)) >= least and (not train or sized[group].stop > sized[group].start)
-        }
+        self._owned = {group: sites for group, sites in owners.items() if len(set(sites) & set(working)) >= least}
+        if len(self._owned) == 1:
+            raise TooFewSitesError(f"No modality of the study is at {least} of the sites that are here")
+        return self._owned
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The run's modalities: all of the study's until round 0 is over, and then those that it used."""
+        chosen = self.state.arrays.get(USED)
+        return self.study.names if chosen is None else tuple(np.array(self.study.names)[chosen].tolist())
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The study's modalities that are absent in this run."""
+        return tuple(name for name in self.study.names if name not in self.used)
 
     def _step(self, number: int, total: Total) -> None:
         proposed = self.state.arrays["weights"].copy()
@@ -295,6 +315,7 @@ class Run:
             history[-1].metrics,
             min(thresholds, default=None),
             history[-1].sites,
+            self.untrained,
         )
 
     @property

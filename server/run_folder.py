@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from common.errors import CheckpointError, RunError
-from common.models.network import build_network, set_normaliser
+from common.models.network import build_network, set_normaliser, use_modalities
 from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Outcome
+from server.untrained import untrained_in_words
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
 STUDY_FILE, LOCK_FILE = "study.yaml", "run.lock"
@@ -77,13 +78,17 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
 
 
 def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None) -> None:
-    """The selected model with its normaliser, whole or not at all. `models`: pretrained weights that a study names."""
+    """Write the selected model with its normaliser, whole or not at all. What was not trained is named in the metadata,
+    and absent to whoever loads the state: `used` is in it. `models`: pretrained weights that a study names.
+    """
     network = build_network(study, models=models)
     load(network, outcome.weights)
     set_normaliser(network, dict(outcome.normaliser))
+    use_modalities(network, set(study.names) - set(outcome.untrained))
     draft = folder / "model.safetensors.draft"
+    about = {"study": study.digest, "round": str(outcome.selected_round), "untrained": ",".join(outcome.untrained)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, str(draft), {"study": study.digest, "round": str(outcome.selected_round)})
+    save_file(state, str(draft), about)
     draft.replace(folder / "model.safetensors")
 
 
@@ -110,7 +115,7 @@ def evidence_of(
         rounds=outcome.history,
         coverage=tuple(coverage),
         comparisons=tuple(comparisons),
-        warnings=(),
+        warnings=tuple(untrained_in_words(study, outcome.untrained)),
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
     )

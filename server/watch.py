@@ -119,6 +119,9 @@ class Watch:
         self._due = TELL_SECONDS
         self._write()
 
+    def told(self, sentence: str) -> None:
+        """What a person should know is said at the terminal and in the report, not here."""
+
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
         self.status.round, self.status.rounds = evidence.round, rounds
         self._write()

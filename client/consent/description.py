@@ -45,6 +45,10 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
             yield f"  {name}: NOT used, policy.modalities does not have it"
         else:
             yield f"  {name}: not at this site"
+    if study.secure_sum.enabled:
+        least = study.secure_sum.colluding + 2
+        yield f"  A modality that fewer than {least} sites have is not used in a run: it is absent in the model, and"
+        yield "  who has nothing else is left out. The run's report names it."
     if folder.file.exclusions is None:
         yield "  Nobody is left out: site.yaml names no file of exclusions."
     else:

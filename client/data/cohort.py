@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,6 +39,22 @@ class Cohort:
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
         return f"Cohort({self.site}, {sizes}, owned={self.owned})"
+
+    def seen_with(self, names: Collection[str]) -> Cohort:
+        """The cohort of somebody who has only these modalities: whoever has only others is no case, and is counted."""
+        if set(self.owned) <= set(names):
+            return self
+        parts = {part: getattr(self, part).only(names).with_any() for part in PARTS}
+        gone = sum(len(getattr(self, part)) - len(parts[part]) for part in PARTS)
+        others = ", ".join(name for name in self.owned if name not in names)
+        counts = dict(self.counts) | {f"patients with only {others}, not used in this run": gone}
+        return replace(
+            self,
+            owned=tuple(name for name in self.owned if name in names),
+            version=f"{self.version}/{others}",
+            counts=counts,
+            **parts,
+        )
 
 
 def cohort_of(

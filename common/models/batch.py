@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 class Batch:
     """B cases. Where a modality is absent its rows are zeros, always finite, and `present` is false.
 
-    inputs: modality name -> tensor, rows first:
+    inputs: modality name -> tensor, in the study's order, rows first:
         image     float32 (B, slices, size, size) in [0, 1]
         record    float32 (B, columns)   values, then missing indicators, then one-hots: see `common.models.record`
         note      int64   (B, max_tokens) token ids, 0 is padding
@@ -42,6 +42,17 @@ class Batch:
             self.present.to(device),
             self.target.to(device),
         )
+
+    def only(self, names: Collection[str]) -> Batch:
+        """The same cases as somebody sees them who has only these modalities: the others are absent, and zeros."""
+        shown = torch.tensor([name in names for name in self.inputs], device=self.present.device)
+        inputs = {name: value if name in names else torch.zeros_like(value) for name, value in self.inputs.items()}
+        return Batch(inputs, self.present & shown, self.target)
+
+    def with_any(self) -> Batch:
+        """Those of the cases that have any modality at all."""
+        having = self.present.any(dim=1)
+        return self if bool(having.all()) else self.rows(having.nonzero().reshape(-1))
 
     @staticmethod
     def join(parts: Sequence[Batch]) -> Batch:

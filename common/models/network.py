@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,12 @@ class MultimodalNetwork(nn.Module):
     Every encoder sees every row, and where a modality is absent its tokens are replaced by zeros: so each row's
     logits depend on that row alone, and an absent modality's encoder gets a gradient of exactly zero. Nothing in it
     is random. Parameters named `encoders.<modality>.` are that modality's group, all others are `shared`.
+
+    used: bool (M,), the modalities that were trained; any other is absent in every row, whatever `present` says. It is
+    in the state_dict, so that a saved model reads no encoder that stands where it began.
     """
+
+    used: Tensor
 
     def __init__(self, encoders: Mapping[str, Encoder], fusion: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -39,8 +44,10 @@ class MultimodalNetwork(nn.Module):
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.head = head
+        self.register_buffer("used", torch.ones(len(self.names), dtype=torch.bool))
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor) -> Tensor:
+        present = present & self.used
         tokens = []
         for column, name in enumerate(self.names):
             encoded = self.encoders[name](inputs[name])
@@ -66,6 +73,11 @@ def build_network(study: Study, *, models: Path | None = None) -> MultimodalNetw
     with _seeded(study.seed, "head"):
         head = _head(study, next(iter(encoders.values())).width, linear)
     return MultimodalNetwork(encoders, fusion, head)
+
+
+def use_modalities(network: MultimodalNetwork, names: Collection[str]) -> None:
+    """Let the network see these modalities alone; the others are absent in every row from here on."""
+    network.used.copy_(torch.tensor([name in names for name in network.names]))
 
 
 def set_normaliser(

@@ -25,7 +25,7 @@ from client.site import read_site
 from client.training.evaluate import evaluate
 from client.training.local import train_locally
 from common.models.batch import Batch
-from common.models.network import MultimodalNetwork, build_network, set_normaliser
+from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import flatten, load
 from common.plan import Normaliser
 from common.statistics import normaliser_from_sums
@@ -81,12 +81,20 @@ def contenders(names: Sequence[str]) -> list[Contender]:
 
 
 def judge_all(
-    study: Study, hospitals: Sequence[Path], wanted: Sequence[Contender], *, workers: int
+    study: Study,
+    hospitals: Sequence[Path],
+    wanted: Sequence[Contender],
+    *,
+    workers: int,
+    used: Sequence[str] | None = None,
 ) -> Iterator[Judged]:
-    """Train and judge each contender, several at once, in the order in which they are done."""
+    """Train and judge each contender, several at once, in the order in which they are done.
+
+    used: the modalities that the federated run trained; test patients who have none of them are no test patients
+    """
     count = max(1, min(workers, len(wanted)))
     with ProcessPoolExecutor(count, mp_context=forks(), initializer=end_with_control_c) as pool:
-        tasks = [pool.submit(train_and_judge, study, tuple(hospitals), contender) for contender in wanted]
+        tasks = [pool.submit(train_and_judge, study, tuple(hospitals), contender, used) for contender in wanted]
         try:
             for task in as_completed(tasks):
                 yield task.result()
@@ -95,23 +103,23 @@ def judge_all(
             raise
 
 
-def train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
+def train_and_judge(
+    study: Study, hospitals: Sequence[Path], contender: Contender, used: Sequence[str] | None = None
+) -> Judged:
     """Train one contender and judge it. Runs in a process of its own."""
     torch.set_num_threads(1)
-    tried = [_train_and_judge(setting, hospitals, contender) for setting in settings(study)]
+    tried = [_train_and_judge(setting, hospitals, contender, used or study.names) for setting in settings(study)]
     return max(tried, key=lambda judged: -np.inf if np.isnan(judged.validation) else judged.validation)
 
 
-def _train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender) -> Judged:
+def _train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender, used: Sequence[str]) -> Judged:
     plain = _plain(study, len(contender.sites))
     cohorts = [_cohort(folder, study) for folder in hospitals]
     chosen = [cohorts[index] for index in contender.sites]
     owned = {name for cohort in chosen for name in cohort.owned}
     shown = tuple(name for name in study.names if name in (contender.modalities or study.names) and name in owned)
-    parts = [
-        _only(study, Batch.join([getattr(item, part) for item in chosen]), shown) for part in ("train", "validation")
-    ]
-    test = _only(study, Batch.join([item.test for item in cohorts]), shown)
+    parts = [Batch.join([getattr(item, part) for item in chosen]).only(shown) for part in ("train", "validation")]
+    test = test_of(cohorts, used).only(shown)
     network = build_network(plain, models=models_of(hospitals))
     sums: dict[str, NDArray[np.float64]] = {}
     for cohort in chosen:
@@ -131,13 +139,22 @@ def judge_model(
     label: str,
     kind: Kind,
     best: int,
+    used: Sequence[str] | None = None,
 ) -> Judged:
-    """Judge a federated model on the same test patients."""
+    """Judge a federated model on the same test patients. used: the modalities that it was trained with; None: all."""
+    used = study.names if used is None else used
     network = build_network(study, models=models_of(hospitals))
     load(network, weights)
     set_normaliser(network, dict(normaliser))
-    test = Batch.join([_cohort(folder, study).test for folder in hospitals])
+    use_modalities(network, used)
+    test = test_of([_cohort(folder, study) for folder in hospitals], used)
     return _judged(label, kind, network, test, study, best)
+
+
+def test_of(cohorts: Sequence[Cohort], used: Sequence[str]) -> Batch:
+    """The test patients of all sites who have any of these modalities, with all that they have."""
+    test = Batch.join([cohort.test for cohort in cohorts])
+    return test.rows(test.only(used).present.any(dim=1).nonzero().reshape(-1))
 
 
 def models_of(hospitals: Sequence[Path]) -> Path:
@@ -154,16 +171,6 @@ def _plain(study: Study, sites: int) -> Study:
 
 def _cohort(folder: Path, study: Study) -> Cohort:
     return prepare(read_site(folder), study)
-
-
-def _only(study: Study, batch: Batch, shown: Sequence[str]) -> Batch:
-    """The batch as somebody sees it who has only the modalities `shown`."""
-    inputs, present = dict(batch.inputs), batch.present.clone()
-    for column, name in enumerate(study.names):
-        if name not in shown:
-            inputs[name] = inputs[name] * 0
-            present[:, column] = False
-    return Batch(inputs, present, batch.target)
 
 
 def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, validation: Batch) -> tuple[int, float]:

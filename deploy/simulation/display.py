@@ -54,6 +54,9 @@ class Display:
         if not self._console.is_terminal and not what.startswith("round"):
             self._console.print(f"{self._elapsed()}  {what}")
 
+    def told(self, sentence: str) -> None:
+        self._console.print(f"{self._elapsed()}  [yellow]{sentence}[/yellow]")
+
     def watch(self, site: str, event: Watched) -> None:
         """A site's own word on what it does; counts only."""
         self._site[site] = f"{event.what} {event.done}/{event.total}"

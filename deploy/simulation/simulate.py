@@ -118,6 +118,7 @@ def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> Non
 
 
 def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer: Observer) -> list[Judged]:
+    used = [name for name in plan.study.names if name not in outcome.untrained]
     ours = judge_model(
         plan.study,
         plan.hospitals,
@@ -126,11 +127,12 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
         "federated",
         "federated",
         outcome.selected_round,
+        used,
     )
     wanted: list[Contender] = contenders(names)
     judged = [ours]
     observer.doing(f"training {len(wanted)} models to compare with")
-    for found in judge_all(plan.study, plan.hospitals, wanted, workers=plan.workers):
+    for found in judge_all(plan.study, plan.hospitals, wanted, workers=plan.workers, used=used):
         judged.append(found)
         observer.doing(f"compared with {found.label}: {len(judged) - 1} of {len(wanted)}")
     order = {contender.label: place for place, contender in enumerate(wanted)}
@@ -142,5 +144,6 @@ def _coverage(plan: Simulation, outcome: Outcome) -> list[Coverage]:
     rows = [coverage_of(plan.study, None, outcome.statistics)]
     for folder in plan.hospitals:
         site = read_site(folder)
-        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, prepare(site, plan.study))))
+        cohort = prepare(site, plan.study).seen_with(set(plan.study.names) - set(outcome.untrained))
+        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, cohort)))
     return rows

@@ -80,15 +80,6 @@ def test_owners_are_counted_over_what_was_signed_at_u1_and_again_at_u2(tmp_path,
     them.confirmed(sum, NAMES[:3])
 
 
-def test_what_the_plan_leaves_out_is_counted_nowhere(tmp_path) -> None:
-    """Four sites signed panels; a plan without them gets no number of panels and none of their moments."""
-    study = study_of("chart", "panel", **PLAIN)
-    them = Hospitals(tmp_path, study)
-    owners = {"shared": NAMES, "chart": NAMES}
-    sums = them.summed(1, owners=owners, statistics=True, train=False, round=0)
-    assert sums["present"].tolist() == [4 * 36, 0] and "moments/panel" not in sums
-
-
 def test_a_site_whose_last_panel_is_gone_is_out_until_it_joins_anew(tmp_path) -> None:
     """A site without privacy adds what it has: an owner that adds nothing would make two owners look like three."""
     study = study_of("chart", "panel", **PLAIN)

@@ -1,0 +1,140 @@
+"""A modality of too few sites: absent in training, in scores and in the model, and everybody is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from client.data.cohort import Cohort
+from client.data.prepare import prepare
+from client.site import read_site
+from common.models.batch import Batch
+from common.models.network import build_network
+from common.study import Study
+from tests.support.federation import private, run, small_hospitals
+from tests.support.scripted import NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
+from tests.support.tiny import study_of
+
+GENES = "genes"
+
+
+@pytest.fixture(scope="module")
+def two_with_genes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...]]:
+    """Four hospitals, of which two alone have genes."""
+    study, folders = small_hospitals(tmp_path_factory.mktemp("hospitals") / "made")
+    having = [folder for folder in folders if GENES in read_site(folder).file.modalities]
+    for folder in having[2:]:
+        content = yaml.safe_load((folder / "site.yaml").read_text())
+        del content["sequences"]
+        (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    return study, folders
+
+
+def test_a_modality_of_two_of_four_sites_stays_at_its_start_and_moves_no_output(two_with_genes, tmp_path) -> None:
+    """Its encoder stood at its random start, bit for bit, and fed the fusion."""
+    study, folders = two_with_genes
+    outcome, evidence = run(study, folders, tmp_path, compare=True)
+    assert outcome.untrained == (GENES,)
+    assert [GENES in line for line in evidence.warnings] == [True]
+    path = tmp_path / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["untrained"] == GENES
+    network, state = build_network(study), load_file(path)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    moved = {name for name in start if not torch.equal(start[name], state[name])}
+    assert moved and not any(name.startswith(f"encoders.{GENES}.") for name in moved)
+    network.load_state_dict(state)
+    network.eval()
+    for folder in folders:
+        test = prepare(read_site(folder), study).test
+        with torch.no_grad():
+            said = network(test.inputs, test.present)
+            unseen = network(dict(test.inputs) | {GENES: torch.randn_like(test.inputs[GENES])}, test.present)
+            absent = network(
+                test.only(set(study.names) - {GENES}).inputs, test.only(set(study.names) - {GENES}).present
+            )
+        assert torch.equal(said, unseen) and torch.equal(said, absent)
+    federated, *_ = evidence.comparisons
+    left = [prepare(read_site(folder), study).test.only(set(study.names) - {GENES}) for folder in folders]
+    assert federated.metrics["cases"] == len(Batch.join(left).with_any())
+    assert evidence.coverage[0].present[GENES] == 0
+
+
+def test_a_private_run_masks_it_too(two_with_genes, tmp_path) -> None:
+    study, folders = two_with_genes
+    outcome, _ = run(private(study), folders, tmp_path)
+    assert outcome.untrained == (GENES,)
+
+
+def lonely_cohorts(study: Study, *, panels: bool) -> dict[str, Cohort]:
+    """Charts everywhere, panels at two sites, where three patients of each part have nothing else; or without all
+    panels, and so without these patients.
+    """
+    made = {}
+    for place, name in enumerate(NAMES):
+        cohort = cohort_of(study, name, seed=10 * place)
+        parts = {"train": cohort.train, "validation": cohort.validation, "test": cohort.test}
+        for part in parts.values():
+            part.present[:3, 0] = False
+        if place >= 2 or not panels:
+            parts = {part: batch.only(["chart"]).with_any() for part, batch in parts.items()}
+        owned = study.names if place < 2 and panels else ("chart",)
+        made[name] = replace(cohort, owned=owned, **parts)
+    return made
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"round": 0, "train": False, "statistics": True},
+        {"round": 1},
+        {"round": 2, "train": False, "evaluate": "validation"},
+        {"round": 5, "train": False, "evaluate": "test"},
+    ],
+    ids=["statistics", "training", "validation", "test"],
+)
+def test_patients_who_have_nothing_else_are_in_no_sum(tmp_path, asked) -> None:
+    """The sums are those of hospitals that never had it."""
+    study = study_of("chart", "panel", **PLAIN)
+    opened = []
+    for panels in (True, False):
+        them = Hospitals(tmp_path / str(panels), study, cohorts=lonely_cohorts(study, panels=panels))
+        opened.append(them.summed(1, owners={"shared": NAMES, "chart": NAMES}, **asked))
+    with_panels, without = opened
+    assert with_panels.keys() == without.keys()
+    for name, value in with_panels.items():
+        assert np.array_equal(value, without[name]), name
+    cases = {"cases": [36, 36, 36], "weight/shared": [36], "weight/chart": [36]}
+    assert all(with_panels[name].tolist() == cases[name] for name in cases.keys() & with_panels.keys())
+
+
+def test_who_leaves_is_counted_at_the_site() -> None:
+    study = study_of("chart", "panel", **PLAIN)
+    cohort = lonely_cohorts(study, panels=True)["east"]
+    seen = cohort.seen_with(["chart"])
+    assert [len(part) for part in (seen.train, seen.validation, seen.test)] == [9, 9, 9]
+    assert seen.counts == {"patients with only panel, not used in this run": 9}
+    assert seen.owned == ("chart",) and seen.version != cohort.version
+    assert cohort.seen_with(study.names) is cohort
+
+
+@pytest.mark.parametrize("mode", [PLAIN, PRIVATE], ids=["none", "local"])
+def test_the_modalities_of_a_run_are_decided_once(tmp_path, mode) -> None:
+    """A coordinator that could choose them in each round would sum the same patients with and without."""
+    study = study_of("chart", "panel", **mode)
+    them = Hospitals(tmp_path, study)
+    both, charts = dict.fromkeys(("shared", "chart", "panel"), NAMES), dict.fromkeys(("shared", "chart"), NAMES)
+    sum = them.offered(1, round=0, statistics=True, train=False)
+    for owners in (charts, {"shared": NAMES}, {"chart": NAMES, "panel": NAMES}):
+        assert refused(them, NAMES[0], them.round_request(sum, owners=owners)) == "secure_sum"
+    them.revealed(them.confirmed(them.masked(sum)))
+    sum = them.offered(2, round=1, owners=charts)
+    assert refused(them, NAMES[0], them.round_request(sum)) == "secure_sum"
+    them.revealed(them.confirmed(them.masked(replace(sum, plan=replace(sum.plan, owners=both)))))
