@@ -136,7 +136,7 @@ class SiteFile:
     exclusions: Path | None = None  # a CSV file whose column `patient` lists those who opted out
     identity: list[Identity] = field(default_factory=list)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    clipping: Literal["auto", "loop", "opacus"] = "auto"  # `loop` is the strict one: see SECURITY.md
+    clipping: Literal["auto", "loop", "opacus"] = "auto"  # `opacus` is weaker: see SECURITY.md
     policy: Policy = field(default_factory=Policy)
     state: Path = Path("state")  # cache, ledger and keys: mode 0700
     models: Path = Path("models")  # pretrained weights that a study may name

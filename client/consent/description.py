@@ -8,6 +8,7 @@ from client.consent.terms import allowed
 from client.data.sources import sources_here
 from client.forecast import said_of
 from client.site import ImageSource, SiteFolder
+from client.training.hooks import GIVEN_UP
 from common.models.network import build_network
 from common.parameters import Parameters
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
@@ -79,6 +80,8 @@ def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
     plan = plan_privacy(study)
     yield "How patients are protected"
     yield from _privacy(study, plan)
+    if plan is not None and folder.file.clipping == "opacus":
+        yield f"  WEAKER HERE, by `clipping: opacus` in site.yaml. {GIVEN_UP}"
     if plan is not None and (said := said_of(folder.path(folder.file.state), study, plan)):
         yield f"  BUDGET: {said}."
     if study.secure_sum.enabled:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from client.training.clipped_sum import chunks
+from client.training.rows import chunks, one_by_one
 from common.models.batch import Batch
 from common.privacy.mechanism import noisy
 from common.study import Study
@@ -19,17 +19,30 @@ Sums = dict[str, NDArray[np.float64]]
 
 
 def evaluate(
-    network: nn.Module, batch: Batch, study: Study, device: torch.device | str = "cpu", rows: int = 256
+    network: nn.Module,
+    batch: Batch,
+    study: Study,
+    device: torch.device | str = "cpu",
+    rows: int = 256,
+    *,
+    alone: bool | None = None,
 ) -> Sums:
-    """`common.tasks.score_sums` of all cases, `rows` at a time; zeros for no cases."""
+    """`common.tasks.score_sums` of all cases; zeros for no cases.
+
+    `alone` (None: if the study is private): each case by itself, so that one patient changes nobody else's score,
+    whatever the weights are. Otherwise `rows` at a time.
+    """
     network.to(device).eval()
     sums = {segment.name: np.zeros(segment.length) for segment in score_segments(study)}
     with torch.no_grad():
-        for part in chunks(batch, rows):
-            here = part.to(device)
-            for name, value in score_sums(study, network(here.inputs, here.present), here.target).items():
+        for part in _parts(batch.to(device), rows, study.private if alone is None else alone):
+            for name, value in score_sums(study, network(part.inputs, part.present), part.target).items():
                 sums[name] += value
     return sums
+
+
+def _parts(batch: Batch, rows: int, alone: bool) -> Iterator[Batch]:
+    return one_by_one(batch) if alone else chunks(batch, rows)
 
 
 def noised(sums: Mapping[str, NDArray[np.float64]], study: Study, noise_multiplier: float) -> Sums:

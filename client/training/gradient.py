@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from functools import partial
 from typing import Literal, Protocol
@@ -11,13 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from client.training.clipped_sum import Loss, choose_backend, clipper, trainable
+from client.training.clipped_sum import choose_backend, clipper
+from client.training.hooks import GIVEN_UP
+from client.training.rows import Loss, trainable
 from common.models.batch import Batch
 from common.models.fusion import drop_modalities
 from common.privacy.mechanism import noisy, poisson_sample, uniform
 from common.privacy.plan import PrivacyPlan
 from common.study import Study
 from common.tasks import loss_rows
+
+log = logging.getLogger("wardround.site")
 
 Clipping = Literal["auto", "loop", "opacus"]
 
@@ -44,8 +49,10 @@ class NoisyGradient:
         self._train, self._plan = train, plan
         self._hidden = study.fusion.modality_dropout
         self._device = _device(network)
-        backend = choose_backend(network, clipping, self._device)
-        self._clipper = clipper(network, partial(loss_rows, study), backend)
+        backend = choose_backend(network, clipping)
+        if backend == "opacus":
+            log.warning("clipping: opacus takes patients together. %s", GIVEN_UP)
+        self._clipper = clipper(network, partial(loss_rows, study), backend, train.to(self._device))
 
     def next(self) -> Tensor:
         plan = self._plan

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from client.training.clipped_sum import trainable
 from client.training.gradient import Clipping, Gradient, MeanGradient, NoisyGradient
+from client.training.rows import trainable
 from common.models.batch import Batch
 from common.privacy.plan import PrivacyPlan
 from common.study import Study, Training

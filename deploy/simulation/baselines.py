@@ -181,7 +181,7 @@ def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, v
         if not len(validation):
             best, best_round = flatten(network), number
         elif (number % study.evaluation.every == 0 or number == study.rounds) and (
-            score := metrics(study, evaluate(network, validation, study, "cpu")).auc
+            score := metrics(study, evaluate(network, validation, study, alone=False)).auc
         ) > best_score:
             best, best_score, best_round = flatten(network), score, number
     if not best_round:  # its validation patients are all of one class: no score, so the last round
@@ -192,7 +192,7 @@ def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, v
 
 def _judged(label: str, kind: Kind, network: MultimodalNetwork, test: Batch, study: Study, best_round: int) -> Judged:
     """Metrics from the sums that sites would add; the AUC of a binary task exact, from the scores themselves."""
-    found = asdict(metrics(study, evaluate(network, test, study, "cpu")))
+    found = asdict(metrics(study, evaluate(network, test, study, alone=False)))
     if study.task.kind != "binary" or not len(test):
         return Judged(label, kind, found, None, best_round)
     network.eval()

@@ -70,3 +70,11 @@ def test_whoever_is_asked_to_approve_reads_it(hospitals, study, plan):
     assert "BUDGET" not in "\n".join(describe(site, study))
     spend_all(site.path(site.file.state), study, plan)
     assert "  BUDGET: epsilon " in "\n".join(describe(site, replace(study, seed=study.seed + 1)))
+
+
+def test_whoever_approves_a_private_study_reads_what_hooks_give_up(hospitals, study):
+    site = read_site(hospitals / "lindenhof")
+    asking = replace(site, file=replace(site.file, clipping="opacus"))
+    assert "WEAKER HERE, by `clipping: opacus`" in "\n".join(describe(asking, study))
+    assert "WEAKER" not in "\n".join(describe(site, study))
+    assert "WEAKER" not in "\n".join(describe(asking, replace(study, privacy=replace(study.privacy, mode="none"))))

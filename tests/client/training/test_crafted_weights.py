@@ -1,0 +1,86 @@
+"""Weights made by a hostile coordinator: one patient more moves no sum by more than is charged for him.
+
+Kernels that serve many rows add up in another order than those that serve few, and weights can be made for which that
+decides everything. On a batch of patients the attack works, as the last test shows of the hooks; on patients who are
+taken one by one there is nothing to switch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from client.training.clipped_sum import choose_backend, clipped_sum
+from client.training.evaluate import evaluate
+from common.models.batch import Batch
+from common.models.network import MultimodalNetwork
+from common.study import Study
+from common.tasks import loss_rows, score_sensitivity
+from tests.support.switching import (
+    Switch,
+    patients,
+    switches,
+    switching_study,
+    turning_gradients,
+    turning_scores,
+)
+
+torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+STUDY = switching_study()
+PRIVATE = switching_study(privacy={"mode": "local", "epsilon": 1.0, "sample_rate": 0.5, "expected_batch_size": 8})
+BOUND = 0.5
+ALLOWED = 1.0001
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Switch]:
+    """One switch for each number of rows at which this machine's kernels change."""
+    by_rows = {switch.rows: switch for switch in switches(0)}
+    if not by_rows:
+        pytest.skip("every batch of up to 40 rows is served by the same kernels here")
+    return list(by_rows.values())
+
+
+def sum_movement(network: MultimodalNetwork, batch: Batch, wish: str) -> float:
+    """How far the last patient moves the clipped sum, in units of the bound."""
+    backend = choose_backend(network, wish)  # type: ignore[arg-type]
+    loss = partial(loss_rows, STUDY)
+    fewer = batch.rows(range(len(batch) - 1))
+    one, two = (clipped_sum(network, rows, loss, BOUND, backend)[0] for rows in (batch, fewer))
+    return float((one - two).norm()) / BOUND
+
+
+def score_movement(network: MultimodalNetwork, batch: Batch, study: Study) -> float:
+    """How far the last patient moves all score sums together, in units of what is charged."""
+    fewer = batch.rows(range(len(batch) - 1))
+    one, two = (np.concatenate(list(evaluate(network, rows, study).values())) for rows in (batch, fewer))
+    return float(np.linalg.norm(one - two)) / score_sensitivity(study)
+
+
+def test_a_patient_more_turns_nobody_elses_gradient(found: list[Switch]) -> None:
+    for switch in found:
+        network, batch = turning_gradients(STUDY, switch), patients(STUDY, switch.rows + 1)
+        assert sum_movement(network, batch, "auto") <= ALLOWED
+        assert sum_movement(network, batch, "loop") <= ALLOWED
+
+
+def test_a_patient_more_turns_nobody_elses_score(found: list[Switch]) -> None:
+    for switch in found:
+        network, batch = turning_scores(PRIVATE, switch), patients(PRIVATE, switch.rows + 1)
+        assert score_movement(network, batch, PRIVATE) <= ALLOWED
+
+
+def test_the_attack_works_on_what_is_taken_in_batches(found: list[Switch]) -> None:
+    """Else the tests above would prove nothing; and it is what a site gives up that asks for hooks."""
+    most = max(
+        sum_movement(turning_gradients(STUDY, switch), patients(STUDY, switch.rows + 1), "opacus") for switch in found
+    )
+    assert most > 2
+    scores = max(
+        score_movement(turning_scores(STUDY, switch), patients(STUDY, switch.rows + 1), STUDY) for switch in found
+    )
+    assert scores > 1.2
