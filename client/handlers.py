@@ -13,6 +13,7 @@ import torch
 from flwr.app import Message, RecordDict
 
 from client.consent.policy import Gate
+from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
     require_declared_owners,
@@ -143,6 +144,8 @@ class SiteHandler:
             raise RunError("This study is not the one approved here: its digest differs.")
         if request.roster != self.identity.roster.digest.hex():
             raise IdentityError("The coordinator's roster is not the one pinned here: its digest differs.")
+        if request.first >= 0:
+            require_carried(self.site.state, self.site.study, self.site.privacy, request.first)
         self.site.refresh()
         owned = self.site.cohort.owned
         member = self.sums.consent(request.run, request.number, owned)

@@ -32,7 +32,7 @@ log = logging.getLogger("wardround.ledger")
 Cohort = Literal["training", "held_out"]
 _SIDES: tuple[Cohort, ...] = get_args(Cohort)
 _FREE_STUDIES = 4  # of the other studies, so many are tried on both sides; any more are counted on both at once
-_ROUNDING = 1 + 1e-9  # a plan is calibrated to its limit, and other versions of the libraries round the last bits apart
+ROUNDING = 1 + 1e-9  # a plan is calibrated to its limit, and other versions of the libraries round the last bits apart
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Ledger:
                     "what is new needs a new attempt."
                 )
             projected = _worst([*entries, entry], delta, accountant, entry.study, entry.cohort)
-            if not projected <= limit * _ROUNDING:
+            if not projected <= limit * ROUNDING:
                 spent = _worst(entries, delta, accountant, entry.study, entry.cohort)
                 raise BudgetError(
                     f"The ledger refuses: {entry.cohort} patients would reach epsilon {projected:.3f} at delta "

@@ -26,16 +26,23 @@ PROTOCOL = 4
 RAW = "little-endian"  # Flower's name for how an array is written; it has none for plain bytes
 _ITEM_BYTES = {"uint8": 1, "float32": 4, "float64": 8}  # of the vectors that are sent; NumPy reads no type from outside
 LARGEST_HEAD = 32 << 20  # bytes without the vectors: the offers of 300 sites fit. In memory it is many times that
+SMALL_HEAD, PAIR_BYTES = 128 << 10, 512  # of them: without offers, and for each pair of sites with them
 
 
 @dataclass(frozen=True)
 class JoinRequest:
-    """Are you ready for this run of this study, among the sites of this roster, from this secure sum on?"""
+    """Are you ready for this run of this study, among the sites of this roster, from this secure sum on?
+
+    `first`: the round with which the run begins, or goes on: the site looks whether its budget carries the run from
+    there to its end; -1 in the middle of a run. `over`: runs of this consortium that nobody plays any more.
+    """
 
     run: str
     study: str  # digest
     roster: str  # digest
     number: int
+    first: int = -1
+    over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*REPLIES, *REPL
 
 # Each kind's plain fields and their types. What is not here (a plan, a masked vector) travels as arrays.
 _FIELDS: dict[type[Any], dict[str, type]] = {
-    JoinRequest: {"run": str, "study": str, "roster": str, "number": int},
+    JoinRequest: {"run": str, "study": str, "roster": str, "number": int, "first": int, "over": list},
     JoinReply: {"member": bytes},
     OfferRequest: {"context": bytes},
     OfferReply: {"offer": bytes},
@@ -241,10 +248,21 @@ def to_bytes(records: RecordDict) -> bytes:
     return b"".join((len(head).to_bytes(8, "big"), head, *held))
 
 
-def from_bytes(data: bytes | bytearray) -> RecordDict:
-    """The reverse of `to_bytes`; the arrays' data is seen in `data`, not copied. RunError for bytes that are none."""
+def head_bytes(sites: int) -> int:
+    """The most that a message among so many sites has beside its vectors: the offers hold a box for each pair.
+
+    Parsing takes a second for each of its megabytes, and forty times its memory.
+    """
+    return min(LARGEST_HEAD, SMALL_HEAD + sites * sites * PAIR_BYTES)
+
+
+def from_bytes(data: bytes | bytearray, largest: int = LARGEST_HEAD) -> RecordDict:
+    """The reverse of `to_bytes`; the arrays' data is seen in `data`, not copied. RunError for bytes that are none.
+
+    `largest`: bytes beside the vectors; more are refused before they are parsed.
+    """
     size, view = 8 + int.from_bytes(data[:8], "big"), memoryview(data)
-    if size > LARGEST_HEAD:
+    if size > min(largest, LARGEST_HEAD):
         raise RunError("A message with more beside its vectors than any site sends.")
     try:
         records = recorddict_from_proto(ProtoRecordDict.FromString(bytes(data[8:size])))

@@ -156,3 +156,12 @@ def threshold_of(study: Study, sites: int) -> int:
     if chosen < smallest:
         raise StudyError(f"secure_sum.threshold: {chosen} is unsafe with {sites} sites; use {smallest} or more.")
     return chosen
+
+
+def title(number: int, rounds: int) -> str:
+    """A round as a person calls it."""
+    if number < 1:
+        return "statistics" if number == 0 else "before the first round"
+    if number <= rounds:
+        return f"round {number} of {rounds}"
+    return "last score" if number == rounds + 1 else "test"

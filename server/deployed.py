@@ -14,6 +14,7 @@ from typing import Literal
 from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
+from server.at_work import at_work
 from server.checkpoint import CHECKPOINT_FILE
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
@@ -21,10 +22,12 @@ from server.flower import Nodes, RefusedByServerError, by_site
 from server.grid import FlowerRun
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
-from server.run import Outcome, Run, title
+from server.round_line import line
+from server.run import Outcome, Run
 from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model
-from server.watch import STATUS_FILE, RunStatus, Watch, flower_run_of, read_status, this_process
+from server.watch import STATUS_FILE, RunStatus, Watch, clock, flower_run_of, listed, read_status, this_process
 
+MOST_ENDED = 100  # runs, of which sites are told that they are over
 MOST_LOST = 5  # times that the server ends the run before it has done another round
 
 
@@ -50,7 +53,7 @@ class Deployment:
 def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
     """Play the run. RunError with the reason when it cannot start or go on."""
     started, keys, file = now(), _keys_of(plan), plan.folder / STATUS_FILE
-    with playing(plan.folder):
+    with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
         if plan.resume and _not_begun(plan.folder):
             plan = replace(plan, resume=False)
         open_run(plan.folder, plan.study, resume=plan.resume)
@@ -114,11 +117,26 @@ def _played_once(
             nodes=numbers,
             time_box=plan.time_box,
             wait=plan.wait,
+            over=ended_runs(plan.folder),
         )
         status.run, status.round = run.state.run, run.state.round
         watch.dropped = lambda: run.summation.dropped
-        watch.joined = lambda: run.summation.joined
+        watch.joined, watch.limit = (lambda: run.summation.joined), plan.seconds
         return run, _recorded(plan, run, len(keys))
+
+
+def ended_runs(mine: Path) -> tuple[str, ...]:
+    """The numbers of the newest runs, beside the one in `mine`, that nobody plays any more: no site waits for them."""
+    found = sorted(mine.parent.glob(f"*/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)[-MOST_ENDED:]
+    over = list[str]()
+    for path in found:
+        if path.parent == mine:
+            continue  # to look at its lock would let it go
+        with suppress(RunError):
+            status = read_status(path)
+            if status.ended and status.run:
+                over.append(status.run)
+    return tuple(over)
 
 
 def _recorded(plan: Deployment, run: Run, sites: int) -> Outcome:
@@ -159,13 +177,14 @@ def _least(study: Study) -> int:
 def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> dict[int, str]:
     """The nodes of the chosen sites, connected or not, with their names, once enough are connected to begin."""
     least = _least(plan.study)
-    ends, said = time.monotonic() + plan.wait, ""
+    ends, until, said = time.monotonic() + plan.wait, time.time() + plan.wait, ""
     while True:
         there = by_site(nodes.listed(), keys)
         online = sorted(site for site, node in there.items() if node.online)
+        away = sorted(keys.keys() - set(online))
         text = f"{len(online)} of {len(keys)} sites are connected"
         if text != said:
-            tell(text)
+            tell(text + (f"; waiting for {listed(away)} until {clock(until)}" if away else ""))
             said = text
         if len(online) == len(keys) or (len(online) >= least and time.monotonic() > ends):
             return {node.node: site for site, node in there.items()}
@@ -200,5 +219,4 @@ class _Both:
         )
         self._plan.consortium.audit.append(done)
         self._watch.round_done(evidence, rounds)
-        lost = f", {evidence.dropped} lost" if evidence.dropped else ""
-        self._tell(f"{title(evidence.round, rounds)}: {evidence.sites} sites{lost}, {evidence.seconds:.1f} s")
+        self._tell(line(evidence, rounds))

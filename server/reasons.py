@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # Public codes of common/errors.py, where they need explaining.
 MEANING = {
     "not_approved": "has not approved this study",
@@ -11,7 +13,8 @@ MEANING = {
     "bad_data": "its data cannot be read",
     "bad_cohort": "its cases cannot serve this study",
     "not_deidentified": "something personal would have passed its gate",
-    "budget": "its privacy budget is used up",
+    "budget": "its privacy budget does not carry this",
+    "busy": "is at work for another run",
     "identity": "it pinned another roster, or has another key",
     "answered": "this was summed before, over other sites",
     "too_few_sites": "too few sites were left for it",
@@ -26,3 +29,39 @@ def in_words(dropped: str) -> str:
     """A leg and a reason, as `Summation.dropped` has them, for a person."""
     head, found, code = dropped.partition("refused: ")
     return f"{head}{MEANING.get(code, code)}" if found else dropped
+
+
+# What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
+SEED = (
+    "over these sites it was summed before, in another run, and the difference of the two sums would show a site: wait "
+    "for exactly the sites of then, or start the study with another seed, or with privacy"
+)
+WAYS_OUT = {
+    "budget": "the budget is the sites' own, and going on ends here again: have them grant more, or end the run with "
+    "what it has (`wardround finish NAME`), or start a study with fewer rounds or more noise, or without these sites "
+    "(--site)",
+    "answered": SEED,
+    "not_approved": "have them approve the study, then go on",
+    "paused": "have them resume the study, then go on",
+    "busy": "wait for that run, or stop it, then go on",
+    "outside_hours": "go on within their hours",
+    "policy": "ask them which policy it is, then go on",
+    "identity": "hand out the kits again (`wardround consortium kits`), and have them join, then go on",
+    "bad_data": "have them mend their data, then go on",
+    "bad_cohort": "have them mend their data, then go on, or go on without them (--site)",
+    "not_deidentified": "have them mend their data, then go on",
+}
+LOST = "have them start `wardround site up` again, then go on"
+OTHER = "their own logs say why; mend it there, then go on"
+
+
+def ways_out(dropped: Iterable[str], run: str) -> str:
+    """What to do about these legs and reasons, as `Summation.dropped` has them: the advice follows the cause."""
+    found = list[str]()
+    for why in dropped:
+        _, refused, code = why.partition("refused: ")
+        way = WAYS_OUT.get(code, OTHER) if refused else LOST
+        if way not in found and code != "too_few_sites":
+            found.append(way)
+    told = "; ".join(found or [LOST]).replace("NAME", run)
+    return f"{told[:1].upper()}{told[1:]}. To go on: `wardround resume {run}`, in a simulation with --resume."

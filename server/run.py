@@ -19,13 +19,14 @@ from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, Phase, RoundPlan, layout_of, phase_of
+from common.plan import Normaliser, Phase, RoundPlan, layout_of, phase_of, title
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
 from common.tasks import Metrics, metrics
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.invitation import Participant, nodes_of
+from server.reasons import ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
@@ -92,10 +93,12 @@ class Run:
         nodes: Mapping[int, str] | None = None,
         time_box: float = 0.0,
         wait: float = 0.0,
+        over: Sequence[str] = (),
     ) -> None:
         """`sites`: how many to wait for; or `nodes`, with their sites, exactly those that take part.
         `seconds`: deadline of a leg. `time_box`: seconds after which a site stops training and hands over what it has;
-        0 for never. `wait`: seconds, of a round, for lost sites without whom it cannot be tried again.
+        0 for never. `wait`: seconds, of a round, for lost sites without whom it cannot be tried again. `over`: other
+        runs, that nobody plays any more.
         """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
         self.path, self.time_box, self.wait = folder / CHECKPOINT_FILE, time_box, wait
@@ -119,6 +122,8 @@ class Run:
             number=self.state.number,
             names=self.names,
             keep=self._keep,
+            over=over,
+            first=self.state.round + 1,
         )
 
     def _fresh(self, weights: NDArray[np.float32]) -> RunState:
@@ -178,8 +183,7 @@ class Run:
             lost |= {site: why for site, why in self.summation.dropped.items() if not why.endswith(error_code)}
         raise RunError(
             f"{what[:1].upper()}{what[1:]}: failed {attempts} times. {self.summation.explain(last)}. "
-            "The run is saved up to the round before: mend the sites, and go on with "
-            f"`wardround resume {self.path.parent.name}`, in a simulation with --resume."
+            f"The run is saved up to the round before. {ways_out(lost.values(), self.path.parent.name)}"
         ) from None
 
     @property
@@ -195,7 +199,8 @@ class Run:
         began, waited = time.monotonic(), 0.0
         while lost := set(self.nodes) - set(self.grid.get_node_ids()):
             if not waited:
-                self.observer.doing(f"{what}: waiting for lost sites")
+                names = sorted(self.names.get(node, f"node {node}") for node in lost)
+                self.observer.doing(f"{what}: waiting for lost sites ({', '.join(names)})")
             time.sleep(0.5)
             waited = time.monotonic() - began
             if waited > (BACK_SECONDS if self._suffice(set(self.nodes) - lost) else max(BACK_SECONDS, patience)):
@@ -323,15 +328,6 @@ class Run:
         """From the summed statistics, the same for all sites; empty before they are known."""
         sums = {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")}
         return normaliser_from_sums(self.study, sums) if sums else {}
-
-
-def title(number: int, rounds: int) -> str:
-    """A round as a person calls it."""
-    if number < 1:
-        return "statistics" if number == 0 else "before the first round"
-    if number <= rounds:
-        return f"round {number} of {rounds}"
-    return "last score" if number == rounds + 1 else "test"
 
 
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:

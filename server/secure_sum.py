@@ -14,7 +14,7 @@ import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.errors import IdentityError, RunError, SecureSumError, TooFewSitesError
+from common.errors import BudgetError, IdentityError, RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.messages import (
     ConfirmReply,
@@ -101,6 +101,8 @@ class Summation:
     seconds: float  # deadline of the leg with the round's work
     number: int = 0
     names: Mapping[int, str] = field(default_factory=dict)  # node -> site, where that is known before it joins
+    over: Sequence[str] = ()  # other runs, that nobody plays any more
+    first: int = -1  # the round that this process begins with, until a sum of it was opened
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
@@ -112,7 +114,8 @@ class Summation:
     def total(self, plan_for: PlanFor, *, only: Collection[str] = (), last: bool = False) -> Total:
         """One sum: offers, the round's work, confirmation, opening. Raises SecureSumError when it cannot be opened.
 
-        `only`: the sites that may take part; all, if empty. `last`: no sum follows, so no offers are asked for.
+        `only`: the sites that may take part; all, if empty. `last`: no sum follows, so no offers are asked for. Before
+        the first sum BudgetError, when the budget of a site does not carry the run to its end.
         """
         self._dropped, self._bytes = {}, [0, 0]
         if not self.study.secure_sum.enabled:
@@ -292,6 +295,7 @@ class Summation:
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
             self._dropped[self._name(node)] = f"join: {why}"
+        self._require_budget()
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
         if len(wanted) < max(self.least, len(only)):
@@ -299,6 +303,22 @@ class Summation:
             why = "" if self._dropped else f" ({self._why()})"
             raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{why}.")
         return wanted
+
+    def _require_budget(self) -> None:
+        """Of those who were asked whether they can pay for all of the run: nothing is charged before each of them can.
+
+        Asked once; who loses its budget later is lost as any other site.
+        """
+        first, self.first = self.first, -1
+        poor = [site for site, why in self._dropped.items() if why.endswith(f"refused: {BudgetError.code}")]
+        if first >= 0 and poor:
+            raise BudgetError(
+                f"Not begun: the privacy budget of {', '.join(sorted(poor))} does not carry this run "
+                f"{'to its end' if first == 0 else f'from round {first} to its end'}, and nothing was charged. "
+                "`wardround site check` shows there what is spent. Leave these sites out (--site for each of the "
+                "others), have them grant more, or start a study with fewer rounds or more noise."
+                + (" `wardround finish NAME` makes a model of the rounds that are done." if first > 1 else "")
+            )
 
     @property
     def least(self) -> int:
@@ -309,7 +329,9 @@ class Summation:
         return max(agreed.threshold or 0, agreed.colluding + 2)
 
     def _invitation(self) -> JoinRequest:
-        return JoinRequest(self.run, self.study.digest, self.roster.digest.hex(), self.number + 1)
+        return JoinRequest(
+            self.run, self.study.digest, self.roster.digest.hex(), self.number + 1, self.first, tuple(self.over)
+        )
 
     def _to(self, request: Request, holders: Sequence[Participant], names: Sequence[str]) -> dict[int, Request]:
         chosen = set(names)

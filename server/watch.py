@@ -12,7 +12,6 @@ import os
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from server.run_folder import player_of
 
 STATUS_FILE = "status.json"
 LOOK_SECONDS = 5.0
+MOST_NAMES = 8  # of sites in a line
 TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
 
@@ -95,6 +95,7 @@ class Watch:
         self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
         self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
         self.tell: Callable[[str], None] = lambda text: None  # whoever sits at the terminal
+        self.limit = 0.0  # seconds that one thing may last; 0 if that is not known
         self._due = TELL_SECONDS
 
     def __enter__(self) -> Watch:
@@ -162,13 +163,17 @@ class Watch:
             stopped.wait(LOOK_SECONDS)
 
     def tell_waiting(self, now: float) -> None:
-        """A line now and then while one thing lasts: what it is, for how long, and how many sites do what."""
+        """A line now and then while one thing lasts: what it is, since when and until when, and who does what."""
         lasts = now - self.status.since
         if lasts < self._due:
             return
         self._due = 2 * lasts
-        states = Counter(re.split("[:;,]", site.state)[0] for site in self.status.sites.values())
-        self.tell(f"{self.status.doing}, for {lasts:.0f} s: " + ", ".join(f"{n} {what}" for what, n in states.items()))
+        states: dict[str, list[str]] = {}
+        for name, site in sorted(self.status.sites.items()):
+            states.setdefault(re.split("[:;,]", site.state)[0], []).append(name)
+        told = "; ".join(f"{what}: {listed(names)}" for what, names in states.items())
+        ends = f", until {clock(self.status.since + self.limit)} at the latest" if self.limit else ""
+        self.tell(f"{self.status.doing}, for {lasts:.0f} s{ends}: {told}")
 
     def _ask(self, grid: FleetGrid, nodes: Sequence[int], stopped: threading.Event) -> dict[int, ActivityReply]:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
@@ -185,6 +190,17 @@ class Watch:
                     if isinstance(reply, ActivityReply):
                         said[waiting[message.metadata.reply_to_message_id]] = reply
         return said
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of these, and how many more."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def clock(moment: float) -> str:
+    """A Unix time as this machine's clock shows it."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _status_of(

@@ -192,7 +192,7 @@ def _folder_of(run: str, folder: Path) -> Path:
 @_at
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
-    from server.run import title
+    from common.plan import title
     from server.watch import STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
@@ -234,4 +234,19 @@ def stop(name: str, folder: Path) -> None:
     click.echo(f"{name}: told to stop.")
 
 
-STUDIES = (run, resume, status, stop)
+@click.command("finish")
+@click.argument("name", metavar="NAME_OR_FOLDER")
+@_at
+@click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
+              help="Pretrained weights that the study names.")  # fmt: skip
+def finish(name: str, folder: Path, models: Path | None) -> None:
+    """Make a model and a report of a run that cannot go on, of a consortium (NAME) or a simulation (its FOLDER)."""
+    from server.finish import finish as made
+
+    there = Path(name) if Path(name).is_dir() else _folder_of(name, folder)
+    evidence = made(there, models=models)
+    click.echo(evidence.warnings[-1])
+    click.echo(f"The model: {there / 'model.safetensors'}; the report: {there / 'report.html'}")
+
+
+STUDIES = (run, resume, status, stop, finish)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from common.study import Study
 from deploy.simulation.worker import Watched
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.verdict import verdict
+from server.round_line import line
 
 
 class Display:
@@ -73,22 +73,3 @@ class Display:
     def _elapsed(self) -> str:
         seconds = int(time.monotonic() - self._began)
         return f"{seconds // 60:02d}:{seconds % 60:02d}"
-
-
-def line(evidence: RoundEvidence, rounds: int) -> str:
-    """One round in one line. A score belongs to the model that the round began with."""
-    number = evidence.round
-    if number == 0:
-        parts = ["statistics summed"]
-    elif number <= rounds:
-        parts = [f"round {number:>3}/{rounds}"]
-    else:
-        parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
-    parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
-    auc = (evidence.metrics or {}).get("auc", math.nan)
-    if not math.isnan(auc):
-        parts.append(f"AUC {auc:.3f}" + (f" after round {number - 1}" if number <= rounds else ""))
-    if evidence.epsilon is not None:
-        parts.append(f"epsilon {evidence.epsilon:.2f}")
-    parts.append(f"{evidence.bytes_up / 1e6:.1f} MB up, {evidence.seconds:.1f} s")
-    return "  ".join(parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from common.errors import RunError
-from server.watch import RunStatus, SiteStatus, Watch, read_status
+from server.watch import RunStatus, SiteStatus, Watch, clock, read_status
 
 AWAY = cast(Any, None)  # a server that cannot be asked
 
@@ -52,5 +52,17 @@ def test_the_terminal_hears_of_what_lasts_and_not_of_what_is_done_at_once(tmp_pa
     assert told == []
     for seconds in (12, 14, 18, 40):
         watch.tell_waiting(now=watch.status.since + seconds)
-    sites = "2 training, 1 dropped"
+    sites = "training: clinic, ward; dropped: home"
     assert told == [f"round 1 of 3, for 12 s: {sites}", f"round 1 of 3, for 40 s: {sites}"]
+
+
+def test_a_run_that_waits_says_for_whom_and_until_when(tmp_path: Path) -> None:
+    told: list[str] = []
+    watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
+    watch.tell, watch.limit = told.append, 3600.0
+    watch.status.sites = {f"ward{number}": SiteStatus("training") for number in range(10)}
+    watch.doing("round 1 of 3")
+    watch.tell_waiting(now=watch.status.since + 12)
+    [line] = told
+    assert f"until {clock(watch.status.since + 3600)} at the latest: training: ward0, ward1" in line
+    assert line.endswith("and 2 more")

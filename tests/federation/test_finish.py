@@ -1,0 +1,147 @@
+"""A run that cannot go on leaves a model and a report of the rounds that it had."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from client.forecast import left, require_carried
+from client.ledger import Entry, Ledger
+from client.site import read_site
+from common.errors import BudgetError, RunError
+from common.models.network import build_network
+from common.parameters import flatten
+from common.privacy.plan import plan_privacy
+from common.study import Study
+from deploy.cli import commands
+from deploy.simulation.simulate import Simulation, simulate
+from server.checkpoint import read
+from server.finish import finish
+from server.report.evidence import RoundEvidence, read_evidence
+from server.run import Unwatched
+from server.watch import STATUS_FILE, RunStatus
+from tests.support.federation import private, small_hospitals
+
+
+class EndedAfter(Unwatched):
+    """Ends the run as an error in the round after would, with everything before saved."""
+
+    def __init__(self, round_: int) -> None:
+        self._round = round_
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        if evidence.round == self._round:
+            raise RunError("the budget of two sites is used up")
+
+
+@pytest.fixture(scope="module", params=["private", "none"])
+def stopped(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Study, Path]:
+    """A run of three rounds that ended after the second."""
+    place = tmp_path_factory.mktemp("finish")
+    study, folders = small_hospitals(place / "made")
+    study = private(study) if request.param == "private" else study
+    study = replace(study, evaluation=replace(study.evaluation, every=1))
+    with pytest.raises(RunError, match="two sites"):
+        simulate(Simulation(study, folders, place / "run", workers=2, compare=False), EndedAfter(2))
+    return study, place / "run"
+
+
+def weights_in(model: Path, study: Study) -> np.ndarray:
+    network = build_network(study)
+    network.load_state_dict(load_file(model))
+    return flatten(network)
+
+
+def test_a_stopped_run_is_finished_from_its_checkpoint(stopped: tuple[Study, Path]) -> None:
+    study, folder = stopped
+    done = CliRunner().invoke(commands, ["finish", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "ended after round 2 of 3" in done.output
+    state, found = read(folder / "checkpoint.npz", study.digest), read_evidence(folder / "report.json")
+    chosen = not study.private and state.best_round > 0  # by validation patients; else the last model
+    assert np.array_equal(
+        weights_in(folder / "model.safetensors", study), state.arrays["best" if chosen else "weights"]
+    )
+    assert [item.round for item in found.rounds] == [0, 1, 2]
+    assert found.selected_round == (state.best_round if chosen else 2)
+    assert "ended after round 2 of 3" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_says_why_it_ended(stopped: tuple[Study, Path]) -> None:
+    """The coordinator's process leaves the reason of a deployed run beside its checkpoint."""
+    study, folder = stopped
+    status = RunStatus("run", study.digest, os.getpid(), ended="Round 3 of 3: site north is out of budget.")
+    status.write(folder / STATUS_FILE)
+    try:
+        evidence = finish(folder)
+    finally:
+        (folder / STATUS_FILE).unlink()
+    assert "site north is out of budget" in evidence.warnings[-1]
+    assert not evidence.simulated
+
+
+def test_what_has_no_model_or_came_to_its_end_is_not_finished(stopped: tuple[Study, Path], tmp_path: Path) -> None:
+    study, folder = stopped
+    with pytest.raises(RunError, match="no checkpoint"):
+        finish(tmp_path)
+    from server.checkpoint import save
+
+    state = read(folder / "checkpoint.npz", study.digest)
+    (tmp_path / "study.yaml").write_bytes((folder / "study.yaml").read_bytes())
+    for number, words in ((0, "no round was trained"), (study.rounds + 2, "came to its end")):
+        save(replace(state, round=number), tmp_path / "checkpoint.npz")
+        with pytest.raises(RunError, match=words):
+            finish(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert json.loads((folder / "report.json").read_text())
+
+
+def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(tmp_path: Path) -> None:
+    """It died in a late round, and left no model: what it had spent was spent for nothing."""
+    study, folders = small_hospitals(tmp_path / "made")
+    study = private(study)
+    plan = plan_privacy(study)
+    assert plan is not None
+    folder, poor = tmp_path / "run", read_site(folders[0]).file.site
+    ledger = Ledger(folder / "sites" / poor / "ledger.jsonl")
+    earlier = Entry(study.digest, "earlier", 1, 1, "training", (plan.statistics(), plan.training(study.rounds)))
+    assert ledger.spend(earlier, plan.epsilon, plan.delta, plan.accountant)
+    with pytest.raises(
+        BudgetError, match=f"Not begun: the privacy budget of {poor} does not carry this run to its end"
+    ):
+        simulate(Simulation(study, folders, folder, workers=2, compare=False))
+    assert ledger.entries() == [earlier]
+    rich = read_site(folders[1]).file.site
+    assert not (folder / "sites" / rich / "ledger.jsonl").exists()
+    assert not (folder / "checkpoint.npz").exists()
+
+
+def test_what_is_left_of_a_run_is_what_it_has_not_charged(stopped: tuple[Study, Path]) -> None:
+    """Asked before the third round, a site counts what the rounds before charged, and the rest, as the whole run."""
+    study, folder = stopped
+    plan = plan_privacy(study)
+    if plan is None:
+        pytest.skip("the run had no privacy")
+    [ledger, *_] = sorted((folder / "sites").glob("*/ledger.jsonl"))
+
+    def steps(entries: Iterable[Entry]) -> Counter[tuple[str, str]]:
+        return Counter(
+            (entry.cohort, release.kind)
+            for entry in entries
+            for release in entry.releases
+            for _ in range(release.steps)
+        )
+
+    assert steps(Ledger(ledger).entries()) + steps(left(study, plan, 3)) == steps(left(study, plan))
+    require_carried(ledger.parent, study, plan, 3)
+    with pytest.raises(BudgetError):
+        require_carried(ledger.parent, study, plan, 1)
