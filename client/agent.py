@@ -17,6 +17,9 @@ from client.consent.approvals import approved_study
 from client.consent.current import CurrentSite
 from client.consent.policy import Gate
 from client.handlers import SiteHandler, place_of
+from client.lease import Lease
+from client.log_line import in_a_line
+from client.membership.identity import ROSTER_FILE
 from client.relay import RelayServer
 from client.replies import remove_expired
 from client.retention import purge_old
@@ -27,6 +30,7 @@ from common.audit import Audit, Refused
 from common.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
+    LARGEST_HEAD,
     JoinRequest,
     Refusal,
     Reply,
@@ -35,6 +39,7 @@ from common.messages import (
     RoundRequest,
     from_bytes,
     from_records,
+    head_bytes,
     to_bytes,
     to_records,
 )
@@ -42,7 +47,8 @@ from common.study import Study
 
 log = logging.getLogger("wardround.site")
 
-LARGEST_REQUEST = 2 << 30  # bytes; the weights of a model, and protocol messages
+LARGEST_REQUEST = 2 << 30  # bytes, of a study whose network was not built yet
+STATISTICS_BYTES = 8 << 20  # the normaliser of any study
 TIDY_SECONDS = 3600.0  # from one look for what is past its time to the next
 
 
@@ -60,6 +66,7 @@ class Agent:
         self._working = Lock()  # one thread at a time has what is warm
         self._warm: SiteHandler | None = None
         self._answered = time.monotonic()
+        self._lease = Lease()
         self._audit = Audit(self.state / "audit.jsonl")
 
     @property
@@ -76,14 +83,18 @@ class Agent:
         kind = UNREADABLE
         with self._working:
             try:
-                records = from_bytes(data)
+                records = from_bytes(data, head_bytes(self._sites))
                 request = from_records(records)
                 kind = _kind(request)
                 self._look()
-                handler = self._serving(request)
+                if isinstance(request, JoinRequest):
+                    self._lease.require(request)
+                handler, began = self._serving(request), time.monotonic()
                 self.activities.now("preparing data")
                 reply = handler.reply(records)
-                self._note(from_records(reply))
+                self._note(request, from_records(reply), handler, time.monotonic() - began)
+                if isinstance(request, JoinRequest):
+                    _ = handler.site.parameters  # by the network's size what comes next is bounded
                 return to_bytes(reply)
             except WardroundError as error:
                 log.warning("%s: refused (%s): %s", kind, error.code, error)
@@ -92,6 +103,19 @@ class Agent:
                 # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.
                 log.error("%s: failed with %s at %s", kind, type(error).__name__, place_of(error))
                 return self._refuse(kind, "error")
+
+    @property
+    def _sites(self) -> int:
+        """How many sites the roster that is pinned here has, at most: each has a key of 64 digits in it."""
+        roster = self.state / "identity" / ROSTER_FILE
+        return roster.stat().st_size // 64 if roster.exists() else 0
+
+    def largest(self) -> int:
+        """Bytes of the largest request that there can be now: the weights of the study's network, and a head."""
+        warm = self._warm
+        if warm is None or "parameters" not in vars(warm.site):
+            return LARGEST_REQUEST
+        return 4 * warm.site.parameters.length + STATISTICS_BYTES + LARGEST_HEAD
 
     def _look(self) -> None:
         """What is warm was made under the policy as it was. Under another one it is made anew, as after a restart."""
@@ -125,7 +149,9 @@ class Agent:
     def _approved(self, digest: str) -> Study:
         return approved_study(self.state, digest, asked=self.folder.file.policy.approval == "required")
 
-    def _note(self, reply: Request | Reply) -> None:
+    def _note(self, request: Request | Reply, reply: Request | Reply, handler: SiteHandler, seconds: float) -> None:
+        self._lease.answered(request, reply, handler.site.study)
+        log.info("%s", in_a_line(request, reply, handler.run, handler.site.study, seconds))
         if not isinstance(reply, Refusal):
             self._answered = time.monotonic()
         self.activities.now("masked" if isinstance(reply, RoundReply) else "idle")
@@ -140,7 +166,7 @@ class Agent:
 
     def serve(self, socket: Path) -> RelayServer:
         """Listen on the socket; the caller stops what it is given."""
-        server = RelayServer(socket, self.answer, self.activities.reply, largest=LARGEST_REQUEST)
+        server = RelayServer(socket, self.answer, self.activities.reply, largest=self.largest)
         server.start()
         return server
 

@@ -2,14 +2,20 @@
 
 The agent listens, the connector calls. Large messages go in pieces. The agent answers a malformed or too large message
 with a status that says no more than that, and never with the text of an exception.
+
+Work may take hours, everything else has a deadline at both ends: the agent waits so long for a request, and for its
+answer to be taken; the connector waits for an answer while the agent shows life, and calls again when it does not.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,8 @@ PROTOCOL = 1
 SERVICE = "wardround.relay.Agent"
 PIECE_BYTES = 1 << 20  # gRPC takes messages of 4 MiB at most, unless told otherwise
 PLACES = 2  # requests at a time: one is worked on, one waits. Each has a thread, and as many are left for health
+TRANSFER_SECONDS = 60.0  # for the bytes of one message, from its head to its end, on one machine
+LOOK_SECONDS, SILENT_SECONDS = 5.0, 60.0  # how often an agent that works is asked for a sign of life; how long without
 LONGEST_PATH = 107  # bytes of a Unix socket's path (unix(7))
 
 Answer = Callable[[bytes | bytearray], bytes]
@@ -35,8 +43,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # neither process forks 
 class RelayServer:
     """The agent's end. `answer` gets one message at a time; `activity` is asked meanwhile."""
 
-    def __init__(self, socket: Path, answer: Answer, activity: Activity, *, largest: int) -> None:
-        """`largest`: bytes of one request. SiteFileError for a path that a socket cannot have."""
+    def __init__(self, socket: Path, answer: Answer, activity: Activity, *, largest: Callable[[], int]) -> None:
+        """`largest`: bytes of one request, asked when one comes. SiteFileError for a path that a socket cannot have."""
         self._socket, self._answer, self._activity, self._largest = require_short(socket), answer, activity, largest
         self._one, self._places = threading.Lock(), threading.Semaphore(PLACES)
         self._server = grpc.server(ThreadPoolExecutor(2 * PLACES), options=[("grpc.so_reuseport", 0)])
@@ -79,16 +87,18 @@ class RelayServer:
         if not self._places.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, BUSY)
         try:
-            request = self._whole(pieces, context)
+            with _within(TRANSFER_SECONDS, context.cancel):
+                request = self._whole(pieces, context)
             with self._one:
                 reply = self._answer(request) if context.is_active() else b""
-            yield from in_pieces(reply)
+            with _within(TRANSFER_SECONDS, context.cancel):
+                yield from in_pieces(reply)
         finally:
             self._places.release()
 
     def _whole(self, pieces: Iterator[relay.Piece], context: grpc.ServicerContext) -> bytearray:
         try:
-            return whole(pieces, self._largest)
+            return whole(pieces, self._largest())
         except RunError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))  # fixed texts of this file
         raise AssertionError("abort raises")
@@ -117,8 +127,32 @@ class RelayClient:
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def answer(self, request: bytes | bytearray, largest: int = 1 << 32) -> bytearray:
-        """The agent's reply. grpc.RpcError when the agent is not there, or was lost on the way."""
-        return whole(self._answer(in_pieces(request)), largest)
+        """The agent's reply. grpc.RpcError when the agent is not there, or was lost on the way, or shows no life."""
+        call = self._answer(in_pieces(request))
+        with self._while_alive(call.cancel):
+            head = next(call, None)
+        with _within(TRANSFER_SECONDS, call.cancel):
+            return whole(chain([] if head is None else [head], call), largest)
+
+    @contextmanager
+    def _while_alive(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Cancel a call when the agent did not answer gRPC's health check for SILENT_SECONDS."""
+        done = threading.Event()
+
+        def look() -> None:
+            alive = time.monotonic()
+            while not done.wait(LOOK_SECONDS):
+                if self.is_serving(LOOK_SECONDS):
+                    alive = time.monotonic()
+                elif time.monotonic() - alive > SILENT_SECONDS:
+                    cancel()
+                    return
+
+        threading.Thread(target=look, name="alive", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
 
     def activity(self) -> ActivityReply:
         """What the agent is doing; `agent away` when it does not say."""
@@ -142,6 +176,18 @@ class RelayClient:
 
 BUSY = "The agent works on a request, and another one waits."
 OTHER_PROTOCOL = "The agent and the connector are of different releases of wardround. Install the same on both."
+
+
+@contextmanager
+def _within(seconds: float, cancel: Callable[[], object]) -> Iterator[None]:
+    """Cancel when the block lasts longer."""
+    timer = threading.Timer(seconds, cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def in_pieces(data: bytes | bytearray) -> Iterator[relay.Piece]:

@@ -52,6 +52,7 @@ R = TypeVar("R")
 
 HEARTBEAT_SECONDS = 10.0
 REPLY_BYTES = 64 << 20  # a reply has a word for each weight that was sent with the request, and counts: less than this
+REPLY_HEAD = 1 << 20  # without its vector: an offer has a box for each site, a reveal two shares
 COMPLETE_SECONDS = 150.0  # without another object of a reply: its sender is lost. After 180 s Flower gives up
 _APP = b"""
 [project]
@@ -79,7 +80,7 @@ class _Claimed:
     def read(self, data: bytearray) -> None:
         """What cannot be read stays without content."""
         with suppress(RunError):
-            self.message.content = from_bytes(data)
+            self.message.content = from_bytes(data, REPLY_HEAD)
 
     def lose(self) -> None:
         error = Error(ErrorCode.MESSAGE_UNAVAILABLE, "The sender did not send all of its reply.")

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,11 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from flwr.app import ConfigRecord, RecordDict
 
 from client import agent as agent_module
-from client.agent import Agent
+from client import lease as lease_module
+from client.agent import LARGEST_REQUEST, Agent
 from client.consent.approvals import Approvals, keep_study
 from client.data.prepare import prepare
+from client.lease import LEASE_SECONDS
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import read_site
 from common.audit import Audit, Expired, Refused
@@ -34,12 +38,16 @@ from common.messages import (
     RevealRequest,
     from_bytes,
     from_records,
+    head_bytes,
     to_bytes,
     to_records,
 )
+from common.models.network import build_network
+from common.parameters import Parameters
 from common.study import Study
 from deploy.simulation.enrol import enrol
 from tests.support.hospital import hospital, person, study_of, write_csv
+from tests.support.secure_sum import Consortium
 
 RUN = "0123456789abcdef"
 DAY = 86_400.0
@@ -305,3 +313,69 @@ def test_a_request_that_is_being_answered_is_not_disturbed(ward) -> None:
         assert looking.is_alive() and stored.exists()
     looking.join(10)
     assert not stored.exists()
+
+
+# --------------------------------------------------------------------------------------------------- one run at a time
+
+OTHER_RUN = "fedcba9876543210"
+
+
+def test_a_second_run_is_refused_while_one_is_at_work(ward) -> None:
+    """It was joined, and ended the first one's sums: both charged the ledger, and neither came to its end."""
+    second = JoinRequest(OTHER_RUN, ward.study.digest, ward.roster, 1)
+    assert isinstance(ward.join(), JoinReply)
+    assert ward.ask(second) == Refusal("busy") and ward.last == Refused("JoinRequest", "busy")
+    assert isinstance(ward.join(2), JoinReply)  # the first one goes on, also by `resume`
+    assert isinstance(ward.ask(replace(second, over=(RUN,))), JoinReply)
+    assert ward.join(3) == Refusal("busy")
+
+
+def test_of_another_study_too(ward) -> None:
+    other = replace(ward.study, rounds=7)
+    Approvals(ward.root / "state").approve(other)
+    assert isinstance(ward.join(), JoinReply)
+    assert ward.ask(JoinRequest(OTHER_RUN, other.digest, ward.roster, 1)) == Refusal("busy")
+    assert isinstance(ward.join(2), JoinReply)
+
+
+def test_a_run_of_which_nothing_is_heard_blocks_no_other_for_good(ward, monkeypatch) -> None:
+    second = JoinRequest(OTHER_RUN, ward.study.digest, ward.roster, 1)
+    assert isinstance(ward.join(), JoinReply)
+    now = time.monotonic()
+    for later, kind in ((LEASE_SECONDS - 60, Refusal), (LEASE_SECONDS + 60, JoinReply)):
+        monkeypatch.setattr(lease_module, "time", types.SimpleNamespace(monotonic=lambda later=later: now + later))
+        assert isinstance(ward.ask(second), kind)
+
+
+def test_the_log_says_what_was_asked_and_done(ward, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="wardround.site")
+    ward.join()
+    [line] = [record.getMessage() for record in caplog.records if "joined" in record.getMessage()]
+    assert ward.study.study in line and RUN in line and line.endswith(" s")
+
+
+# ------------------------------------------------------------------------------------------------ what a request may be
+
+
+def test_a_message_with_more_than_its_roster_can_ask_for_is_not_parsed(ward, caplog) -> None:
+    """26 MB of entries kept an agent busy for 27 s: parsing is bounded by the number of sites."""
+    most = head_bytes(4)
+    for size, words in ((most // 2, "section"), (2 * most, "more beside its vectors")):
+        message = to_bytes(RecordDict({"filler": ConfigRecord({"filler": bytes(size)})}))
+        assert from_records(from_bytes(ward.agent.answer(message))) == Refusal("run")
+        assert words in caplog.messages[-1]
+
+
+def test_the_offers_of_a_roster_fit_into_its_messages() -> None:
+    for count in (3, 20):
+        called = [f"hospital_with_a_name_of_forty_signs_{number:04d}" for number in range(count)]
+        consortium = Consortium(count, called=called)
+        sent = sum(len(offer.to_bytes()) for offer in consortium.all_offers())
+        assert 1.5 * sent + len(consortium.context.to_bytes()) < head_bytes(count)
+
+
+def test_no_request_is_longer_than_the_studys_network_asks_for(ward) -> None:
+    assert ward.agent.largest() == LARGEST_REQUEST
+    assert isinstance(ward.join(), JoinReply)
+    length = Parameters.of(build_network(ward.study)).length
+    assert 4 * length < ward.agent.largest() < 4 * length + (64 << 20)

@@ -263,7 +263,7 @@ def test_the_probe_asks_the_agents_own_health_service(tmp_path):
 
     from client.relay import SERVICE, RelayServer
 
-    server = RelayServer(tmp_path / "agent.sock", lambda data: data, lambda: None, largest=10)
+    server = RelayServer(tmp_path / "agent.sock", lambda data: data, lambda: None, largest=lambda: 10)
     server.start()
     try:
         assert probe("agent", str(tmp_path / "agent.sock")).stdout == "SERVING\n"

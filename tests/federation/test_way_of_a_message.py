@@ -48,7 +48,7 @@ class Agent:
     """Answers each request with an own reply of several chunks, whenever it is asked."""
 
     def __init__(self, socket: Path) -> None:
-        self._relay = RelayServer(socket, self.answer, lambda: ActivityReply("idle", 0, 0, 0), largest=1 << 30)
+        self._relay = RelayServer(socket, self.answer, lambda: ActivityReply("idle", 0, 0, 0), largest=lambda: 1 << 30)
         self._relay.start()
 
     def answer(self, request: bytes | bytearray) -> bytes:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
-from common.messages import ActivityReply, JoinRequest, new_message, to_records
+from common.messages import ActivityReply, JoinRequest, new_message, to_bytes, to_records
 from common.news import FOR_RUN, FOR_SITES, HEADER
-from common.parcels import CHUNK_BYTES, LARGEST_BYTES
+from common.parcels import CHUNK_BYTES, LARGEST_BYTES, Arriving
 from server.coordinator import LOG
+from server.grid import REPLY_HEAD, _Claimed
 from server.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
 from server.news import Bell
 from server.watch import RunStatus, Watch
@@ -116,3 +117,12 @@ def test_a_strangers_calls_leave_nothing_in_the_servers_log(tmp_path: Path) -> N
         for path in ("/v1/control/" + "x" * 10_000, "/v1/fleet/pull-messages", "/health?" + "y" * 10_000):
             assert superlink.post(path) in (401, 403, 405)
         assert log.stat().st_size == before
+
+
+def test_a_reply_with_more_than_a_site_has_to_say_is_not_parsed() -> None:
+    """Its entries kept a run busy for a second each megabyte."""
+    asked = new_message(to_records(ActivityReply("idle", 0, 0, 0)), "query.activity", 1)
+    for size, read in ((REPLY_HEAD // 2, True), (2 * REPLY_HEAD, False)):
+        claimed = _Claimed(Message(RecordDict(), reply_to=asked), Arriving("", lambda name: None))
+        claimed.read(bytearray(to_bytes(RecordDict({"filler": ConfigRecord({"filler": bytes(size)})}))))
+        assert bool(claimed.message.content) == read

@@ -75,7 +75,7 @@ def test_requests_that_wait_for_a_long_one_do_not_exhaust_the_agent() -> None:
 
     with open_folder() as folder:
         socket = folder / "agent.sock"
-        server = RelayServer(socket, answer, lambda: ActivityReply("idle", 0, 0, 0), largest=100)
+        server = RelayServer(socket, answer, lambda: ActivityReply("idle", 0, 0, 0), largest=lambda: 100)
         server.start()
         with answer_call(socket) as call, closing(RelayClient(socket)) as client:
             first = call(in_pieces(b"first"))

@@ -20,7 +20,7 @@ from tests.support.other_user import open_folder
 
 def echo(socket: Path) -> RelayServer:
     """Answers each request with itself."""
-    return RelayServer(socket, bytes, lambda: ActivityReply("idle", 0, 0, 0), largest=10)
+    return RelayServer(socket, bytes, lambda: ActivityReply("idle", 0, 0, 0), largest=lambda: 10)
 
 
 @pytest.mark.parametrize("end", [RelayClient, echo], ids=["client", "server"])
