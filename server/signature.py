@@ -6,6 +6,7 @@ functions, and a signature that was found good is not verified twice.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64decode
 from datetime import datetime
@@ -31,7 +32,7 @@ class Signed:
 
     def __init__(self) -> None:
         self._keys: frozenset[bytes] = frozenset()
-        self._looked = float("-inf")
+        self._looked, self._one = float("-inf"), asyncio.Lock()
 
     async def __call__(self, scope: Scope) -> bool:
         try:
@@ -47,9 +48,10 @@ class Signed:
         return is_signed(key, told.encode("ascii"), signature)
 
     async def _admitted(self, scope: Scope) -> frozenset[bytes]:
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
-            self._keys = await run_in_threadpool(admitted_keys, scope["app"].state.linkstate_factory.state())
+        async with self._one:  # who comes while somebody looks waits for what that one sees
+            if time.monotonic() - self._looked > LOOK_SECONDS:
+                state = scope["app"].state.linkstate_factory.state()
+                self._keys, self._looked = await run_in_threadpool(admitted_keys, state), time.monotonic()
         return self._keys
 
 

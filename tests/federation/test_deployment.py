@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import BudgetError
 from common.study import Privacy, read_study, study_text
 from deploy.hospitals.generate import generate
 from deploy.simulation.simulate import Simulation, hospitals_in, simulate
@@ -72,3 +73,18 @@ def test_a_private_run_pays_at_every_site_and_ends_with_a_report(deployed: Deplo
     for site in deployed.sites.values():
         assert (site.state / "ledger.jsonl").stat().st_size > 0
     assert (deployed.at / "runs" / "private" / "model.safetensors").exists()
+    assert f"round   1/{ROUNDS}" in run.text and "AUC" in run.text and "epsilon" in run.text
+    for site in deployed.sites.values():
+        assert f"round 1 of {ROUNDS}: train and score validation patients: done in" in site.agent.text
+
+
+def test_a_second_run_that_the_budgets_do_not_carry_is_not_begun(deployed: Deployment, hospitals: Path) -> None:
+    """After the run before: no site is busy any more, and each says before round 0 that it cannot pay for another."""
+    ledgers = {
+        site.state / "ledger.jsonl": (site.state / "ledger.jsonl").read_bytes() for site in deployed.sites.values()
+    }
+    run = deployed.run(hospitals / "private.yaml", "again")
+    assert run.wait(120) == BudgetError.exit_code, run.text
+    assert "Not begun" in run.text and all(name in run.text for name in deployed.sites)
+    assert {path: path.read_bytes() for path in ledgers} == ledgers
+    assert not deployed.checkpoint("again").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 
 from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator
 from server.guard import HEADER
+from tests.server.guard.test_nodes import fleet, statuses
 from tests.support.deployment import wait_for
 from tests.support.other_user import as_nobody, needs_root, open_folder, readable_by_nobody
 from tests.support.strangers import START, runs, stock_executor
@@ -77,6 +79,9 @@ def test_the_secrets_of_the_start_before_open_nothing(own: Own) -> None:
     process.wait()
     wait_for(lambda: coordinator.process is not process, "another SuperLink")
     wait_for(lambda: is_healthy(superlink), "healthy again")
+    with ThreadPoolExecutor(8) as threads:  # the first calls of all, at once: nobody is taken for a stranger
+        first = [threads.submit(statuses, fleet(superlink, superlink.keys["north"])) for _ in range(8)]
+        assert {said.result()["activate"] for said in first} <= {200, 412}
     assert superlink.secret != old and superlink.executor != old_executor
     assert superlink.post("/v1/control/list-runs", {HEADER: old}) == 403
     assert superlink.post("/v1/control/list-runs", superlink.known()) == 200
