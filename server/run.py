@@ -248,8 +248,7 @@ class Run:
     @property
     def used(self) -> tuple[str, ...]:
         """The run's modalities: all of the study's until round 0 is over, and then those that it used."""
-        chosen = self.state.arrays.get(USED)
-        return self.study.names if chosen is None else tuple(np.array(self.study.names)[chosen].tolist())
+        return used_in(self.study, self.state)
 
     @property
     def untrained(self) -> tuple[str, ...]:
@@ -328,6 +327,12 @@ class Run:
         """From the summed statistics, the same for all sites; empty before they are known."""
         sums = {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")}
         return normaliser_from_sums(self.study, sums) if sums else {}
+
+
+def used_in(study: Study, state: RunState) -> tuple[str, ...]:
+    """The modalities that the run of this state uses."""
+    chosen = state.arrays.get(USED)
+    return study.names if chosen is None else tuple(np.array(study.names)[chosen].tolist())
 
 
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:
