@@ -302,14 +302,15 @@ class Summation:
             needed = f"all of {', '.join(sorted(only))}" if only else f"{self.least}"
             why = "" if self._dropped else f" ({self._why()})"
             raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{why}.")
+        self.first = -1
         return wanted
 
     def _require_budget(self) -> None:
         """Of those who were asked whether they can pay for all of the run: nothing is charged before each of them can.
 
-        Asked once; who loses its budget later is lost as any other site.
+        Asked until a sum begins; who loses its budget later is lost as any other site.
         """
-        first, self.first = self.first, -1
+        first = self.first
         poor = [site for site, why in self._dropped.items() if why.endswith(f"refused: {BudgetError.code}")]
         if first >= 0 and poor:
             raise BudgetError(
