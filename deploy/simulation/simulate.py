@@ -79,6 +79,7 @@ def simulate(
             models=models_of(plan.hospitals),
             observer=observer,
             resume=plan.resume,
+            nodes=dict(enumerate(names, start=1)),
         )
         outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
