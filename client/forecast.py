@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.ledger import ROUNDING, Cohort, Entry, Ledger
+from client.charges import LEDGER_FILE, accounts, held_out, ledger_of
+from client.ledger import ROUNDING, Entry
+from client.spending import Account
 from common.errors import BudgetError
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan
 from common.study import Study
 
-LEDGER_FILE = "ledger.jsonl"
+__all__ = ["LEDGER_FILE", "forecast", "left", "require_carried", "said_of"]
 
 
-def forecast(state: Path, study: Study, plan: PrivacyPlan) -> tuple[float, float]:
-    """Epsilon of the patients who spent most, by what is in the site's ledger: now, and after one more whole run."""
-    path = state / LEDGER_FILE
-    if not path.exists():  # nothing was ever released; and reading must not make a ledger
+def forecast(state: Path, study: Study, plan: PrivacyPlan, delta: float | None = None) -> tuple[float, float]:
+    """Epsilon of the patients who spent most, by what is in the site's ledger: now, and after one more whole run.
+
+    delta: at which the site judges; the study's, if none is given
+    """
+    ledger, judged = ledger_of(state), delta or plan.delta
+    if not ledger.entries() and judged == plan.delta:
         return 0.0, plan.epsilon
-    ledger, digest = Ledger(path), study.digest
     return (
-        ledger.spent(plan.delta, None, plan.accountant, digest),
-        ledger.after(left(study, plan), plan.delta, plan.accountant, digest),
+        ledger.spent(judged, None, plan.accountant, study.digest),
+        ledger.after(left(study, plan), judged, plan.accountant, study.digest),
     )
 
 
@@ -30,25 +34,33 @@ def left(study: Study, plan: PrivacyPlan, first: int = 0) -> list[Entry]:
     test. None of the study's spare rounds is in it.
     """
     begins, rounds, every = max(first, 0), study.rounds, study.evaluation.every
-    trained = max(0, rounds - max(begins, 1) + 1)
-    scored = {1, rounds + 1, *range(every + 1, rounds + 2, every), rounds + 2}
-    scores = sum(number >= begins for number in scored)
-    statistics = (plan.statistics(),) if begins == 0 else ()
-    training = (*statistics, *((plan.training(trained),) if trained else ()))
-    held_out = (*statistics, *((plan.evaluation(scores),) if scores else ()))
-    both: tuple[tuple[Cohort, tuple[Release, ...]], ...] = (("training", training), ("held_out", held_out))
-    return [Entry(study.digest, "", begins, 0, cohort, releases) for cohort, releases in both if releases]
+    found: dict[Account, list[Release]] = {account: [] for account in accounts(study)}
+    if begins == 0:
+        for charged in found.values():
+            charged.append(plan.statistics())
+    if trained := max(0, rounds - max(begins, 1) + 1):
+        found["training"].append(plan.training(trained))
+    scored = {1, rounds + 1, *range(every + 1, rounds + 2, every)}
+    if scores := sum(number >= begins for number in scored):
+        found[held_out(study, "validation")].append(plan.evaluation(scores))
+    if begins <= rounds + 2:
+        found[held_out(study, "test")].append(plan.evaluation())
+    return [
+        Entry(study.digest, "", begins, 0, account, tuple(charged)) for account, charged in found.items() if charged
+    ]
 
 
-def require_carried(state: Path, study: Study, plan: PrivacyPlan | None, first: int) -> None:
+def require_carried(state: Path, study: Study, plan: PrivacyPlan | None, first: int, delta: float | None = None) -> None:
     """BudgetError when the budget ends before a run that goes on from round `first` does.
 
-    The study and the ledger decide, and no patient: the answer costs nothing.
+    The study and the ledger decide, and no patient: the answer costs nothing. delta: as for `forecast`
     """
-    path = state / LEDGER_FILE
-    if plan is None or first > study.rounds + 2 or not path.exists():
+    if plan is None or first > study.rounds + 2:
         return
-    then = Ledger(path).after(left(study, plan, first), plan.delta, plan.accountant, study.digest)
+    ledger = ledger_of(state)
+    if not ledger.entries():
+        return
+    then = ledger.after(left(study, plan, first), delta or plan.delta, plan.accountant, study.digest)
     if not then <= plan.epsilon * ROUNDING:
         raise BudgetError(
             f"The budget does not carry this run to its end: from round {max(first, 0)} on it would bring epsilon to "
@@ -56,9 +68,9 @@ def require_carried(state: Path, study: Study, plan: PrivacyPlan | None, first: 
         )
 
 
-def said_of(state: Path, study: Study, plan: PrivacyPlan) -> str:
+def said_of(state: Path, study: Study, plan: PrivacyPlan, delta: float | None = None) -> str:
     """The forecast in a sentence; nothing where nothing is spent, or the whole study still fits."""
-    spent, then = forecast(state, study, plan)
+    spent, then = forecast(state, study, plan, delta)
     if then <= plan.epsilon:
         return ""
     return (

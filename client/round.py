@@ -15,25 +15,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from client.charges import certified, charge, ledger_of
 from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
-from client.forecast import LEDGER_FILE
-from client.ledger import Cohort as Account
-from client.ledger import Entry, Ledger
+from client.ledger import Ledger
 from client.plan_checks import require_as_signed
+from client.sides import split_of
 from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
 from client.training.local import train_locally
 from client.training.update import update_of
-from common.audit import Audit, Spent
-from common.errors import PolicyError, ProtocolOrderError, RunError
+from common.audit import Audit
+from common.errors import PolicyError, RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import Parameters, load
 from common.plan import RoundPlan, layout_of, trained_groups
-from common.privacy.accounting import Release
 from common.privacy.mechanism import noisy
 from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.statistics import patient_sensitivity, statistic_segments
@@ -60,6 +59,7 @@ class Site:
     progress: Progress = field(default=_silent, repr=False)
     _excluded: frozenset[str] = field(default=frozenset(), init=False, repr=False)  # as `cohort` was prepared
     _seen: tuple[Cohort, tuple[str, ...], Cohort] | None = field(default=None, init=False, repr=False)
+    _split: tuple[str, str] | None = field(default=None, init=False, repr=False)  # of which version of it
 
     @property
     def name(self) -> str:
@@ -113,7 +113,14 @@ class Site:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.state / LEDGER_FILE)
+        return ledger_of(self.state)
+
+    @property
+    def split(self) -> str:
+        """Which split of the study these patients are in: see `client/sides.py`."""
+        if self._split is None or self._split[0] != self.cohort.version:
+            self._split = self.cohort.version, split_of(self.state, self.study, self.cohort.sides)
+        return self._split[1]
 
     @cached_property
     def device(self) -> torch.device:
@@ -149,7 +156,7 @@ def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> 
     signed = site.cohort.owned if signed is None else signed
     if site.privacy is None:
         require_as_signed(signed, site.cohort.owned)
-    _charge(plan, site)
+    charge(plan, site)
     load(site.network, plan.weights)
     set_normaliser(site.network, dict(plan.normaliser))
     use_modalities(site.network, plan.used(site.study))
@@ -163,7 +170,7 @@ def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> 
     if plan.train:
         updates, steps = _train(plan, site, cohort, signed)
         values |= updates
-    spent = _certified(site)
+    spent = certified(site)
     return Worked(layout.summand(values), layout, steps, *spent)
 
 
@@ -190,37 +197,6 @@ def _require(plan: RoundPlan, site: Site) -> None:
         raise RunError("The plan trains a group of parameters that the study's network does not have.")
     site.refresh()
     _ = site.cohort  # read the data before anything is charged: a wrong file must cost nothing
-
-
-def _charge(plan: RoundPlan, site: Site) -> None:
-    """Write the plan's releases into the ledger. Training and held-out patients differ: two accounts."""
-    privacy = site.privacy
-    if privacy is None:
-        return
-    training, held_out = list[Release](), list[Release]()
-    if plan.statistics:
-        training.append(privacy.statistics())
-        held_out.append(privacy.statistics())
-    if plan.evaluate:
-        held_out.append(privacy.evaluation())
-    if plan.train:
-        training.append(privacy.training())
-    accounts: tuple[tuple[Account, list[Release]], ...] = (("training", training), ("held_out", held_out))
-    for account, releases in accounts:
-        if releases:
-            entry = Entry(plan.study, plan.run, plan.round, plan.attempt, account, tuple(releases))
-            if not site.ledger.spend(entry, privacy.epsilon, privacy.delta, privacy.accountant):
-                raise ProtocolOrderError("This attempt was paid for before, and its answer is no longer here.")
-            spent = site.ledger.spent(privacy.delta, account, privacy.accountant, plan.study)
-            site.audit.append(Spent(plan.study, plan.run, plan.round, account, spent))
-
-
-def _certified(site: Site) -> tuple[float, float]:
-    if site.privacy is None:
-        return -1.0, -1.0
-    delta, accountant, study = site.privacy.delta, site.privacy.accountant, site.study.digest
-    training = site.ledger.spent(delta, "training", accountant, study)
-    return training, site.ledger.spent(delta, "held_out", accountant, study)
 
 
 def _statistics(plan: RoundPlan, site: Site, cohort: Cohort) -> dict[str, NDArray[np.float64]]:

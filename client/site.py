@@ -93,6 +93,8 @@ class Policy:
     minimum_sites: the least that a secure sum may open over
     minimum_cohort: the fewest cases, all parts together, with which this site takes part
     require_privacy, largest_epsilon, require_secure_sum: of the study
+    delta: the one number at which this hospital's ledger judges what all studies spent together, or at the study's
+        where that is smaller; a study with a larger delta is refused. Well below one over the number of patients
     hours: "HH:MM-HH:MM" of local time in which work may begin; past midnight if the end is the smaller; None: always
     modalities: those that may be used, None for all; others are left out of every study
     round_seconds: when local training stops, wherever it stands, and hands over what it has
@@ -106,6 +108,7 @@ class Policy:
     minimum_cohort: Annotated[int, Field(ge=1)] = 1
     require_privacy: bool = False
     largest_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
     require_secure_sum: bool = True
     hours: str | None = None
     modalities: list[str] | None = None

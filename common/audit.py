@@ -28,6 +28,7 @@ from common.audit_events import (
     Event,
     Expired,
     Joined,
+    LedgerAccepted,
     Masked,
     Offered,
     Paused,
@@ -48,7 +49,8 @@ from common.audit_events import (
 from common.errors import AuditError
 
 __all__ = [
-    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Joined", "Masked",
+    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Joined",
+    "LedgerAccepted", "Masked",
     "Offered", "Paused", "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent",
     "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",
 ]  # fmt: skip
@@ -136,6 +138,13 @@ class Audit:
             if isinstance(item, Break):
                 raise AuditError(f"{self._path}, {item}.")
             yield item
+
+    def readable(self, *kinds: type[Event]) -> Iterator[Event]:
+        """All events of these kinds whose line is as it was written, oldest first, whatever became of other lines."""
+        marks = [f'"event":"{kind.__name__}"'.encode() for kind in kinds]
+        for line in self._lines()[0]:
+            if any(mark in line for mark in marks) and (record := Record.read(line)) is not None:
+                yield record.event
 
     @contextmanager
     def _locked(self, flags: int, lock: int) -> Iterator[int]:

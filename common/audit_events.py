@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, get_args
 
 from common.errors import PUBLIC_CODES, AuditError
 
-Account = Literal["training", "held_out"]
+Account = Literal["training", "validation", "test", "held_out"]  # held_out: validation and test as one
 Outcome = Literal["completed", "stopped", "failed"]
 
 # Their classes are in common/messages.py, which loads Flower; a test holds the two lists together.
@@ -108,6 +108,13 @@ class Spent(_Checked):
     round: int
     account: Account
     epsilon: float
+
+
+@dataclass(frozen=True)
+class LedgerAccepted(_Checked):
+    """A person at this site decided to go on with a ledger that lacks so many charges of this log."""
+
+    entries: int
 
 
 @dataclass(frozen=True)
@@ -225,7 +232,7 @@ class Ended(_Checked):
 
 
 Event = (
-    Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | Refused | Repaired
+    Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip

@@ -19,6 +19,12 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
         found.append(
             f"The study spends epsilon {study.privacy.epsilon:g}; policy.largest_epsilon is {policy.largest_epsilon:g}."
         )
+    if study.private and study.privacy.delta > policy.delta:
+        found.append(
+            f"The study's delta is {study.privacy.delta:g}; policy.delta is {policy.delta:g}, and the ledger judges "
+            "all studies together at one number. Raised to the study's, it holds for every study from then on, "
+            "and is to stay well below one over the number of patients here."
+        )
     if policy.require_secure_sum and not study.secure_sum.enabled and not simulated:
         found.append("The study has no secure sum, and policy.require_secure_sum asks for it.")
     here = file.modalities & set(study.names)

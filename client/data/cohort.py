@@ -25,6 +25,7 @@ class Cohort:
     owned: the study's modalities that at least one case has
     counts: what was left out and why, and what the gate replaced: for this site's eyes
     opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
+    sides: pseudonym -> part of every case
     """
 
     site: str
@@ -35,6 +36,7 @@ class Cohort:
     version: str = field(repr=False)
     counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     opt_outs: str = field(default="", repr=False)
+    sides: Mapping[str, Part] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
@@ -88,6 +90,7 @@ def cohort_of(
         version=_version(parts, pseudonyms, members, entries, secret),
         counts={what: number for what, number in counts.items() if number},
         opt_outs="",  # `prepare` has the list
+        sides={pseudonyms[one]: part for part, several in members.items() for one in several},
         **parts,
     )
 

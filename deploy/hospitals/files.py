@@ -13,6 +13,8 @@ from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
 from deploy.hospitals.plan import SitePlan
 from deploy.hospitals.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
 
+DELTA = 1e-4  # of the study, and the most that these small hospitals allow
+
 
 def write_site(path: Path, plan: SitePlan) -> None:
     """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
@@ -35,6 +37,7 @@ def write_site(path: Path, plan: SitePlan) -> None:
     if plan.present["genes"]:
         content["sequences"] = {"genes": _gene_source(words)}
     content["identity"] = [{"file": records, "columns": words.identity}]
+    content["policy"] = {"delta": DELTA}
     write_yaml(
         path,
         "Where this hospital's data is, and what its columns are called. It never leaves the hospital.",
@@ -79,7 +82,7 @@ def write_study(path: Path, sites: int) -> None:
         "privacy": {
             "mode": "local",
             "epsilon": 8.0,
-            "delta": 1e-4,
+            "delta": DELTA,
             "max_grad_norm": 1.0,
             "sample_rate": 0.4,
             "expected_batch_size": 160.0,

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger import Cohort, Entry, Ledger
+from client.ledger import Entry, Ledger
+from client.spending import Account as Cohort
 from common.errors import BudgetError
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
@@ -127,7 +128,7 @@ def test_many_studies_are_counted_never_below_the_worst_patient(ledger: Ledger) 
     for number in range(8):
         ledger.spend(entry(1, study=f"s{number}", cohort="training"), 500, DELTA)
         ledger.spend(entry(1, study=f"s{number}", cohort="held_out", release=STATISTICS), 500, DELTA)
-    assert ledger.spent(DELTA) >= epsilon([STEP] * 8, DELTA)
+    assert ledger.spent(DELTA) >= epsilon([STEP] * 8, DELTA) * (1 - 1e-12)  # added up in another order
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
