@@ -161,6 +161,10 @@ class Ledger:
         """The digests of the studies without privacy whose exact sums are out."""
         return frozenset(self._now().spending.exact)
 
+    def charges(self) -> Charges:
+        """How often each account was charged for each round."""
+        return Counter(self._now().charges)
+
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
         return list(self._now().entries)

@@ -59,5 +59,7 @@ def _read(path: Path) -> tuple[str, dict[str, str]]:
             "it is damaged, delete it: what was spent before is then counted for patients of every side."
         ) from None
     if number != FORMAT:
-        raise PrivacyError(f"{path}: is of format {number}, which a newer release of wardround wrote. Install that one.")
+        raise PrivacyError(
+            f"{path}: is of format {number}, which a newer release of wardround wrote. Install that one."
+        )
     return name, sides

@@ -27,6 +27,7 @@ from common.audit_events import (
     Ended,
     Event,
     Expired,
+    Failed,
     Joined,
     LedgerAccepted,
     Masked,
@@ -49,7 +50,7 @@ from common.audit_events import (
 from common.errors import AuditError
 
 __all__ = [
-    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Joined",
+    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Failed", "Joined",
     "LedgerAccepted", "Masked",
     "Offered", "Paused", "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent",
     "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",

@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, get_args
 from common.errors import PUBLIC_CODES, AuditError
 
 Account = Literal["training", "validation", "test", "held_out"]  # held_out: validation and test as one
+Part = Literal["statistics", "scores", "training"]
 Outcome = Literal["completed", "stopped", "failed"]
 
 # Their classes are in common/messages.py, which loads Flower; a test holds the two lists together.
@@ -115,6 +116,22 @@ class LedgerAccepted(_Checked):
     """A person at this site decided to go on with a ledger that lacks so many charges of this log."""
 
     entries: int
+
+
+@dataclass(frozen=True)
+class Failed(_Checked):
+    """A part of a private round's work failed after its charge, and noise alone was sent in its place.
+
+    error, place, line: the kind of exception and the function where it was raised, never its text
+    """
+
+    study: str
+    run: str
+    round: int
+    part: Part
+    error: str
+    place: str
+    line: int
 
 
 @dataclass(frozen=True)
@@ -232,7 +249,8 @@ class Ended(_Checked):
 
 
 Event = (
-    Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Refused | Repaired
+    Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Failed
+    | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip
@@ -260,9 +278,12 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "version": _matches(r"[0-9]{1,3}(\.[0-9]{1,3}){2}((a|b|rc)[0-9]{1,2})?"),
     "study": _matches("[0-9a-f]{64}"),
     "run": _matches("[0-9a-f]{16}"),
-    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped"), _count),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line"), _count),
     "key": _matches("[0-9a-f]{64}"),
     "account": _one_of(get_args(Account)),
+    "part": _one_of(get_args(Part)),
+    "error": _matches("[A-Za-z_][A-Za-z0-9_]{0,59}"),
+    "place": _matches("[A-Za-z_<][A-Za-z0-9_<>]{0,59}"),
     "outcome": _one_of(get_args(Outcome)),
     "epsilon": _amount,
     "request": _one_of(REQUEST_KINDS | {UNREADABLE}),

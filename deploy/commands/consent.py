@@ -13,7 +13,7 @@ import click
 from deploy.commands.groups import at_site, log_head, site
 
 if TYPE_CHECKING:
-    from client.consent.approvals import Approval, Approvals
+    from client.consent.approvals import Approvals
     from client.consent.receipts import Receipts
     from client.site import SiteFolder
     from common.audit import Audit
@@ -130,11 +130,12 @@ def site_exclusions(accepting: bool, folder: Path, yes: bool) -> None:
 def site_studies(folder: Path) -> None:
     """The studies that this site approved, paused or withdrew from."""
     from client.consent.approvals import kept_name
+    from client.standing import stands
 
     state, approvals = _state(folder), _approvals(folder).all()
     for digest, approval in approvals.items():
         when = approval.approved or "never"
-        click.echo(f"{digest[:_SHOWN]}  {kept_name(state, digest):<20}  approved {when:<20}  {_stands(approval)}")
+        click.echo(f"{digest[:_SHOWN]}  {kept_name(state, digest):<20}  approved {when:<20}  {stands(approval)}")
     if not approvals:
         click.echo("No study. Approve one: wardround site approve STUDY.yaml")
 
@@ -146,15 +147,11 @@ def _found(folder: Path, prefix: str) -> tuple[Approvals, str]:
 
 
 def _tell(approvals: Approvals, digest: str) -> None:
-    short, stands = digest[:_SHOWN], _stands(approvals.all()[digest])
-    way_back = f" To go on: wardround site resume {short}" if stands == "paused" else ""
-    click.echo(f"Study {short}: {stands}.{way_back}")
+    from client.standing import stands
 
-
-def _stands(approval: Approval) -> str:
-    if approval.withdrawn:
-        return "withdrawn, for good"
-    return "paused" if approval.paused else "takes part" if approval.approved else "not approved"
+    short, now = digest[:_SHOWN], stands(approvals.all()[digest])
+    way_back = f" To go on: wardround site resume {short}" if now == "paused" else ""
+    click.echo(f"Study {short}: {now}.{way_back}")
 
 
 @site.command("pause")

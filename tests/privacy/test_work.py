@@ -23,7 +23,7 @@ from tests.support.forked import start
 from tests.support.working import PRIVACY, Ward, alike, ward
 
 RARE = 1e-6
-TIMES = 120
+TIMES = 80
 Found = tuple[Ward, dict[str, NDArray[np.float64]]]
 
 

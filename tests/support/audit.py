@@ -17,7 +17,9 @@ from common.audit import (
     Ended,
     Event,
     Expired,
+    Failed,
     Joined,
+    LedgerAccepted,
     Masked,
     Offered,
     Paused,
@@ -52,6 +54,8 @@ EXAMPLES: tuple[Event, ...] = (
     Confirmed(STUDY, RUN, 1, 4),
     Revealed(STUDY, RUN, 1, 4, 512),
     Spent(STUDY, RUN, 1, "training", 0.25),
+    LedgerAccepted(3),
+    Failed(STUDY, RUN, 1, "training", "RuntimeError", "forward", 17),
     Refused("ConfirmRequest", "too_few_sites"),
     Refused("unreadable", "error", 3),
     Repaired(17),
@@ -68,14 +72,17 @@ EXAMPLES: tuple[Event, ...] = (
     Summed(STUDY, RUN, 1, 3, 1, 4096),
     Ended(STUDY, RUN, "completed"),
 )
-COUNTS = ("number", "round", "bytes", "survivors", "entries", "sites", "dropped")
+COUNTS = ("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line")
 TAKEN: dict[str, st.SearchStrategy[Any]] = {
     "study": st.binary(min_size=32, max_size=32).map(bytes.hex),
     "run": st.binary(min_size=8, max_size=8).map(bytes.hex),
     **dict.fromkeys(COUNTS, st.integers(0, LARGEST)),
     "key": st.binary(min_size=32, max_size=32).map(bytes.hex),
     "outcome": st.sampled_from(["completed", "stopped", "failed"]),
-    "account": st.sampled_from(["training", "held_out"]),
+    "account": st.sampled_from(["training", "validation", "test", "held_out"]),
+    "part": st.sampled_from(["statistics", "scores", "training"]),
+    "error": st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,59}", fullmatch=True),
+    "place": st.from_regex("[A-Za-z_<][A-Za-z0-9_<>]{0,59}", fullmatch=True),
     "epsilon": st.floats(0, 1.7e308),
     "request": st.sampled_from([*sorted(kind.__name__ for kind in MESSAGE_TYPES), "unreadable"]),
     "code": st.sampled_from(sorted(PUBLIC_CODES)),

@@ -81,6 +81,7 @@ def ward(folder: Path, patients: int = 40, **privacy: Any) -> Ward:
             "privacy": PRIVACY | privacy,
             "split": {"validation": 0.3, "test": 0.3},
             "evaluation": {"bins": 4},
+            "fusion": {"kind": "mean", "width": 8, "modality_dropout": 0.1},
         },
         ["labs", "genes"],
     )

@@ -13,7 +13,7 @@ import pytest
 
 from client.consent.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
 from client.data.prepare import prepare
-from client.ledger import Ledger
+from client.ledger import Entry, Ledger
 from client.retention import purge_old
 from common.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import AuditError, NotApprovedError, PausedError, WardroundError
@@ -194,7 +194,7 @@ def test_purge_deletes_what_was_prepared_and_keeps_what_was_spent(tmp_path) -> N
     approvals.approve(study)
     prepare(folder, study)
     prepare(folder, other)
-    Ledger(state / "ledger.jsonl").entries()
+    Ledger(state / "ledger.jsonl").note_exact(Entry(study.digest, "", 0, 0, "training", (), exact=True))
     assert approvals.purge(study.digest) == 2
     assert not list((state / "cache").glob("labs/*")) and list((state / "cache").glob("report/*"))
     assert not (state / "studies" / f"{study.digest}.yaml").exists() and (state / "ledger.jsonl").exists()

@@ -1,0 +1,79 @@
+"""How this site stands, for `wardround site status`: its studies, what its patients spent, and what failed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from client.charges import AUDIT_FILE, judged_at, ledger_of
+from client.consent.approvals import Approval, Approvals, kept_study
+from client.ledger import Ledger
+from client.site import SiteFolder, state_of
+from common.audit import Audit, Failed
+from common.errors import WardroundError
+from common.privacy.plan import plan_privacy
+
+SHOWN = 12  # digits of a digest
+
+
+def standing(folder: SiteFolder) -> Iterator[str]:
+    """Return lines of text. Raises what is wrong with the ledger, the audit log or the approvals."""
+    state = state_of(folder)
+    studies, ledger = Approvals(state).all(), ledger_of(state)
+    for digest, approval in studies.items():
+        yield f"Study {digest[:SHOWN]}: {stands(approval)}"
+        yield f"  {_spent(folder, ledger, digest)}"
+    if not studies:
+        yield "No study. Approve one: wardround site approve STUDY.yaml"
+    yield from exact_sums(ledger)
+    yield from _failures(Audit(state / AUDIT_FILE))
+
+
+def stands(approval: Approval) -> str:
+    """Return in a few words what a person decided."""
+    if approval.withdrawn:
+        return "withdrawn, for good"
+    return "paused" if approval.paused else "takes part" if approval.approved else "not approved"
+
+
+def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
+    try:
+        study = kept_study(state_of(folder), digest)
+        plan = plan_privacy(study)
+        if plan is None:
+            return "no differential privacy: nothing limits what is shown of patients"
+        delta = judged_at(folder.file.policy, plan)
+        spent = ledger.spent(delta, None, plan.accountant, digest)
+        return f"epsilon {spent:.3f} of {plan.epsilon:g} is spent at delta {delta:g}, over all studies"
+    except WardroundError as error:
+        return f"cannot be told: {error}"
+
+
+def exact_sums(ledger: Ledger) -> list[str]:
+    """Return the sentence about studies without privacy that ran here, if there were any."""
+    exact = sorted(ledger.exact())
+    if not exact:
+        return []
+    names = ", ".join(digest[:SHOWN] for digest in exact)
+    return [
+        f"EXACT SUMS ARE OUT: {len(exact)} studies without differential privacy ran here ({names}). No epsilon holds "
+        "for what their sums show of these patients; what other studies promise holds for those studies alone."
+    ]
+
+
+def _failures(audit: Audit) -> Iterator[str]:
+    found = [record for record in audit.events() if isinstance(record.event, Failed)]
+    for record in found[-10:]:
+        yield told(record.event, record.time) if isinstance(record.event, Failed) else ""
+    if found:
+        last = found[-1].event
+        assert isinstance(last, Failed)
+        yield f"To stop: wardround site pause {last.study[:SHOWN]}"
+
+
+def told(event: Failed, when: datetime) -> str:
+    """Return the sentence about one failure."""
+    return (
+        f"FAILED {when:%Y-%m-%d %H:%M} UTC, study {event.study[:SHOWN]}, round {event.round}: {event.part} with "
+        f"{event.error} at {event.place}, line {event.line}. Noise alone was sent in its place, and was paid for."
+    )
