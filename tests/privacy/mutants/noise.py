@@ -1,0 +1,56 @@
+"""What hides a patient in statistics, scores and updates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.privacy.mutants.mutant import Mutant
+
+WORK = "tests/privacy/test_work.py::"
+STATISTICS = (f"{WORK}test_statistics_have_the_noise_that_was_charged",)
+SCORES = (f"{WORK}test_scores_have_the_noise_that_was_charged",)
+UPDATES = (f"{WORK}test_updates_have_the_noise_of_every_step_that_was_charged",)
+
+
+def _none(_: Any) -> Any:
+    return lambda values, sd: np.asarray(values, dtype=np.float64)
+
+
+def _half(original: Any) -> Any:
+    return lambda values, sd: original(values, sd / 2)
+
+
+def _one_draw_for_all_entries(original: Any) -> Any:
+    def noisy(values: Any, sd: float) -> Any:
+        return values + original(np.zeros(1), sd)[0]
+
+    return noisy
+
+
+def _seeded(_: Any) -> Any:
+    return lambda values, sd: values + np.random.default_rng(1).normal(0, sd, np.shape(values))
+
+
+def _without(_: Any) -> Any:
+    return lambda sums, study, multiplier: dict(sums)
+
+
+def _smaller(original: Any) -> Any:
+    return lambda study: original(study) / 1.5
+
+
+MUTANTS = (
+    Mutant("statistics without noise", "client.round.noisy", _none, STATISTICS),
+    Mutant("statistics with half the noise", "client.round.noisy", _half, STATISTICS),
+    Mutant("statistics with one draw for all entries", "client.round.noisy", _one_draw_for_all_entries, STATISTICS),
+    Mutant("statistics of a smaller sensitivity", "client.round.patient_sensitivity", _smaller, STATISTICS),
+    Mutant("scores without noise", "client.round.noised", _without, SCORES),
+    Mutant("scores with half the noise", "client.training.evaluate.noisy", _half, SCORES),
+    Mutant("scores with noise from a seed", "client.training.evaluate.noisy", _seeded, SCORES),
+    Mutant("scores of a smaller sensitivity", "client.training.evaluate.score_sensitivity", _smaller, SCORES),
+    Mutant("steps without noise", "client.training.gradient.noisy", _none, UPDATES),
+    Mutant("steps with half the noise", "client.training.gradient.noisy", _half, UPDATES),
+    Mutant("steps with one draw for all entries", "client.training.gradient.noisy", _one_draw_for_all_entries, UPDATES),
+)
