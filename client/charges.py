@@ -109,3 +109,15 @@ def certified(site: Site) -> tuple[float, float]:
     delta = judged_at(site.policy, privacy)
     first, *others = (site.ledger.spent(delta, one, privacy.accountant, study.digest) for one in accounts(study))
     return first, max(others)
+
+
+def exact_sums(ledger: Ledger) -> str:
+    """Return the sentence about studies without privacy that ran here; nothing where there were none."""
+    exact = sorted(ledger.exact())
+    if not exact:
+        return ""
+    return (
+        f"EXACT SUMS ARE OUT: {len(exact)} studies without differential privacy ran here "
+        f"({', '.join(digest[:12] for digest in exact)}). No epsilon holds for what their sums show of these patients; "
+        "what another study promises holds for that study alone."
+    )

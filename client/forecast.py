@@ -50,7 +50,9 @@ def left(study: Study, plan: PrivacyPlan, first: int = 0) -> list[Entry]:
     ]
 
 
-def require_carried(state: Path, study: Study, plan: PrivacyPlan | None, first: int, delta: float | None = None) -> None:
+def require_carried(
+    state: Path, study: Study, plan: PrivacyPlan | None, first: int, delta: float | None = None
+) -> None:
     """BudgetError when the budget ends before a run that goes on from round `first` does.
 
     The study and the ledger decide, and no patient: the answer costs nothing. delta: as for `forecast`

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
+from client.charges import judged_at
 from client.consent.policy import Gate
 from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
@@ -145,7 +146,9 @@ class SiteHandler:
         if request.roster != self.identity.roster.digest.hex():
             raise IdentityError("The coordinator's roster is not the one pinned here: its digest differs.")
         if request.first >= 0:
-            require_carried(self.site.state, self.site.study, self.site.privacy, request.first)
+            site = self.site
+            delta = judged_at(site.policy, site.privacy) if site.privacy else None
+            require_carried(site.state, site.study, site.privacy, request.first, delta)
         self.site.refresh()
         owned = self.site.cohort.owned
         member = self.sums.consent(request.run, request.number, owned)

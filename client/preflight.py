@@ -22,6 +22,7 @@ import httpx
 import numpy as np
 import torch
 
+from client.charges import judged_at
 from client.consent.approvals import Approvals, approved_study
 from client.data.accepted import require_accepted
 from client.data.exclusions import found_here
@@ -175,15 +176,15 @@ def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
     for digest in approved:
         what = f"study {digest[:12]}"
         yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest), progress))  # type: ignore[misc]
-        yield from _budget(state, digest)
+        yield from _budget(site, state, digest)
 
 
-def _budget(state: Path, digest: str) -> Iterator[Check]:
+def _budget(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
     """Only what has to be said: that a run which begins now would not come to its end."""
     try:
         study = approved_study(state, digest)
         plan = plan_privacy(study)
-        if plan is not None and (said := said_of(state, study, plan)):
+        if plan is not None and (said := said_of(state, study, plan, judged_at(site.file.policy, plan))):
             yield Check(f"budget {digest[:12]}", None, said)
     except WardroundError as error:
         yield Check(f"budget {digest[:12]}", False, str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from client.charges import AUDIT_FILE, judged_at, ledger_of
+from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
 from client.consent.approvals import Approval, Approvals, kept_study
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
@@ -25,7 +25,8 @@ def standing(folder: SiteFolder) -> Iterator[str]:
         yield f"  {_spent(folder, ledger, digest)}"
     if not studies:
         yield "No study. Approve one: wardround site approve STUDY.yaml"
-    yield from exact_sums(ledger)
+    if exact := exact_sums(ledger):
+        yield exact
     yield from _failures(Audit(state / AUDIT_FILE))
 
 
@@ -47,18 +48,6 @@ def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
         return f"epsilon {spent:.3f} of {plan.epsilon:g} is spent at delta {delta:g}, over all studies"
     except WardroundError as error:
         return f"cannot be told: {error}"
-
-
-def exact_sums(ledger: Ledger) -> list[str]:
-    """Return the sentence about studies without privacy that ran here, if there were any."""
-    exact = sorted(ledger.exact())
-    if not exact:
-        return []
-    names = ", ".join(digest[:SHOWN] for digest in exact)
-    return [
-        f"EXACT SUMS ARE OUT: {len(exact)} studies without differential privacy ran here ({names}). No epsilon holds "
-        "for what their sums show of these patients; what other studies promise holds for those studies alone."
-    ]
 
 
 def _failures(audit: Audit) -> Iterator[str]:

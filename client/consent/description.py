@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from client.charges import exact_sums, judged_at, ledger_of
 from client.consent.terms import allowed
+from client.data.labels import cases_of
 from client.data.sources import sources_here
 from client.forecast import said_of
 from client.site import ImageSource, SiteFolder
@@ -17,7 +19,7 @@ from common.study import ImageModality, Modality, NoteModality, RecordModality, 
 
 
 def describe(folder: SiteFolder, study: Study) -> list[str]:
-    """Lines of text. Reads no patient's data; raises what is wrong with the study, the site file or the model."""
+    """Lines of text. Of patients it reads only how many have a target; raises what is wrong with study, site or model."""
     return [
         *_head(folder, study),
         *_data(folder, study),
@@ -82,13 +84,26 @@ def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield from _privacy(study, plan)
     if plan is not None and folder.file.clipping == "opacus":
         yield f"  WEAKER HERE, by `clipping: opacus` in site.yaml. {GIVEN_UP}"
-    if plan is not None and (said := said_of(folder.path(folder.file.state), study, plan)):
-        yield f"  BUDGET: {said}."
+    yield from _spent(folder, study, plan)
     if study.secure_sum.enabled:
         least = max(study.secure_sum.colluding + 2, folder.file.policy.minimum_sites)
         yield f"  Secure sum: ON. The coordinator sees sums over at least {least} sites, and not what this site adds."
     else:
         yield "  Secure sum: OFF. The coordinator sees this site's own numbers in every round."
+
+
+def _spent(folder: SiteFolder, study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
+    """What is gone of the budget, and what no budget covers."""
+    state = folder.path(folder.file.state)
+    if plan is not None and (said := said_of(state, study, plan, judged_at(folder.file.policy, plan))):
+        yield f"  BUDGET: {said}."
+    if exact := exact_sums(ledger_of(state)):
+        yield f"  {exact}"
+    if plan is not None and (cases := cases_of(folder)) and plan.delta * cases > 1:
+        yield (
+            f"  DELTA: {plan.delta:g} is above one over the {cases:,} patients of {folder.file.target.file}. Delta is "
+            "the chance that nothing is promised: with such a one, a patient may be shown whole within the promise."
+        )
 
 
 def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:

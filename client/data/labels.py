@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from client.data.split import Part, part_by_hash, part_by_word
 from client.data.tables import map_words, read_table
 from client.site import ColumnSource, SiteFolder
-from common.errors import CohortError, DataError, SiteFileError
+from common.errors import CohortError, DataError, SiteFileError, WardroundError
 from common.study import Study
 
 
@@ -33,6 +33,14 @@ def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[
         labels = _parts_from_column(folder, study, targets, counts)
     require_usable(folder.file.site, labels)  # before hours of decoding
     return labels
+
+
+def cases_of(folder: SiteFolder) -> int:
+    """Return how many patients have a target here, of whatever class; 0 where the file cannot be read from here."""
+    try:
+        return sum(bool(word) for word in _column(folder, folder.file.target, "target").values())
+    except WardroundError:
+        return 0
 
 
 def require_usable(site: str, labels: Mapping[str, Label]) -> None:

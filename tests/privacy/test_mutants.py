@@ -26,7 +26,7 @@ QUICK = {"statistics are not charged", "the charge after the work", "other studi
 def played(told: Any, mutant: Mutant | None, tests: tuple[str, ...]) -> None:
     """Run the tests with the mistake in the product; tell pytest's exit code, and whether the mistake was reached."""
     os.chdir(ROOT)
-    with open(os.devnull, "w") as nothing:
+    with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
     arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "soak or not soak", *tests]
