@@ -19,7 +19,7 @@ from common.study import ImageModality, Modality, NoteModality, RecordModality, 
 
 
 def describe(folder: SiteFolder, study: Study) -> list[str]:
-    """Lines of text. Of patients it reads only how many have a target; raises what is wrong with study, site or model."""
+    """Lines of text. Of patients it reads only how many have a target; raises what is wrong with study or site."""
     return [
         *_head(folder, study),
         *_data(folder, study),
