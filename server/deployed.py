@@ -15,11 +15,13 @@ from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
 from server.at_work import at_work
-from server.checkpoint import CHECKPOINT_FILE
+from server.checkpoint import CHECKPOINT_FILE, read
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
+from server.finish import finish_held, outcome_of
 from server.flower import Nodes, RefusedByServerError, by_site
 from server.grid import FlowerRun
+from server.lost_sites import LostSiteError
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
@@ -59,14 +61,27 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         open_run(plan.folder, plan.study, resume=plan.resume)
         before = flower_run_of(file)
         status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before)
-        with Watch(status, file) as watch:
-            watch.tell = tell
-            run, outcome = _played(plan, keys, watch, tell)
-            save_model(plan.folder, plan.study, outcome, plan.models)
-            coverage = [coverage_of(plan.study, None, outcome.statistics)]
-            evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
-            write(evidence, plan.folder)
+        try:
+            with Watch(status, file) as watch:
+                watch.tell = tell
+                run, outcome = _played(plan, keys, watch, tell)
+                save_model(plan.folder, plan.study, outcome, plan.models)
+                coverage = [coverage_of(plan.study, None, outcome.statistics)]
+                evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
+                write(evidence, plan.folder)
+        except LostSiteError as error:
+            return _as_far_as_it_came(plan, error, tell)
     return outcome, evidence
+
+
+def _as_far_as_it_came(plan: Deployment, error: LostSiteError, tell: Callable[[str], None]) -> tuple[Outcome, Evidence]:
+    """The run waited for a lost site and can wait no longer: it ends with the model that it has, if it has one."""
+    state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
+    if state.round < 1:
+        raise error
+    evidence = finish_held(plan.folder, str(error), models=plan.models)
+    tell(evidence.warnings[-1])
+    return outcome_of(plan.study, state), evidence
 
 
 def _not_begun(folder: Path) -> bool:

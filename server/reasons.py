@@ -32,15 +32,16 @@ def in_words(dropped: str) -> str:
 
 
 # What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
-SEED = (
-    "over these sites it was summed before, in another run, and the difference of the two sums would show a site: wait "
-    "for exactly the sites of then, or start the study with another seed, or with privacy"
+OTHERS = (
+    "over these sites it would show, beside the sums over other sites before, what a hospital added: wait for exactly "
+    "the sites of then, and go on; or end the run with what it has (`wardround finish NAME`); for a hospital that is "
+    "new, a person at each of the others may allow the set of sites (`wardround site allow-set`); or use privacy"
 )
 WAYS_OUT = {
     "budget": "the budget is the sites' own, and going on ends here again: have them grant more, or end the run with "
     "what it has (`wardround finish NAME`), or start a study with fewer rounds or more noise, or without these sites "
     "(--site)",
-    "answered": SEED,
+    "answered": OTHERS,
     "not_approved": "have them approve the study, then go on",
     "paused": "have them resume the study, then go on",
     "busy": "wait for that run, or stop it, then go on",

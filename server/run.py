@@ -26,6 +26,7 @@ from common.study import Study
 from common.tasks import Metrics, metrics
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.invitation import Participant, nodes_of
+from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites
 from server.reasons import ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
@@ -33,7 +34,9 @@ from server.step import ServerStep, add_mean
 from server.untrained import untrained_in_words
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
+SUMMED = "sites"  # the array of a run's state that names the sites of its last sum
 USED = "modalities"  # the array of a run's state that says which of the study's are used
+TOO_FEW = f"refused: {TooFewSitesError.code}"
 BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
 
 
@@ -110,6 +113,7 @@ class Run:
         self.step.restore({name[7:]: value for name, value in self.state.arrays.items() if name.startswith("server/")})
         self.state.attempt += 1
         self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
+        self.lost = LostSites(wait, tuple(self.state.arrays.get(SUMMED, ())))
         self._owned = dict[str, tuple[str, ...]]()  # of the plan that was made last
         self.summation = Summation(
             grid,
@@ -163,9 +167,9 @@ class Run:
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
         what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
-        lost, patience = dict[str, str](), self.wait
-        error_code = f"refused: {TooFewSitesError.code}"
-        for attempt in range(attempts):
+        lost, patience, attempt = dict[str, str](), self.wait, 0
+        self.lost.begin()
+        while attempt < attempts or self.lost.waits:
             if attempt:
                 patience -= self._wait_for_nodes(what, patience)
                 self.state.attempt += 1
@@ -179,17 +183,28 @@ class Run:
                 return replace(total, dropped={**lost, **total.dropped})
             except TooFewSitesError as error:
                 last: SecureSumError = error
-            # Who refused only because others were gone is not lost.
-            lost |= {site: why for site, why in self.summation.dropped.items() if not why.endswith(error_code)}
-        raise RunError(
-            f"{what[:1].upper()}{what[1:]}: failed {attempts} times. {self.summation.explain(last)}. "
-            f"The run is saved up to the round before. {ways_out(lost.values(), self.path.parent.name)}"
+            self._heard(lost)
+            attempt += 1
+        kind, causes = RunError, list(lost.values())
+        if self.lost.met:
+            kind, causes = LostSiteError, [*causes, REFUSED]
+        raise kind(
+            f"{what[:1].upper()}{what[1:]}: failed {attempt} times. {self.summation.explain(last)}. "
+            f"The run is saved up to the round before. {ways_out(causes, self.path.parent.name)}"
         ) from None
+
+    def _heard(self, lost: dict[str, str]) -> None:
+        """Of a sum that failed: who was lost. Who refused only because others were gone is not."""
+        dropped = self.summation.dropped
+        if not self.study.private:
+            self.lost.heard(dropped)
+            self.summation.kept_to = self.lost.only
+        lost |= {site: why for site, why in dropped.items() if not why.endswith((TOO_FEW, REFUSED))}
 
     @property
     def _only(self) -> Sequence[str]:
         """The sites that alone may be summed in this round; empty for all."""
-        return () if self.study.private else self.state.survivors
+        return () if self.study.private else self.state.survivors or self.lost.only
 
     def _wait_for_nodes(self, what: str, patience: float) -> float:
         """A site that has just been lost may be back in a moment: an outage of the server loses all of them.
@@ -205,12 +220,17 @@ class Run:
             waited = time.monotonic() - began
             if waited > (BACK_SECONDS if self._suffice(set(self.nodes) - lost) else max(BACK_SECONDS, patience)):
                 break
-        return waited
+        if self.lost.met and not waited:
+            time.sleep(min(PAUSE_SECONDS, max(0.0, patience)))
+        return time.monotonic() - began
 
     def _suffice(self, nodes: Collection[int]) -> bool:
         """Whether the round can be tried with these alone."""
+        there = {self.names.get(node) for node in nodes}
         if self._only:
-            return set(self._only) <= {self.names.get(node) for node in nodes}
+            return set(self._only) <= there
+        if self.lost.met:
+            return set(self.names.values()) <= there  # nobody knows here over whom it was summed before
         return len(nodes) >= self.summation.least
 
     def _plan(self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase) -> RoundPlan:
@@ -296,7 +316,8 @@ class Run:
             threshold=total.threshold,
         )
         self.state.history.append(asdict(evidence))
-        self.state.round, self.state.survivors = number, []
+        self.state.round, self.state.survivors, self.lost.before = number, [], total.sites
+        self.state.arrays[SUMMED] = np.array(total.sites)
         self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
         save(self.state, self.path)
         self.observer.round_done(evidence, self.study.rounds)

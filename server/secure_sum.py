@@ -102,6 +102,7 @@ class Summation:
     number: int = 0
     names: Mapping[int, str] = field(default_factory=dict)  # node -> site, where that is known before it joins
     over: Sequence[str] = ()  # other runs, that nobody plays any more
+    kept_to: Collection[str] = ()  # the sites that alone take part in sums to come; all, if empty
     first: int = -1  # the round that this process begins with, until a sum of it was opened
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
@@ -207,7 +208,8 @@ class Summation:
             for item in begun.holders
             if item.site in confirmed
         }
-        holders = sorted((here | dict(newcomers)).values(), key=lambda item: item.site)
+        there = [item for item in (here | dict(newcomers)).values() if not self.kept_to or item.site in self.kept_to]
+        holders = sorted(there, key=lambda item: item.site)
         if len({item.site for item in holders}) < len(holders) or len(holders) < self.least:
             return None
         self._sites |= {item.node: item.site for item in holders}

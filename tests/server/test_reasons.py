@@ -14,7 +14,7 @@ GOES_ON_AS_IT_IS = "start `wardround site up` again"
     ("why", "words", "never"),
     [
         ("round: refused: budget", "wardround finish first", "start `wardround site up`"),
-        ("confirm: refused: answered", "another seed", "start `wardround site up`"),
+        ("confirm: refused: answered", "allow-set", "start `wardround site up`"),
         ("join: refused: busy", "wait for that run", "mend"),
         ("join: refused: not_approved", "have them approve", "mend"),
         ("join: refused: bad_data", "mend their data", "seed"),

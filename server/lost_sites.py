@@ -1,0 +1,49 @@
+"""What a run does when sites refuse a sum over other sites than before: it keeps to those, and waits for them.
+
+Without privacy the difference of two sums over different sites would show what a site added, and a site that waits for
+lost ones (policy.without_privacy.lost_site) gives no such sum. Who comes late stays out of the run; for who is lost the
+run waits until its deadline, and then ends with the model that it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.errors import AnsweredError, RunError
+
+PAUSE_SECONDS = 5.0  # from one attempt to the next, while a site is connected and does not answer
+REFUSED = f"refused: {AnsweredError.code}"
+
+
+class LostSiteError(RunError):
+    """A site was lost without which the others give no sum, and did not come back in time."""
+
+
+@dataclass
+class LostSites:
+    """Of one run. `before`: the sites of the sum that was opened last. `wait`: seconds of a round."""
+
+    wait: float
+    before: tuple[str, ...] = ()
+    met: bool = False  # a site that gives no sum over others
+    _ends: float = 0.0
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The sites that alone may be summed; empty for all."""
+        return self.before if self.met else ()
+
+    def begin(self) -> None:
+        """A round begins: it has all of its time."""
+        self._ends = time.monotonic() + self.wait
+
+    def heard(self, dropped: Mapping[str, str]) -> None:
+        """What a sum that failed lost, site -> leg and reason."""
+        self.met = self.met or any(why.endswith(REFUSED) for why in dropped.values())
+
+    @property
+    def waits(self) -> bool:
+        """Whether the round may be tried again, beyond its attempts."""
+        return self.met and time.monotonic() < self._ends

@@ -1,0 +1,76 @@
+"""Runs without privacy over sites that give no sum over others than before: they wait for who is lost, or end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.site import read_site
+from client.sum_records import SumRecords
+from common.study import Study
+from deploy.simulation.faults import Loss
+from deploy.simulation.simulate import Simulation, simulate
+from server.checkpoint import read
+from server.finish import finish
+from server.lost_sites import LostSiteError
+from tests.support.federation import small_hospitals
+from tests.support.site_policies import without_privacy
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...]]:
+    folder = tmp_path_factory.mktemp("lost") / "made"
+    study, folders = small_hospitals(folder)
+    without_privacy(folders[0].parent, "wait")
+    return study, folders
+
+
+def played(made: tuple[Study, tuple[Path, ...]], folder: Path, losses: Sequence[Loss]) -> list[tuple[int, int]]:
+    """Round, and the number of sites that were summed in it."""
+    study, folders = made
+    outcome, _ = simulate(Simulation(study, folders, folder, workers=2, losses=tuple(losses), compare=False))
+    assert np.isfinite(outcome.weights).all()
+    state = read(folder / "checkpoint.npz", study.digest)
+    return [(entry["round"], entry["sites"]) for entry in state.history]
+
+
+def names(made: tuple[Study, tuple[Path, ...]]) -> list[str]:
+    return [read_site(folder).file.site for folder in made[1]]
+
+
+def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, made) -> None:
+    """Its vector did not come, and the others confirm no sum without it. It is back for the next number."""
+    lost = names(made)[1]
+    rounds = played(made, tmp_path / "run", [Loss(lost, 3, "round")])
+    assert rounds == [(number, 4) for number in range(made[0].rounds + 3)]
+    for name in names(made):
+        for several in SumRecords(tmp_path / "run" / "sites" / name).kept().values():
+            assert len(several) == 1, "a second set of sites was opened"
+
+
+def test_a_late_site_stays_out_of_the_run(tmp_path, made) -> None:
+    late = names(made)[2]
+    rounds = played(made, tmp_path / "run", [Loss(late, 1, "join"), Loss(late, 2, "join")])
+    assert rounds == [(number, 3) for number in range(made[0].rounds + 3)]
+
+
+def test_a_run_whose_lost_site_stays_away_ends_with_the_model_that_it_has(tmp_path, made) -> None:
+    lost, folder = names(made)[3], tmp_path / "run"
+    with pytest.raises(LostSiteError, match="wait for exactly the sites of then"):
+        played(made, folder, [Loss(lost, number, "join") for number in range(4, 40)])
+    state = read(folder / "checkpoint.npz", made[0].digest)
+    assert state.round >= 1 and all(entry["sites"] == 4 for entry in state.history)
+    evidence = finish(folder)
+    assert f"ended after round {state.round} of {made[0].rounds}" in evidence.warnings[-1]
+    assert (folder / "model.safetensors").exists()
+
+
+def test_where_lost_sites_are_shown_the_run_goes_on_without_them(tmp_path) -> None:
+    study, folders = small_hospitals(tmp_path / "made")
+    lost = read_site(folders[3]).file.site
+    losses = [Loss(lost, number, "join") for number in range(3, 40)]
+    rounds = played((study, folders), tmp_path / "run", losses)
+    assert rounds[0] == (0, 4) and rounds[-1] == (study.rounds + 2, 3)
