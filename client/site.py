@@ -92,7 +92,8 @@ class Policy:
 
     minimum_sites: the least that a secure sum may open over
     minimum_cohort: the fewest cases, all parts together, with which this site takes part
-    require_privacy, largest_epsilon, require_secure_sum: of the study
+    require_privacy: of the study; None: yes when deployed, no in a simulation
+    largest_epsilon, require_secure_sum: of the study
     delta: the one number at which this hospital's ledger judges what all studies spent together, or at the study's
         where that is smaller; a study with a larger delta is refused. Well below one over the number of patients
     hours: "HH:MM-HH:MM" of local time in which work may begin; past midnight if the end is the smaller; None: always
@@ -106,7 +107,7 @@ class Policy:
 
     minimum_sites: Annotated[int, Field(ge=3)] = 3
     minimum_cohort: Annotated[int, Field(ge=1)] = 1
-    require_privacy: bool = False
+    require_privacy: bool | None = None
     largest_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
     require_secure_sum: bool = True
@@ -121,6 +122,10 @@ class Policy:
     def __post_init__(self) -> None:
         if self.hours is not None:
             Hours.parse(self.hours)
+
+    def asks_for_privacy(self, *, simulated: bool) -> bool:
+        """Whether a study without differential privacy is refused."""
+        return not simulated if self.require_privacy is None else self.require_privacy
 
 
 @schema

@@ -84,6 +84,8 @@ def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield from _privacy(study, plan)
     if plan is not None and folder.file.clipping == "opacus":
         yield f"  WEAKER HERE, by `clipping: opacus` in site.yaml. {GIVEN_UP}"
+    if plan is None and study.secure_sum.enabled:
+        yield from _lost_site(folder)
     yield from _spent(folder, study, plan)
     if study.secure_sum.enabled:
         least = max(study.secure_sum.colluding + 2, folder.file.policy.minimum_sites)
@@ -114,6 +116,18 @@ def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
         f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"
     )
     yield f"  noise {plan.noise_multiplier:.3f} in training, {plan.evaluation_noise_multiplier:.3f} in an evaluation."
+
+
+def _lost_site(folder: SiteFolder) -> Iterator[str]:
+    """Approval is of deployed sites: in a simulation nobody asks."""
+    if folder.file.policy.without_privacy.waits(simulated=False):
+        yield "  LOST SITES: waited for. This site gives no sum over other sites than before that would show a hospital"
+        yield "  by the difference; a run that cannot wait any longer ends with the model that it has."
+    else:
+        yield "  LOST SITES: SHOWN (policy.without_privacy.lost_site). A run goes on without a hospital that drops out,"
+        yield "  and what that hospital added can be computed from two sums."
+    yield "  Were the other sites summed before without this one, then what this site adds can be computed: ask the"
+    yield "  coordinator before you approve."
 
 
 def _leaves(folder: SiteFolder, study: Study) -> Iterator[str]:

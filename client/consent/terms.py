@@ -11,8 +11,11 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
     """A sentence for each term that the study breaks. `simulated`: nothing leaves this machine, masked or not."""
     policy, found = file.policy, list[str]()
     if not study.private:
-        if policy.require_privacy:
-            found.append("The study has no differential privacy, and policy.require_privacy asks for it.")
+        if policy.asks_for_privacy(simulated=simulated):
+            found.append(
+                "The study has no differential privacy, and policy.require_privacy asks for it (the default of a "
+                "deployed site; `require_privacy: false` allows such studies)."
+            )
         elif policy.largest_epsilon is not None:
             found.append("The study has no differential privacy, and policy.largest_epsilon sets a limit to epsilon.")
     elif policy.largest_epsilon is not None and study.privacy.epsilon > policy.largest_epsilon:

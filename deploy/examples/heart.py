@@ -179,6 +179,7 @@ def _site(site: str, rows: Rows) -> dict[str, Any]:
             }
         },
         "split": {"file": records, "column": "split"},
+        "policy": {"require_privacy": False},  # the study has none
     }
 
 

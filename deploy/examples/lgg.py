@@ -210,6 +210,7 @@ def _site(hospital: str, pictured: bool) -> dict[str, Any]:
         "records": {"clinical": {"file": "clinical.csv"}},
         "sequences": {name: {"file": file} for name, file in tables.items()},
         "split": {"file": "outcome.csv", "column": "fold"},
+        "policy": {"require_privacy": False},  # the study has none
     }
 
 

@@ -183,5 +183,6 @@ def write_site(root: Path, changes: Mapping[str, Any] | None = None) -> SiteFold
         "identity": [{"file": "patients.csv", "columns": ["name", "mail", "birth"]}],
     }
     kept = {key: value for key, value in (content | dict(changes or {})).items() if value is not None}
+    kept["policy"] = {"require_privacy": False} | kept.get("policy", {})  # STUDY has none
     (root / "site.yaml").write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
     return read_site(root)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from common.study import Privacy, Study, read_study, study_text
 from deploy.hospitals.generate import generate
+from tests.support.site_policies import without_privacy
 
 
 def record_hospitals(folder: Path, *, rounds: int = 1) -> Path:
     """The hospitals in `folder`, and the file of their study: no privacy, secure sum on, all three sites needed."""
     generate(folder, sites=3, seed=0, scale=0.1)
+    without_privacy(folder)
     study = records_only(read_study(folder / "study.yaml"), rounds)
     path = folder / "records.yaml"
     path.write_text(study_text(study), encoding="utf-8")

@@ -124,6 +124,7 @@ def hospital(folder: Path, number: int) -> None:
         "site": folder.name,
         "target": {"file": "records.csv", "column": "outcome"},
         "records": {"chart": {"file": "records.csv"}},
+        "policy": {"require_privacy": False},
     }
     (folder / "site.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
 

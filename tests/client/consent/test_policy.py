@@ -62,7 +62,8 @@ def deployed(them: Hospitals, *, site: type[Site] = Site, **policy: Any) -> Site
 
 
 def under(folder: SiteFolder, **policy: Any) -> SiteFolder:
-    return replace(folder, file=replace(folder.file, policy=Policy(**policy)))
+    """Most of the studies here have no privacy."""
+    return replace(folder, file=replace(folder.file, policy=Policy(**({"require_privacy": False} | policy))))
 
 
 def last_event(them: Hospitals) -> object:
@@ -237,8 +238,23 @@ def test_a_simulation_asks_for_no_approval_and_keeps_no_hours(tmp_path, study) -
     ],
 )
 def test_each_term_objects_in_a_sentence_that_names_it(policy, changes, word) -> None:
-    (sentence,) = objections(site_file(**policy), study_of("chart", "panel", **changes))
+    allowing = {"require_privacy": False} | policy
+    (sentence,) = objections(site_file(**allowing), study_of("chart", "panel", **changes))
     assert f"policy.{word}" in sentence
+
+
+def test_a_deployed_site_takes_no_study_without_privacy_unless_its_file_says_so(tmp_path, study) -> None:
+    """The default, also through the agent's gate; in a simulation it is the other way round."""
+    (sentence,) = objections(site_file(), study)
+    assert "policy.require_privacy" in sentence and "require_privacy: false" in sentence
+    assert objections(site_file(), study, simulated=True) == []
+    assert objections(site_file(), study_of("chart", "panel", **PRIVATE)) == []
+    them = Hospitals(tmp_path, study)
+    handler = deployed(them, require_privacy=None)
+    Approvals(handler.site.state).approve(study)
+    assert them.answer(ME, them.invitation(1)).code == "policy"
+    deployed(them, require_privacy=False)
+    them.ask(ME, them.invitation(1))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +267,7 @@ def test_each_term_objects_in_a_sentence_that_names_it(policy, changes, word) ->
     ],
 )
 def test_what_keeps_to_the_terms_has_no_objection(policy, changes) -> None:
-    assert objections(site_file(**policy), study_of("chart", "panel", **changes)) == []
+    assert objections(site_file(**({"require_privacy": False} | policy)), study_of("chart", "panel", **changes)) == []
 
 
 def site_file(**policy: Any) -> SiteFile:
