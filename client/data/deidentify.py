@@ -5,7 +5,8 @@ images     frames of numbers and the technical attributes of `Frame`; every othe
            passes, not of what does not). An image that says BurnedInAnnotation YES is refused.
 records    the study's columns, as numbers and places in the study's lists: no text passes
 sequences  the study's genes, as numbers
-notes      scrubbed by the rules of `client.data.scrub`, then looked through once more by other means
+notes      scrubbed by the rules of `client.data.scrub`, then looked through once more by other means: a note in
+           which `client.data.second_look` still finds its patient is left out, as if the patient had none
 """
 
 from __future__ import annotations
@@ -16,24 +17,30 @@ import numpy as np
 
 from client.data.case import DeidentifiedCase, Frame, Gaps, RawCase, RawImage, RecordValues
 from client.data.pseudonym import SiteSecret
-from client.data.scrub import residue, scrub
+from client.data.scrub import scrub
+from client.data.second_look import residue
 from common.errors import DeidentificationError
 from common.study import RecordModality, SequenceModality, Study
 
 # A new number makes every site prepare its notes and images again.
-GATE_VERSION = 1
+GATE_VERSION = 2
 BURNED_IN = "images refused for burned-in annotation"
+LEFT_OUT = "notes left out, in which the second look still found an identifier of the patient's, of the kind"
 
 
 def deidentify(raw: RawCase, study: Study, secret: SiteSecret) -> DeidentifiedCase:
-    """Let the study's modalities of a case through. Raises DeidentificationError rather than pass what it knows."""
+    """Let the study's modalities of a case through, without a note or an image that would tell who it is.
+
+    DeidentificationError for a record or sequence that is not as the study's: a fault of this program.
+    """
     counts: Counter[str] = Counter()
     images = {name: _frames(image, f"images.{name}", counts) for name, image in raw.images.items()}
+    notes = {name: _note(text, raw, f"notes.{name}", counts) for name, text in raw.notes.items()}
     return DeidentifiedCase(
         pseudonym=secret.pseudonym(raw.patient),
         images={name: frames for name, frames in images.items() if frames},
         records={name: _record(values, study, name) for name, values in raw.records.items()},
-        notes={name: _note(text, raw, f"notes.{name}", counts) for name, text in raw.notes.items()},
+        notes={name: note for name, note in notes.items() if note},
         sequences={name: _genes(values, study, name) for name, values in raw.sequences.items()},
         counts=counts,
     )
@@ -69,13 +76,15 @@ def _genes(values: Gaps, study: Study, name: str) -> Gaps:
 
 
 def _note(text: str, raw: RawCase, key: str, counts: Counter[str]) -> str:
+    """The scrubbed note; nothing of it where the second look still finds its patient in it, which is counted.
+
+    Counted and not raised: a refusal of the whole site would tell the coordinator of one patient's note.
+    """
     clean, found = scrub(text, raw.identifiers)
     left = residue(clean, raw.identifiers)
     if left:
-        raise DeidentificationError(
-            f"{key}: after scrubbing, a note still holds an identifier of its own patient, of the kind "
-            f"{', '.join(sorted(left))}. Nothing was stored. Remove notes from site.yaml and report this fault."
-        )
+        counts[f"{key}: {LEFT_OUT} [{'], ['.join(sorted(left))}]"] += 1
+        return ""
     for kind, number in found.items():
         counts[f"{key}: [{kind}] replaced"] += number
     return clean

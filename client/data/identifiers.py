@@ -1,33 +1,22 @@
-"""Identifiers: what the hospital's own files say of who a patient is, and every way it may stand in a note.
+"""Identifiers: what the hospital's own files say of who a patient is, and how numbers and addresses are sought.
 
-Case, accents and the sign between the parts of a name do not matter: `Müller-Brandt`, `MULLER BRANDT` and
-`Mueller Brandt` are one name.
+How names are sought stands in `client.data.names`, and days in `client.data.dates`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from datetime import date, datetime
 
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from client.data.case import Identifier, Kind
+from client.data.charsets import readings
+from client.data.folding import fold
 
-# Parts of names that are also everyday words or titles, and so are sought only together with the rest of the name.
-PARTICLES = frozenset(
-    re.findall(
-        r"\w+",
-        "al bin da das de del della den der des di do dos du el ibn la las le los of san st ten ter the van vom von y "
-        "zu zum dr prof md phd mr mrs ms miss jr sr ii iii herr frau",
-    )
-)
-# Letters that Unicode does not take apart into a letter and an accent.
-_LETTERS = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t"}
-)
-_UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"}
 _DATE_FORMATS = (
     "%Y%m%d",
     "%Y-%m-%d",
@@ -68,12 +57,6 @@ HEADER_ATTRIBUTES: dict[str, Kind] = {
 }
 
 
-def fold(text: str) -> str:
-    """Lower case, without accents; ß is ss. Not of the length of `text`."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_LETTERS)
-
-
 def of_header(header: Dataset) -> set[Identifier]:
     """Identifiers in a DICOM header; what cannot be read as text is left out."""
     found: set[Identifier] = set()
@@ -86,14 +69,28 @@ def of_header(header: Dataset) -> set[Identifier]:
 
 
 def _values(header: Dataset, keyword: str) -> list[str]:
+    """The values of an attribute, in every plausible reading of their bytes."""
     try:
+        content = _content(header, keyword)
         value = header.get(keyword)
         if value is None or isinstance(value, Dataset):
             return []
         several = value if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
-        return [str(one) for one in several if not isinstance(one, Dataset)]
+        declared = [str(one) for one in several if not isinstance(one, Dataset)]
+        if content.isascii() and b"\x1b" not in content:
+            return declared
+        others = readings(content, "\\".join(declared))[1:]
+        return [*declared, *(one for other in others for one in other.split("\\"))]
     except Exception:
         return []
+
+
+def _content(header: Dataset, keyword: str) -> bytes:
+    """The bytes of a value as the file has them; none where the value was never in a file, or has been read before."""
+    tag = tag_for_keyword(keyword)
+    item = header.get_item(tag) if tag is not None and tag in header else None
+    content = item.value if isinstance(item, RawDataElement) else None
+    return content if isinstance(content, bytes) else b""
 
 
 def _items(header: Dataset, keyword: str) -> list[Dataset]:
@@ -123,35 +120,6 @@ def identifiers(text: str, kind: Kind) -> Iterable[Identifier]:
     return [Identifier(kind, one.strip()) for one in texts if one.strip()]
 
 
-def name_parts(text: str) -> list[str]:
-    """Folded parts of a name, with `mueller` beside `muller`; without titles, particles and initials."""
-    spelled = text.lower()
-    for letter, digraph in _UMLAUTS.items():
-        spelled = spelled.replace(letter, digraph)
-    parts = [part for form in (text, spelled) for part in re.findall(r"[^\W\d_]+", fold(form))]
-    return [part for part in dict.fromkeys(parts) if len(part) > 1 and part not in PARTICLES]
-
-
-def joined_names(text: str) -> list[str]:
-    """Two parts of a name in one word, in either order; and names whose inner sign is left out: `oneill`."""
-    parts = name_parts(text)
-    pairs = [one + other for one in parts for other in parts if one != other]
-    inner = [re.sub(r"[\W\d_]", "", fold(word)) for word in re.split(r"[\s^,]+", text)]
-    return [name for name in dict.fromkeys([*pairs, *inner]) if len(name) > 4 and name not in PARTICLES]
-
-
-def name_runs(text: str) -> list[list[str]]:
-    """Letters of each component and each word of a name, where a sign divides them: `van der Berg`, `O'Neill`."""
-    pieces = [*re.split(r"[\^,]", text), *re.split(r"[\s^,]+", text)]
-    runs = [re.findall(r"[^\W\d_]+", fold(piece)) for piece in pieces]
-    return [several for several in runs if len(several) > 1 and len("".join(several)) > 4]
-
-
-def bounded(part: str) -> bool:
-    """Whether a part stands as a word of its own: not so in scripts without upper case (Chinese, Arabic, Hebrew)."""
-    return part.upper() != part
-
-
 def core(text: str) -> str:
     """Letters and digits of a number such as `MRN 00-12.34`, folded: `mrn001234`."""
     return "".join(sign for sign in fold(text) if sign.isalnum())
@@ -168,8 +136,28 @@ def number_cores(text: str) -> list[str]:
     if len(whole) < 2 or (whole.isdigit() and len(whole) < _SHORTEST_NUMBER):
         return []
     digits = re.sub(r"\D", "", whole)
-    shorter = [form for form in (digits, digits.lstrip("0")) if len(form) >= 6]
+    shorter = [form for form in (digits, digits.lstrip("0"), *national_numbers(text)) if len(form) >= 6]
     return list(dict.fromkeys([whole, *shorter]))
+
+
+def national_numbers(text: str) -> list[str]:
+    """A telephone number without its country's code, which has one to three figures: +49 551 39 is 551 39 too."""
+    if not re.match(r"\s*(?:\+|00)\s*[1-9]", text):
+        return []
+    digits = re.sub(r"\D", "", text).removeprefix("00")
+    return [digits[length:] for length in (1, 2, 3) if len(digits) - length >= 7]
+
+
+_PART_OF_CITY = re.compile("[^省市区县镇乡村路街道巷弄号室楼\\W]+[省市区县镇乡村路街道巷弄号室楼]+")
+
+
+def place_pieces(text: str) -> list[str]:
+    """An address and those of its parts that say where somebody lives; of an institution's name only the whole."""
+    pieces = [text]
+    if any(sign.isdigit() for sign in text):
+        pieces += [piece for piece in re.split(r"[,;^\n]", text) if len(core(piece)) >= 5]
+    pieces += [piece for piece in _PART_OF_CITY.findall(text) if len(piece) >= 3]
+    return list(dict.fromkeys(pieces))
 
 
 def dates_of(text: str) -> list[date]:

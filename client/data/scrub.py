@@ -11,26 +11,20 @@ are treated as patient data on both sides of the gate, and only sums of what is 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from datetime import date
+from functools import cache, partial
 from re import Match
 
 from client.data.case import Identifier, Kind
-from client.data.identifiers import (
-    bounded,
-    core,
-    date_forms,
-    dates_of,
-    fold,
-    joined_names,
-    name_parts,
-    name_runs,
-    number_cores,
-    phrase,
-)
+from client.data.dates import written_days
+from client.data.folding import fold_with_places, plain_signs
+from client.data.identifiers import date_forms, dates_of, number_cores, phrase, place_pieces
+from client.data.names import bounded, forms_of
+from client.data.ordinary import ORDINARY_IDEOGRAPHIC, is_ideograph, is_month_here
+from client.data.second_look import TOKEN
 
 _MONTHS = (
     r"(?:jan(?:uar[yi]?|vier)?|feb(?:ruar[yi]?)?|f[ée]vr(?:ier)?|mar(?:ch|s|zo)?|m[äa]e?rz|apr(?:il|ile)?|avr(?:il)?|"
@@ -123,25 +117,19 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("ID", r"(?<!\d)(?<!\d\.)\d{6,}(?!\d)|(?<!\d)\d{3,}(?:[-/]\d{2,}){2,}(?!\d)", False),
     )
 )
-_TOKEN = re.compile(r"(\[(?:NAME|DATE|PHONE|ID|EMAIL|PLACE|AGE)\])")
-_REPEATED = re.compile(_TOKEN.pattern + r"(?:[\s,;.-]*\1)+")  # how many names somebody has tells something too
+_REPEATED = re.compile(TOKEN.pattern + r"(?:[\s,;.-]*\1)+")  # how many names somebody has tells something too
 
 
 def scrub(text: str, known: Iterable[Identifier]) -> tuple[str, Counter[str]]:
     """The text with kind tokens in place of identifiers, and how many of each kind were found."""
     found: Counter[str] = Counter()
-    seek = _Known.of(known)
-    clean = seek.replace(plain_signs(text), found)
+    plain = plain_signs(text)
+    seek = _Known.of(known, plain)
+    clean = seek.replace(plain, found)
     for kind, pattern in _RULES:
         clean = pattern.sub(partial(_token, kind, found), clean)
     clean = seek.replace(clean, found)  # again: a rule may have brought two halves of a number together
     return _REPEATED.sub(r"\1", clean), found
-
-
-def plain_signs(text: str) -> str:
-    """Compatible forms made one (full-width digits, ligatures) and invisible signs left out: they hide words."""
-    whole = unicodedata.normalize("NFKC", text)
-    return "".join(sign for sign in whole if unicodedata.category(sign) not in {"Cf", "Co", "Cs"} or sign == "\n")
 
 
 def _token(kind: str, found: Counter[str], match: Match[str]) -> str:
@@ -151,56 +139,169 @@ def _token(kind: str, found: Counter[str], match: Match[str]) -> str:
 
 
 _WHOLE_FIRST: tuple[Kind, ...] = ("EMAIL", "PLACE", "DATE", "ID", "NAME")  # an address is made of names and numbers
+_CALLED = re.compile(
+    r"(?:^|\W)(?:mr|mrs|ms|miss|dr|herrn?|frau|hr|fr|mme|mlle|m|monsieur|madame|patient(?:in|e)?|pat|name|nom)[\s.:]+$"
+)
+Allow = Callable[[str, str, re.Match[str], list[int]], bool]  # text, folded text, match in it, places of it in the text
 
 
 @dataclass(frozen=True, repr=False)
 class _Known:
-    """Patterns over folded text for what is known of one patient."""
+    """What is known of one patient, as patterns over folded text; and the days, which are read and not matched."""
 
-    patterns: tuple[tuple[str, re.Pattern[str]], ...]
+    patterns: tuple[tuple[Kind, re.Pattern[str], Allow], ...]
+    days: tuple[date, ...]
+    initials: re.Pattern[str] | None
 
     @classmethod
-    def of(cls, identifiers: Iterable[Identifier]) -> _Known:
-        sought: dict[str, set[str]] = {kind: set() for kind in _WHOLE_FIRST}
-        for identifier in identifiers:
-            sought[identifier.kind].update(_forms(identifier))
-        longest_first = {kind: sorted(forms, key=lambda form: (-len(form), form)) for kind, forms in sought.items()}
-        return cls(tuple((kind, re.compile("|".join(forms))) for kind, forms in longest_first.items() if forms))
+    def of(cls, identifiers: Iterable[Identifier], text: str) -> _Known:
+        several = list(identifiers)
+        names = [forms_of(one.text) for one in several if one.kind == "NAME"]
+        as_name = partial(_as_name, _is_cased(text))
+        sought: list[tuple[Kind, set[str], Allow]] = [
+            (kind, {form for one in several if one.kind == kind for form in _forms(one)}, _always)
+            for kind in _WHOLE_FIRST
+        ]
+        sought += [
+            ("NAME", set[str]().union(*(name.whole for name in names)), _always),
+            ("NAME", set[str]().union(*(name.plain for name in names)), _always),
+            ("NAME", set[str]().union(*(name.careful for name in names)), as_name),
+            ("NAME", set[str]().union(*(name.signs for name in names)), _in_no_word),
+        ]
+        letters = "".join(sorted(set[str]().union(*(name.initials for name in names))))
+        return cls(
+            patterns=tuple((kind, _any_of(forms), allow) for kind, forms, allow in sought if forms),
+            days=tuple(day for one in several if one.kind == "DATE" for day in dates_of(one.text)),
+            initials=_initials(letters),
+        )
 
     def replace(self, text: str, found: Counter[str]) -> str:
-        for kind, pattern in self.patterns:
-            pieces = _TOKEN.split(text)  # every other piece is a token already: a patient may be called Place
-            pieces[::2] = [_replace(piece, pattern, kind, found) for piece in pieces[::2]]
-            text = "".join(pieces)
-        return text
+        for over_lines in (False, True) if "\n" in text else (False,):
+            text = self._between_tokens(text, partial(_replace_days, self.days, found, over_lines))
+            for kind, pattern, allow in self.patterns:
+                text = self._between_tokens(text, partial(_replace, pattern, kind, allow, found, over_lines))
+        return text if self.initials is None else self.initials.sub("[NAME]", text)
+
+    @staticmethod
+    def _between_tokens(text: str, replace: Callable[[str], str]) -> str:
+        pieces = TOKEN.split(text)  # every other piece is a token already: a patient may be called Place
+        pieces[::2] = [replace(piece) if any(map(str.isalnum, piece)) else piece for piece in pieces[::2]]
+        return "".join(pieces)
 
 
-def _replace(text: str, pattern: re.Pattern[str], kind: str, found: Counter[str]) -> str:
-    folded, places = _fold_with_places(text)
+def _any_of(forms: set[str]) -> re.Pattern[str]:
+    return re.compile("|".join(sorted(forms, key=lambda form: (-len(form), form))))
+
+
+def _initials(letters: str) -> re.Pattern[str] | None:
+    """Initials of the patient's beside a name that is gone: A. [NAME], [NAME], A."""
+    if not letters:
+        return None
+    wide = "".join(f"{sign.upper()}{_ACCENTED.get(sign, '')}" for sign in letters)
+    before = rf"(?<![^\W_])(?:[{wide}]\.[\s-]*|[{wide}]\s+){{1,3}}\[NAME\]"
+    return re.compile(rf"{before}|\[NAME\],?\s+(?:[{wide}]\.[\s-]*)+(?!\w)")
+
+
+_ACCENTED = {"a": "ÄÀÁÂÅ", "e": "ÉÈÊË", "i": "ÍÎÏ", "o": "ÖÓÔØ", "u": "ÜÚÛ", "c": "Ç", "z": "Ž", "s": "Š"}
+
+
+def _replace(
+    pattern: re.Pattern[str], kind: str, allow: Allow, found: Counter[str], over_lines: bool, text: str
+) -> str:
+    folded, places = fold_with_places(text, over_lines=over_lines)
     clean, end = [], 0
     for match in pattern.finditer(folded):
-        clean += [text[end : places[match.start()]], f"[{kind}]"]
-        end = places[match.end()]
-        found[kind] += 1
+        if allow(text, folded, match, places):
+            start = _begin_of_word(folded, match) if kind == "NAME" else match.start()
+            clean += [text[end : max(end, places[start])], f"[{kind}]"]
+            end = places[match.end()]
+            found[kind] += 1
     return "".join([*clean, text[end:]])
 
 
+def _begin_of_word(folded: str, match: re.Match[str]) -> int:
+    """A long name may be found inside a word: then the whole word goes."""
+    start = match.start()
+    while start and bounded(folded[start]) and folded[start - 1].isalpha() and bounded(folded[start - 1]):
+        start -= 1
+    return start
+
+
+def _replace_days(days: tuple[date, ...], found: Counter[str], over_lines: bool, text: str) -> str:
+    if not days:
+        return text
+    folded, places = fold_with_places(text, over_lines=over_lines)
+    spans = sorted({(one.start, one.end) for one in written_days(folded) if any(map(one.means, days))})
+    clean, end = [], 0
+    for start, stop in spans:
+        if places[start] >= end:
+            clean += [text[end : places[start]], "[DATE]"]
+            found["DATE"] += 1
+        end = max(end, places[stop])
+    return "".join([*clean, text[end:]])
+
+
+def _always(text: str, folded: str, match: re.Match[str], places: list[int]) -> bool:
+    return True
+
+
+def _is_cased(text: str) -> bool:
+    """Whether a text is written with capitals, so that their absence says something."""
+    return any(word[:1].isupper() and word[1:].islower() for word in re.findall(r"[^\W\d_]{2,}", text))
+
+
+def _as_name(cased: bool, text: str, folded: str, match: re.Match[str], places: list[int]) -> bool:
+    """Whether an everyday word is written as a name: with a capital, or after a title; and not as the month."""
+    before, after = folded[: match.start()], folded[match.end() :]
+    if is_month_here(before, match[0], after):
+        return False
+    return text[places[match.start()]].isupper() or not cased or bool(_CALLED.search(before))
+
+
+def _in_no_word(text: str, folded: str, match: re.Match[str], places: list[int]) -> bool:
+    """Whether a single ideograph is in no ordinary word: 高 in 高血压 is not the patient."""
+    around = "".join(folded[max(0, match.start() - 8) : match.start()].split())
+    place, rest = len(around), "".join(folded[match.start() : match.start() + 8].split())
+    near = around + rest
+    return not any(
+        near[start : start + len(word)] == word
+        for word in _words_with(match[0])
+        for start in range(max(0, place - len(word) + 1), place + 1)
+    )
+
+
+@cache
+def _words_with(sign: str) -> tuple[str, ...]:
+    return tuple(word for word in ORDINARY_IDEOGRAPHIC if sign in word)
+
+
 def _forms(identifier: Identifier) -> Iterator[str]:
-    """Patterns of every form of one identifier, over folded text."""
-    if identifier.kind == "NAME":
-        for part in {*name_parts(identifier.text), *joined_names(identifier.text)}:
-            yield rf"(?<![^\W\d_]){re.escape(part)}(?![^\W\d_])" if bounded(part) else re.escape(part)
-        for runs in name_runs(identifier.text):  # with its particles and initials, which alone could be anybody's
-            yield r"(?<![^\W\d_])" + r"[\W_]{0,2}".join(map(re.escape, runs)) + r"(?![^\W\d_])"
-    elif identifier.kind == "DATE":
+    """Patterns of the forms of one identifier that is no name, over folded text."""
+    if identifier.kind == "DATE":
         for day in dates_of(identifier.text):
             yield from (_apart(form) for form in date_forms(day))
     elif identifier.kind == "ID":
         yield from (_number(whole) for whole in number_cores(identifier.text))
-    else:
-        words = phrase(identifier.text).split()
-        if len("".join(words)) >= 4:
-            yield r"(?<![^\W_])" + r"[\W_]*".join(map(re.escape, words)) + r"(?![^\W_])"
+    elif identifier.kind in {"PLACE", "EMAIL"}:
+        pieces = place_pieces(identifier.text) if identifier.kind == "PLACE" else [identifier.text]
+        yield from (pattern for piece in pieces if (pattern := _phrase(phrase(piece).split())))
+
+
+def _phrase(words: list[str]) -> str:
+    letters = "".join(words)
+    if any(map(is_ideograph, letters)):
+        return r"[\W_]*".join(map(re.escape, letters)) if len(letters) >= 3 else ""
+    if len(letters) < 4:
+        return ""
+    return r"(?<![^\W_])" + r"[\W_]*".join(map(_street, words)) + r"(?![^\W_])"
+
+
+def _street(word: str) -> str:
+    """A word of an address, and its short form."""
+    for long, short in (("strasse", "str(?:asse)?"), ("street", "st(?:reet)?"), ("road", "r(?:oa)?d")):
+        if word.endswith(long):
+            return re.escape(word.removesuffix(long)) + short
+    return re.escape(word)
 
 
 def _number(whole: str) -> str:
@@ -213,56 +314,3 @@ def _number(whole: str) -> str:
 
 def _apart(whole: str, times: str = "*") -> str:
     return rf"[\W_]{times}".join(map(re.escape, whole))
-
-
-def _fold_with_places(text: str) -> tuple[str, list[int]]:
-    """Folded text, and for each of its signs (and its end) the place in `text`."""
-    if text.isascii():
-        return text.lower(), list(range(len(text) + 1))
-    signs = [(folded, place) for place, sign in enumerate(text) for folded in fold(sign)]
-    return "".join(sign for sign, _ in signs), [*(place for _, place in signs), len(text)]
-
-
-def residue(text: str, known: Iterable[Identifier]) -> set[str]:
-    """Kinds of the patient's known identifiers that still stand in a text: a second look, by other means.
-
-    It shares with the search above only what a name or a number consists of: here they are sought among the words as
-    a set, and in one run of all letters and digits.
-    """
-    pieces = [_Piece.of(piece) for piece in _TOKEN.split(text)[::2]]
-    sought = [(identifier.kind, _sought(identifier)) for identifier in known]
-    return {kind for kind, forms in sought if any(piece.holds(kind, forms) for piece in pieces)}
-
-
-def _sought(identifier: Identifier) -> list[str]:
-    if identifier.kind == "NAME":
-        return [*name_parts(identifier.text), *joined_names(identifier.text)]
-    if identifier.kind == "DATE":
-        return [form for day in dates_of(identifier.text) for form in date_forms(day)]
-    if identifier.kind == "ID":
-        return number_cores(identifier.text)
-    return [f" {phrase(identifier.text)} "] if len(core(identifier.text)) >= 4 else []
-
-
-@dataclass(frozen=True, repr=False)
-class _Piece:
-    folded: str
-    run: str
-    words: tuple[str, ...]
-    letters: frozenset[str]
-
-    @classmethod
-    def of(cls, text: str) -> _Piece:
-        folded = fold(text)
-        letters = "".join(sign if sign.isalpha() else " " for sign in folded)
-        words = "".join(sign if sign.isalnum() else " " for sign in folded)
-        return cls(folded, core(text), tuple(words.split()), frozenset(letters.split()))
-
-    def holds(self, kind: Kind, forms: list[str]) -> bool:
-        if kind == "NAME":
-            return any(part in (self.letters if bounded(part) else self.folded) for part in forms)
-        if kind == "DATE":
-            return any(form in self.run for form in forms)
-        if kind == "ID":
-            return any(form in (self.run if len(form) >= 6 else self.words) for form in forms)
-        return any(form in f" {' '.join(self.words)} " for form in forms)

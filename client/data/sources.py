@@ -166,6 +166,11 @@ class Reader:
                 f"site.yaml of {self.folder.root}: {key}: every image says that text is burned into it. Have it "
                 "removed and BurnedInAnnotation set to NO; or remove the key."
             )
+        if name in self.notes:
+            raise DeidentificationError(
+                f"site.yaml of {self.folder.root}: {key}: in every note an identifier of its own patient still stood "
+                "after scrubbing, so all were left out. Remove the key and report this fault."
+            )
         raise CohortError(
             f"site.yaml of {self.folder.root}: {key} has gaps only. Check its columns, or remove the key."
         )

@@ -341,7 +341,7 @@ def test_who_lacks_a_modality_adds_nothing_to_its_moments(cohort: Cohort) -> Non
     assert counts.tolist() == (1.0 - train.inputs["labs"][0, 4:6]).tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_one_patient_changes_no_more_than_the_sensitivity(data: st.DataObject) -> None:
     """Whatever that patient's values are, present or not, in whichever part."""
