@@ -12,6 +12,7 @@ class Activities:
     """Written by the one thread that works, read by whoever asks. Use an instance as a site's `progress`."""
 
     def __init__(self) -> None:
+        self._quiet = False
         self._lock = threading.Lock()
         self._state, self._done, self._total = "idle", 0, 0
         self._since = time.monotonic()
@@ -23,8 +24,15 @@ class Activities:
         else:
             self.now(what if what == "scoring" else "preparing data")
 
+    def hush(self, quiet: bool) -> None:
+        """Whether what is being done is told as `working` and no more: for a private study."""
+        with self._lock:
+            self._quiet = quiet
+
     def now(self, state: str, done: int = 0, total: int = 0) -> None:
         with self._lock:
+            if self._quiet and state not in ("idle", "masked"):
+                state, done, total = "working", 0, 0
             if state != self._state:
                 self._since = time.monotonic()
             self._state, self._done, self._total = state, done, total

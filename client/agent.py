@@ -90,6 +90,7 @@ class Agent:
                 if isinstance(request, JoinRequest):
                     self._lease.require(request)
                 handler, began = self._serving(request), time.monotonic()
+                self.activities.hush(handler.site.study.private)
                 self.activities.now("preparing data")
                 reply = handler.reply(records)
                 self._note(request, from_records(reply), handler, time.monotonic() - began)

@@ -21,6 +21,7 @@ from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.ledger import Ledger
+from client.limits import require_honest_normaliser, require_honest_weights
 from client.plan_checks import require_as_signed
 from client.sides import split_of
 from client.site import Policy, SiteFolder
@@ -191,8 +192,8 @@ def _require(plan: RoundPlan, site: Site) -> None:
         raise RunError("The plan trains in a round that the study does not have.")
     if plan.weights.size != site.parameters.length:
         raise RunError("The plan's weights do not fit the study's network.")
-    if not np.isfinite(plan.weights).all():
-        raise RunError("The plan's weights are not finite numbers.")
+    require_honest_weights(plan, site.study)
+    require_honest_normaliser(plan, site.study)
     if not set(plan.groups) <= set(site.parameters.groups):
         raise RunError("The plan trains a group of parameters that the study's network does not have.")
     site.refresh()
@@ -239,7 +240,21 @@ def _train(plan: RoundPlan, site: Site, cohort: Cohort, signed: Collection[str])
     for group in groups:
         values[f"weight/{group}"] = np.array([weights[group]])
         values[f"update/{group}"] = updates[group], weights[group]
-    return values, trained.steps_done
+    return values, _steps_said(site, trained.steps_done)
+
+
+def _steps_said(site: Site, done: int) -> int:
+    """What leaves of the steps done. In a private study the study's own number, always: how far a site comes in a
+    limited time tells how many patients it has. The log keeps the truth.
+    """
+    if site.privacy is None:
+        return done
+    steps = site.study.training.local_steps
+    if done < steps:
+        log.warning(
+            "%s: training stopped by the clock after %d of %d steps; the reply does not say so.", site.name, done, steps
+        )
+    return steps
 
 
 def _deadline(*limits: float | None) -> Callable[[], bool] | None:

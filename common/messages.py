@@ -79,7 +79,7 @@ class RoundRequest:
 class RoundReply:
     """The masked vector, packed, with its signed head; and what is not a sum: steps, the epsilon this site certifies.
 
-    Without a secure sum `head` is empty.
+    Without a secure sum `head` is empty. `steps` of a private study are the study's, however many were done.
     """
 
     head: bytes
@@ -134,7 +134,11 @@ class ActivityRequest:
 
 @dataclass(frozen=True)
 class ActivityReply:
-    """One of `ACTIVITIES`, how many of its steps are done, and for how many seconds it has been so."""
+    """One of `ACTIVITIES`, how many of its steps are done, and for how many seconds it has been so.
+
+    Of a private study the state is `working` from the request to the answer, without steps: how far a site has come
+    after so many seconds tells how many patients it has.
+    """
 
     state: str
     done: int
@@ -152,7 +156,7 @@ class Refusal:
 Request = JoinRequest | OfferRequest | RoundRequest | ConfirmRequest | RevealRequest | ActivityRequest
 Reply = JoinReply | OfferReply | RoundReply | ConfirmReply | RevealReply | ActivityReply | Refusal
 
-ACTIVITIES = frozenset({"idle", "preparing data", "training", "scoring", "masking", "masked", "agent away"})
+ACTIVITIES = frozenset({"idle", "preparing data", "training", "scoring", "working", "masking", "masked", "agent away"})
 
 MESSAGE_TYPES: dict[type[Request], str] = {
     JoinRequest: "query.join",

@@ -137,7 +137,8 @@ def _leaves(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield "What leaves this site"
     yield f"  In each round {count:,} changes of the model's parameters, at least {size:,} bytes, {hidden}."
     yield f"  Up to {evaluations(study)} times counts of cases by score, and once counts and means, in the same way."
-    yield "  This site's name, its modalities, the steps done, and the epsilon spent."
+    said = "and the epsilon spent" if study.private else "and the steps done"
+    yield f"  This site's name, its modalities, {said}."
     yield "  No image, no record, no note, no patient's number."
 
 

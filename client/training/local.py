@@ -14,7 +14,7 @@ starts a fresh optimiser: a momentum would otherwise carry one round's weights i
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from client.training.gradient import Clipping, Gradient, MeanGradient, NoisyGradient
 from client.training.rows import trainable
+from client.training.subnormal import flushed_to_zero
 from common.models.batch import Batch
 from common.privacy.plan import PrivacyPlan
 from common.study import Study, Training
@@ -54,7 +55,8 @@ def train_locally(
 
     With privacy an empty cohort, and an empty sample, still take their noisy steps: that there was nobody to learn
     from must not show. Without privacy an empty cohort takes none. On the CPU torch is set to one thread for the
-    process, because sums over several threads are not the same from one run to the next.
+    process, because sums over several threads are not the same from one run to the next. With privacy subnormal
+    numbers are flushed to zero: they would show in the time.
     """
     if torch.device(device).type == "cpu":
         torch.set_num_threads(1)
@@ -67,7 +69,7 @@ def train_locally(
         if privacy
         else MeanGradient(network, train, study, site, round_number)
     )
-    with closing(source) as gradient:
+    with closing(source) as gradient, flushed_to_zero() if privacy else nullcontext():
         while done < steps and not (stop is not None and stop()):
             mover.step(gradient.next())
             done += 1
