@@ -229,6 +229,7 @@ def study_check(path: Path, hospitals: Path | None) -> None:
 
 
 def _check_hospitals(found: object, hospitals: Path) -> None:
+    from client.consent.terms import objections
     from client.data.prepare import prepare
     from client.site import read_site
     from common.study import Study
@@ -238,6 +239,8 @@ def _check_hospitals(found: object, hospitals: Path) -> None:
     assert isinstance(found, Study)
     for folder in hospitals_in(hospitals):
         site = read_site(folder)
+        for sentence in objections(site.file, found, simulated=True):
+            click.secho(f"  {site.file.site}: {sentence}", fg="yellow")
         cohort = prepare(site, found, progress=ProgressLines(site.file.site))
         parts = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test"
         click.echo(f"  {cohort.site}: {parts}; has {', '.join(cohort.owned)}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from client.consent.terms import require_terms
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
@@ -114,6 +115,7 @@ def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> Non
     joined, _ = invite(grid, nodes, request, roster, seconds=plan.seconds)
     for node, folder in enumerate(plan.hospitals, start=1):
         if node not in joined:
+            require_terms(read_site(folder).file, plan.study, simulated=True)
             prepare(read_site(folder), plan.study)
             raise SiteFailedError(f"{folder}: the site did not answer; see {plan.folder / 'sites.log'}.")
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from client.charges import LEDGER_FILE, ledger_of
 from client.consent.approvals import Approvals
 from client.ledger import Entry
-from client.site import SiteFolder
+from client.preflight import preflight
+from client.site import SiteFolder, read_site
 from common.audit import Audit, Failed, LedgerAccepted, Spent
 from common.errors import BudgetError, PolicyError
 from common.privacy.accounting import Release
@@ -59,6 +60,13 @@ def test_a_larger_delta_is_refused_in_words_until_the_policy_allows_it(north: Si
     assert "site.yaml" in str(refused.exception) and not Approvals(north.root / "state").all()
     write_site(north.root, {"policy": {"delta": 1e-3}})
     done(approve(north.root))
+    write_site(north.root, {"policy": {"delta": 1e-5}})
+    checks = list(preflight(read_site(north.root)))
+    assert any(check.well is False and "policy.delta is 1e-05" in check.sentence for check in checks)
+    refused = CliRunner().invoke(
+        commands, ["study", "check", str(north.root / "study.yaml"), "--hospitals", str(north.root.parent)]
+    )
+    assert "policy.delta is 1e-05" in done(refused)
 
 
 def test_a_delta_above_one_over_the_patients_is_named_at_approval(north: SiteFolder) -> None:
