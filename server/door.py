@@ -146,11 +146,16 @@ class Server(uvicorn.Server):
         )
         self._listens.setblocking(False)
         self._accepts = asyncio.create_task(self._accept())
+        self._accepts.add_done_callback(self._end)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._accepts.cancel()
         self._listens.close()
         await super().shutdown()
+
+    def _end(self, accepts: asyncio.Task[None]) -> None:
+        """A server that takes no connections any more is no server: the coordinator starts another one."""
+        self.should_exit = True
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
