@@ -41,6 +41,9 @@ class Strangers:
             oldest = next(iter(self._ends))
             self._ends.pop(oldest)()
 
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._ends
+
     def leave(self, connection: object) -> None:
         """It is known now, or has ended."""
         self._ends.pop(connection, None)
@@ -101,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self.transport.is_closing() and self.place in self.strangers:
             self._let_go()
 
     # ------------------------------------------------------------------------------------------ the parser calls these
