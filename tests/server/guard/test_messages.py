@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
+from flwr.app import ConfigRecord, RecordDict
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest, PushObjectRequest
@@ -180,3 +181,18 @@ def test_a_large_reply_is_sent_whole_also_when_two_sites_send_the_same(
         site.push(found, LARGE, 0.0)
     for name in names:
         assert grid.pull_messages([name]), "its chunks are not all there"
+
+
+def test_a_large_message_is_handed_over_whole_also_when_the_connection_then_ends(
+    grid: FleetGrid, sites: tuple[Fleet, Fleet]
+) -> None:
+    """The door cuts a stranger's last answer off, and no site's."""
+    north, content = sites[0], RecordDict({"filler": ConfigRecord({"filler": bytes(2 * CHUNK_BYTES)})})
+    [name] = grid.push_messages([grid.create_message(content, "query.activity", north.node, "", ttl=60.0)])
+    headers = vars(north._client)["_client"].headers
+    headers["Connection"] = "close"
+    try:
+        assert len(letter(north, name).data) > 2 * CHUNK_BYTES
+        confirm(north, grid, name)
+    finally:
+        del headers["Connection"]
