@@ -7,7 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
-from client.data.ordinary import HAN, MONTHS, ORDINARY_IDEOGRAPHIC
+from client.data.ideographs import HAN, ORDINARY_IDEOGRAPHIC, SIMPLIFIED
+from client.data.ordinary import MONTHS
 
 LETTERS = rf"[^\W\d_{HAN}]+"
 _WORD = re.compile(LETTERS)
@@ -32,9 +33,13 @@ class Word:
 
 
 class Canonical:
-    """A piece of text in the forms in which it is looked through."""
+    """A piece of text in the forms in which it is looked through.
 
-    def __init__(self, text: str) -> None:
+    `cased`: the whole text is written with capitals, so that their absence says something.
+    """
+
+    def __init__(self, text: str, *, cased: bool) -> None:
+        self.cased = cased
         whole = unicodedata.normalize("NFKC", text)
         self.text = "".join(sign for sign in whole if unicodedata.category(sign) != "Cf")
 
@@ -51,11 +56,6 @@ class Canonical:
     @cached_property
     def lower(self) -> str:
         return unicodedata.normalize("NFC", self.text).lower()
-
-    @cached_property
-    def cased(self) -> bool:
-        """Whether the text is written with capitals, so that their absence says something."""
-        return any(word.capital and len(word.letters) > 1 and word.letters[1:].islower() for word in self.words)
 
     @cached_property
     def skeletons(self) -> list[str]:
@@ -102,7 +102,7 @@ class Canonical:
 
     @cached_property
     def without_ordinary(self) -> str:
-        rest = "".join(self.text.split())
+        rest = "".join(self.text.translate(SIMPLIFIED).split())
         for word in ORDINARY_IDEOGRAPHIC:
             rest = rest.replace(word, "\0")
         return rest
@@ -119,6 +119,7 @@ def letters_of(text: str) -> str:
     """Lower case, without accents, homoglyphs as what they look like."""
     apart = unicodedata.normalize("NFKD", text.lower())
     plain = "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_STROKES)
+    plain = plain.translate(SIMPLIFIED)
     return re.sub(r"[^\W\d_]+", lambda word: _of_one_script(word[0]), plain)
 
 

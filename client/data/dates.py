@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from client.data.ordinary import HAN, MONTHS
+from client.data.ideographs import HAN
+from client.data.ordinary import MONTHS
 
 _ROMAN = {word: number for number, word in enumerate("i ii iii iv v vi vii viii ix x xi xii".split(), start=1)}
 _ENGLISH = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
@@ -60,14 +61,14 @@ class Written:
 _D = r"\d{1,2}"
 _SPELLED = "|".join(re.escape(word).replace(r"\ ", r"[\s-]+") for word in sorted(DAY_WORDS, key=len, reverse=True))
 _DAY = rf"(?P<day>{_D}(?=\D)|{_SPELLED})(?:\s?(?:st|nd|rd|th|ter|ten|er|eme|e)\b)?"
-_BETWEEN = r"[\s.,/-]*(?:(?:of|the|de|den|du|des)\b\s*)*"
+_BETWEEN = r"[\s.,/-]*(?:(?:of|the|de|den|du|des|day)\b\s*)*"
 _NAMED = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})(?![^\W\d_{HAN}])"
 _YEAR = r"(?:[\s.,/'’-]*(?:of\s+|de\s+)?(?P<year>\d{4}|\d{2})(?![\d]))"
 _NUMERAL = "[〇零○一二三四五六七八九十廿卅两]"
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?<!\d)(?P<a>\d{{1,4}})[\s./,-]{{1,3}}(?P<b>{_D})[\s./,-]{{1,3}}['’]?(?P<c>\d{{1,4}})(?!\d)",
+        rf"(?<!\d)(?P<a>\d{{1,4}})[\s./,·-]{{1,3}}(?P<b>{_D})[\s./,·-]{{1,3}}['’]?(?P<c>\d{{1,4}})(?!\d)",
         rf"(?<![^\W_{HAN}]){_DAY}{_BETWEEN}{_NAMED}{_YEAR}?",
         rf"(?<![^\W\d_{HAN}]){_NAMED}\.?[\s-]*(?:the\s+)?{_DAY.replace('(?=[^0-9])', '')}{_YEAR}?",
         rf"(?<!\d)(?P<year>\d{{4}})[\s.,/-]*{_NAMED}[\s.,/-]*{_DAY}",

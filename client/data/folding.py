@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from client.data.ordinary import HAN
+from client.data.ideographs import HAN, SIMPLIFIED
 
 # Letters that Unicode does not take apart into a letter and an accent.
 _LETTERS = str.maketrans(
@@ -19,9 +19,9 @@ _LINE_END = re.compile(r"(?<=[^\W_])[-‐‑]?[ \t]*\r?\n[ \t]*(?=[^\W_])")
 
 
 def fold(text: str) -> str:
-    """Lower case, without accents; ß is ss. Not of the length of `text`."""
+    """Lower case, without accents, ideographs simplified; ß is ss. Not of the length of `text`."""
     apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_LETTERS)
+    return "".join(sign for sign in apart if not unicodedata.combining(sign)).translate(_LETTERS).translate(SIMPLIFIED)
 
 
 def plain_signs(text: str) -> str:

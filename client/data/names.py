@@ -11,7 +11,8 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from client.data.folding import DIGRAPHS, fold, plain_signs
-from client.data.ordinary import COMPOUND_SURNAMES, FUNCTION_WORDS, MONTHS, PARTICLES, TITLES, is_ideograph
+from client.data.ideographs import COMPOUND_SURNAMES, SIMPLIFIED, is_ideograph
+from client.data.ordinary import FUNCTION_WORDS, MONTHS, PARTICLES, TITLES
 
 _LETTER = r"[^\W\d_]"
 _NO_LETTER_BEFORE, _NO_LETTER_AFTER = rf"(?<!{_LETTER})", rf"(?!{_LETTER})"
@@ -25,7 +26,7 @@ LONG, MIDDLE = 7, 6  # letters from which a name is sought anywhere in a word, a
 class NameForms:
     """Patterns of one name: the `whole` of it, and its parts. Of the parts, `careful` are no more than everyday words
     and `signs` are single ideographs: taken for the name where they are written as one (`client.data.scrub`). The
-    `initials` are letters.
+    `initials` are letters, `everyday` the words of `careful` as they are folded.
     """
 
     whole: set[str] = field(default_factory=set)
@@ -33,12 +34,13 @@ class NameForms:
     careful: set[str] = field(default_factory=set)
     signs: set[str] = field(default_factory=set)
     initials: set[str] = field(default_factory=set)
+    everyday: set[str] = field(default_factory=set)
 
 
 def forms_of(text: str) -> NameForms:
     """Patterns for a DICOM person name (one representation) or the cell of a name."""
     forms = NameForms()
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).translate(SIMPLIFIED)
     if any(map(is_ideograph, text)):
         _ideographic(text, forms)
     latin = "".join(" " if is_ideograph(sign) else sign for sign in text)
@@ -105,10 +107,11 @@ def spellings(part: str) -> set[str]:
 
 def damaged(part: str) -> set[str]:
     """Patterns for a word with accents that a bad export made marks or two signs of: M?ller, MÃ¼ller."""
-    if part.isascii() or not bounded(fold(part)) or len(part) < 4:
+    if part.isascii() or not bounded(fold(part)) or len(part) < 3:
         return set()
     marks = "".join(re.escape(fold(sign)) if sign.isascii() else r"[^\w\s]{1,2}" for sign in part)
-    found = {_NO_LETTER_BEFORE + marks + _NO_LETTER_AFTER}
+    enough = sum(map(str.isascii, part)) >= 2
+    found = {_NO_LETTER_BEFORE + marks + _NO_LETTER_AFTER} if enough else set()
     for wrong in ("latin-1", "cp1252"):
         try:
             found.add(re.escape(fold(plain_signs(part.encode().decode(wrong)))))
@@ -123,6 +126,7 @@ def _part(part: str, forms: NameForms) -> None:
         if not bounded(word):
             (forms.plain if len(word) > 1 else forms.signs).add(re.escape(word))
         elif len(word) <= 2 or word in FUNCTION_WORDS or word in PARTICLES or word in MONTHS:
+            forms.everyday.add(word)
             forms.careful.add(rf"{_NO_LETTER_BEFORE}{re.escape(word)}(?:['’]?s)?{_NO_LETTER_AFTER}")
         else:
             forms.plain.add(_pattern(word))

@@ -22,8 +22,9 @@ from client.data.case import Identifier, Kind
 from client.data.dates import written_days
 from client.data.folding import fold_with_places, plain_signs
 from client.data.identifiers import date_forms, dates_of, number_cores, phrase, place_pieces
+from client.data.ideographs import ORDINARY_IDEOGRAPHIC, is_ideograph
 from client.data.names import bounded, forms_of
-from client.data.ordinary import ORDINARY_IDEOGRAPHIC, is_ideograph, is_month_here
+from client.data.ordinary import is_month_here
 from client.data.second_look import TOKEN
 
 _MONTHS = (
@@ -151,7 +152,7 @@ class _Known:
 
     patterns: tuple[tuple[Kind, re.Pattern[str], Allow], ...]
     days: tuple[date, ...]
-    initials: re.Pattern[str] | None
+    beside: re.Pattern[str] | None
 
     @classmethod
     def of(cls, identifiers: Iterable[Identifier], text: str) -> _Known:
@@ -172,7 +173,7 @@ class _Known:
         return cls(
             patterns=tuple((kind, _any_of(forms), allow) for kind, forms, allow in sought if forms),
             days=tuple(day for one in several if one.kind == "DATE" for day in dates_of(one.text)),
-            initials=_initials(letters),
+            beside=_beside(letters, set[str]().union(*(name.everyday for name in names))),
         )
 
     def replace(self, text: str, found: Counter[str]) -> str:
@@ -180,7 +181,7 @@ class _Known:
             text = self._between_tokens(text, partial(_replace_days, self.days, found, over_lines))
             for kind, pattern, allow in self.patterns:
                 text = self._between_tokens(text, partial(_replace, pattern, kind, allow, found, over_lines))
-        return text if self.initials is None else self.initials.sub("[NAME]", text)
+        return text if self.beside is None else self.beside.sub("[NAME]", text)
 
     @staticmethod
     def _between_tokens(text: str, replace: Callable[[str], str]) -> str:
@@ -193,13 +194,20 @@ def _any_of(forms: set[str]) -> re.Pattern[str]:
     return re.compile("|".join(sorted(forms, key=lambda form: (-len(form), form))))
 
 
-def _initials(letters: str) -> re.Pattern[str] | None:
-    """Initials of the patient's beside a name that is gone: A. [NAME], [NAME], A."""
+def _beside(letters: str, everyday: set[str]) -> re.Pattern[str] | None:
+    """What goes beside a name that is gone: the patient's initials, A. [NAME] and [NAME], A.; and an everyday word of
+    the name in small letters that ends a clause: [NAME] ng.
+    """
     if not letters:
         return None
     wide = "".join(f"{sign.upper()}{_ACCENTED.get(sign, '')}" for sign in letters)
-    before = rf"(?<![^\W_])(?:[{wide}]\.[\s-]*|[{wide}]\s+){{1,3}}\[NAME\]"
-    return re.compile(rf"{before}|\[NAME\],?\s+(?:[{wide}]\.[\s-]*)+(?!\w)")
+    forms = [
+        rf"(?<![^\W_])(?:[{wide}]\.[\s-]*|[{wide}]\s+){{1,3}}\[NAME\]",
+        rf"\[NAME\],?\s+(?:[{wide}]\.[\s-]*)+(?!\w)",
+    ]
+    if everyday:
+        forms.append(rf"\[NAME\],?\s+(?:{'|'.join(map(re.escape, sorted(everyday)))})(?=\s*(?:[.,;:)\]\n]|$))")
+    return re.compile("|".join(forms))
 
 
 _ACCENTED = {"a": "ÄÀÁÂÅ", "e": "ÉÈÊË", "i": "ÍÎÏ", "o": "ÖÓÔØ", "u": "ÜÚÛ", "c": "Ç", "z": "Ž", "s": "Š"}
@@ -293,7 +301,8 @@ def _phrase(words: list[str]) -> str:
         return r"[\W_]*".join(map(re.escape, letters)) if len(letters) >= 3 else ""
     if len(letters) < 4:
         return ""
-    return r"(?<![^\W_])" + r"[\W_]*".join(map(_street, words)) + r"(?![^\W_])"
+    form = r"[\W_]*".join(map(_street, words))
+    return form if len(letters) >= 6 else rf"(?<![^\W_]){form}(?![^\W_])"
 
 
 def _street(word: str) -> str:

@@ -21,15 +21,8 @@ from datetime import date
 from client.data.canonical import Canonical, letters_of, skeleton
 from client.data.case import Identifier
 from client.data.identifiers import dates_of, national_numbers, place_pieces
-from client.data.ordinary import (
-    COMPOUND_SURNAMES,
-    FUNCTION_WORDS,
-    MONTHS,
-    PARTICLES,
-    TITLES,
-    is_ideograph,
-    is_month_here,
-)
+from client.data.ideographs import COMPOUND_SURNAMES, SIMPLIFIED, is_ideograph
+from client.data.ordinary import FUNCTION_WORDS, MONTHS, PARTICLES, TITLES, is_month_here
 
 TOKEN = re.compile(r"(\[(?:NAME|DATE|PHONE|ID|EMAIL|PLACE|AGE)\])")
 _LOST = "?\ufffd"  # what a bad export leaves of a letter
@@ -42,7 +35,9 @@ _ANYWHERE, _BEGINNING, _SHORTEST_NUMBER = 7, 6, 4
 
 def residue(text: str, known: Iterable[Identifier]) -> set[str]:
     """Kinds of the patient's known identifiers that still stand in a text."""
-    pieces = [Canonical(piece) for piece in TOKEN.split(text)[::2] if piece.strip()]
+    texts = TOKEN.split(text)[::2]
+    cased = any(word[0].isupper() and word[1:].islower() for one in texts for word in re.findall(r"[^\W\d_]{2,}", one))
+    pieces = [Canonical(one, cased=cased) for one in texts if one.strip()]
     named = [(one.kind, _seekers(one)) for one in known]
     return {kind for kind, seekers in named if any(seek(piece) for piece in pieces for seek in seekers)}
 
@@ -106,7 +101,7 @@ class Part:
 
     def _damaged(self, piece: Canonical) -> bool:
         """Letters with accents that became marks, or two signs of another character set."""
-        if self.written.isascii() or len(self.plain) < 4:
+        if self.written.isascii() or len(self.plain) < 3:
             return False
         marks = "".join(re.escape(sign) if sign.isascii() else f"[{_LOST}]{{1,2}}" for sign in self.written.lower())
         wrong = unicodedata.normalize("NFKC", self.written.encode().decode("latin-1"))
@@ -168,8 +163,7 @@ class Day:
         years, named = (str(y), str(y % 100)), f"m{m}"
         rows = [f"/{d}/{month}/{year}/" for year in years for month in (named, f"r{m}", str(m))]
         rows += [f"/{month}/{d}/{year}/" for year in years for month in (named, str(m))]
-        rows += [f"/{year}/{named}/{d}/" for year in years]
-        rows += [f"/{y}/{m}/{d}/", f"/{y}/{d}/{m}/"]
+        rows += [f"/{year}/{month}/{d}/" for year in years for month in (named, str(m))] + [f"/{y}/{d}/{m}/"]
         if any(row in piece.days for row in rows) or self._without_year(piece, d, m, named):
             return True
         figures = [f"{d:02}{m:02}", f"{m:02}{d:02}"]
@@ -187,7 +181,8 @@ class Day:
                 if not re.search(r"/(?:19|20)\d\d$", before) and not re.match(r"(?:19|20)\d\d/", after):
                     return True
         both = rf"0?{d}/0?{m}|0?{m}/0?{d}|{d:02}\.{m:02}\.|{m:02}\.{d:02}\."
-        return bool(re.search(rf"(?<![\d./,])(?:{both})(?![\d/%]|[.,]\d)", piece.text))
+        said = rf"(?:\b(?:geb|geboren|born|am|on|le|n[ée]e?|dob)\b|[*])[\s.:]*(?:{d}\.\s?{m}|{m}\.\s?{d})(?!\d)"
+        return bool(re.search(rf"(?<![\d./,])(?:{both})(?![\d/%]|[.,]\d)|{said}", piece.text))
 
 
 def _seekers(known: Identifier) -> list[Callable[[Canonical], bool]]:
@@ -213,7 +208,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _of_ideographs(text: str) -> Iterator[Ideographs]:
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).translate(SIMPLIFIED)
     rows = ["".join(row) for row in re.findall(r"[^\W\d_]+", text) if any(map(is_ideograph, row))]
     if len(rows) == 1 and 1 < len(rows[0]) < 5:
         cut = 2 if rows[0][:2] in COMPOUND_SURNAMES and len(rows[0]) > 2 else 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -185,6 +185,7 @@ def test_medicine_survives(text: str) -> None:
     assert clean(text, frozenset()) == text
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=300))
 def test_any_text_passes_both_looks(text: str) -> None:
     once, _ = scrub(text, KNOWN)
@@ -197,6 +198,7 @@ WORDS = [
 ]
 
 
+@settings(deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14), glue=st.sampled_from([" ", "", "-", "  ", "."]))
 def test_pieces_of_identifiers_pass_both_looks(words: list[str], glue: str) -> None:
     once, _ = scrub(glue.join(words), KNOWN)
