@@ -18,10 +18,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from sqlite3 import Connection
 
-from client.kept_sets import KeptSet, is_allowed
+from client.kept_sets import KeptSet, atoms, is_allowed
 from client.questions import Asked
 from client.sums_file import opened
 from common.errors import AnsweredError, ProtocolOrderError
+from common.parameters import SHARED
 
 
 class SumRecords:
@@ -63,6 +64,16 @@ class SumRecords:
         """A person allows sums over just these sites, whatever they show beside the sums before."""
         with opened(self._state) as file:
             file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites),))
+
+    def shown_by(self, sites: Collection[str]) -> list[str]:
+        """Return, in words, whom a sum over these sites shows beside the sums before."""
+        found = list[str]()
+        before = self.kept().get(SHARED, ())
+        for atom in atoms([*(item.sites for item in before), sites]):
+            if len(atom) <= max((item.colluding for item in before), default=1) + 1:
+                who = f"{', '.join(sorted(atom))} together" if len(atom) > 1 else f"{next(iter(atom))} alone"
+                found.append(f"Whoever has the sums before can compute from such a sum what {who} added.")
+        return found or ["The sums before and such a sum show nobody."]
 
     def kept(self) -> Mapping[str, tuple[KeptSet, ...]]:
         """Return the sets of sites that anything was opened over, by segment."""

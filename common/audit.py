@@ -21,6 +21,7 @@ from common.audit_events import (
     LINE_BYTES,
     NO_LINE,
     Admitted,
+    AllowedSet,
     Approved,
     Began,
     Confirmed,
@@ -50,10 +51,9 @@ from common.audit_events import (
 from common.errors import AuditError
 
 __all__ = [
-    "Admitted", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired", "Failed", "Joined",
-    "LedgerAccepted", "Masked",
-    "Offered", "Paused", "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent",
-    "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",
+    "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired",
+    "Failed", "Joined", "LedgerAccepted", "Masked", "Offered", "Paused", "Purged", "Record", "Refused", "Removed",
+    "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

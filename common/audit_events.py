@@ -188,6 +188,13 @@ class Withdrew(_Checked):
 
 
 @dataclass(frozen=True)
+class AllowedSet(_Checked):
+    """A person at this site allowed sums without privacy over one set of so many sites, whatever they show."""
+
+    sites: int
+
+
+@dataclass(frozen=True)
 class Purged(_Checked):
     """What was prepared for the study, so many entries of the cache, was deleted with its stored file."""
 
@@ -251,7 +258,7 @@ class Ended(_Checked):
 Event = (
     Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Failed
     | Refused | Repaired
-    | Sent | Approved | Paused | Resumed | Withdrew | Purged | Expired
+    | Sent | Approved | Paused | Resumed | Withdrew | AllowedSet | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}

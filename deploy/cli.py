@@ -23,7 +23,7 @@ os.environ.update({**QUIET, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS",
 import click  # noqa: E402
 
 from common.errors import WardroundError  # noqa: E402
-from deploy.commands import consent, consortium, daemons, enrolment, groups, standing  # noqa: E402, F401
+from deploy.commands import consent, consortium, daemons, enrolment, groups, sets, standing  # noqa: E402, F401
 from deploy.commands.groups import INTERRUPTED, Stopped  # noqa: E402
 
 INTERNAL = 70

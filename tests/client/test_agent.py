@@ -69,8 +69,10 @@ class Ward:
         return self.ask(JoinRequest(RUN, self.study.digest, self.roster, number))
 
     def change(self, **values: Any) -> None:
-        """Top-level keys of site.yaml, with the agent at work."""
+        """Top-level keys of site.yaml, with the agent at work. The study has no privacy, and this site allows that."""
         path = self.root / "site.yaml"
+        if "policy" in values:
+            values["policy"] = {"require_privacy": False} | values["policy"]
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
 
     @property

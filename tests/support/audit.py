@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from common.audit import (
     Admitted,
+    AllowedSet,
     Approved,
     Audit,
     Began,
@@ -64,6 +65,7 @@ EXAMPLES: tuple[Event, ...] = (
     Paused(STUDY),
     Resumed(STUDY),
     Withdrew(STUDY),
+    AllowedSet(5),
     Purged(STUDY, 3),
     Expired(2),
     Admitted("ab" * 32, 4),
