@@ -1,0 +1,37 @@
+"""What keeps sums over different sites from showing what one of them added, without privacy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.privacy.mutants.mutant import Mutant
+
+BIPLANE = (
+    "tests/client/test_kept_sets.py::test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_shown",
+)
+CLAIMS = ("tests/client/test_sum_records.py::test_a_claim_that_is_refused_leaves_everything_as_it_was",)
+
+
+def _in_pairs(_: Any) -> Any:
+    """As sets were first compared: each with the new one, and not all together."""
+
+    def is_allowed(kept: Any, new: Any) -> bool:
+        differences = [part for old in kept for part in (old.sites - new.sites, new.sites - old.sites) if part]
+        return all(len(part) >= new.colluding + 2 for part in differences)
+
+    return is_allowed
+
+
+def _always(_: Any) -> Any:
+    return lambda kept, new: True
+
+
+def _nothing(_: Any) -> Any:
+    return lambda file, asked, survivors: None
+
+
+MUTANTS = (
+    Mutant("sets of sites compared in pairs", "client.sum_records.is_allowed", _in_pairs, BIPLANE),
+    Mutant("any set of sites", "client.sum_records.is_allowed", _always, CLAIMS),
+    Mutant("the same question over any sites", "client.sum_records._require_same", _nothing, CLAIMS),
+)
