@@ -16,8 +16,7 @@ from client.activity import Activities
 from client.consent.approvals import approved_study
 from client.consent.current import CurrentSite
 from client.consent.policy import Gate
-from client.failures import place_of
-from client.handlers import SiteHandler
+from client.handlers import SiteHandler, place_of
 from client.lease import Lease
 from client.log_line import in_a_line
 from client.membership.identity import ROSTER_FILE
@@ -99,7 +98,7 @@ class Agent:
                     _ = handler.site.parameters  # by the network's size what comes next is bounded
                 return to_bytes(reply)
             except WardroundError as error:
-                log.warning("%s: refused (%s): %s", kind, error.code, error)
+                log.warning("%s: refused (%s, %s): %s", kind, type(error).__name__, error.code, error)
                 return self._refuse(kind, error.code)
             except Exception as error:
                 # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,6 @@ from flwr.app import Message, RecordDict
 
 from client.charges import judged_at
 from client.consent.policy import Gate
-from client.failures import place_of
 from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
@@ -116,7 +116,7 @@ class SiteHandler:
             kind = type(request).__name__
             return self._let_out(kind, request, handle)
         except WardroundError as error:
-            log.warning("%s: refused (%s): %s", self.site.name, error.code, error)
+            log.warning("%s: refused (%s, %s): %s", self.site.name, type(error).__name__, error.code, error)
             return self._refuse(kind, error.code)
         except Exception as error:
             log.error("%s: failed with %s at %s", self.site.name, type(error).__name__, place_of(error))
@@ -150,8 +150,7 @@ class SiteHandler:
             delta = judged_at(site.policy, site.privacy) if site.privacy else None
             require_carried(site.state, site.study, site.privacy, request.first, delta)
         self.site.refresh()
-        owned = self.site.cohort.owned
-        member = self.sums.consent(request.run, request.number, owned)
+        member = self.sums.consent(request.run, request.number, self.site.declared)
         if request.run != self.run:
             self._worked.clear()
             self._decided = None
@@ -263,3 +262,9 @@ _HANDLERS: dict[type[Request | Reply], Callable[[SiteHandler, Any], Reply]] = {
     ConfirmRequest: SiteHandler.confirm,
     RevealRequest: SiteHandler.reveal,
 }
+
+
+def place_of(error: BaseException) -> str:
+    """Where it happened, without what it said: the text of a foreign exception may quote a patient's data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"

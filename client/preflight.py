@@ -24,9 +24,11 @@ import torch
 
 from client.charges import judged_at
 from client.consent.approvals import Approvals, approved_study
-from client.consent.terms import require_terms
+from client.consent.readiness import readiness, require_enough
 from client.data.accepted import require_accepted
+from client.data.cohort import Cohort
 from client.data.exclusions import found_here
+from client.data.losses import LOUD_WORD
 from client.data.prepare import Progress, prepare
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
@@ -176,17 +178,9 @@ def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
         yield Check("studies", None, "none is approved yet. Run `wardround site approve STUDY.yaml`")
     for digest in approved:
         what = f"study {digest[:12]}"
-        yield from _terms(site, state, digest)
         yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest), progress))  # type: ignore[misc]
+        yield from _found(site, state, digest)
         yield from _budget(site, state, digest)
-
-
-def _terms(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
-    """Only what of an approved study this site's policy, as it is now, does not allow."""
-    try:
-        require_terms(site.file, approved_study(state, digest))
-    except WardroundError as error:
-        yield Check(f"policy {digest[:12]}", False, str(error))
 
 
 def _budget(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
@@ -198,6 +192,27 @@ def _budget(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
             yield Check(f"budget {digest[:12]}", None, said)
     except WardroundError as error:
         yield Check(f"budget {digest[:12]}", False, str(error))
+
+
+def _found(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
+    """What is there and what is lost of it, in counts that stay here. What cannot be read the trial has said."""
+    what = f"data {digest[:12]}"
+    try:
+        study = approved_study(state, digest)
+        cohort = prepare(site, study)
+        found = readiness(cohort, study)
+    except WardroundError:
+        return
+    yield _checked(what, lambda: (True, _enough(cohort, site)))
+    for line in found.lines:
+        yield Check(what, None if line.startswith(LOUD_WORD) else True, line)
+    for sentence in found.warnings:
+        yield Check(what, None, sentence)
+
+
+def _enough(cohort: Cohort, site: SiteFolder) -> str:
+    require_enough(cohort, site.file.policy)
+    return f"at least policy.minimum_cohort, {site.file.policy.minimum_cohort}"
 
 
 def _trial(site: SiteFolder, study: Study, progress: Progress | None) -> tuple[bool, str]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from common.errors import PUBLIC_CODES, AuditError
+from common.errors import PUBLIC_CODES, RETIRED_CODES, AuditError
 
 Account = Literal["training", "validation", "test", "held_out"]  # held_out: validation and test as one
 Part = Literal["statistics", "scores", "training"]
@@ -294,7 +294,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "outcome": _one_of(get_args(Outcome)),
     "epsilon": _amount,
     "request": _one_of(REQUEST_KINDS | {UNREADABLE}),
-    "code": _one_of(PUBLIC_CODES),
+    "code": _one_of(PUBLIC_CODES | RETIRED_CODES),
 }
 
 

@@ -3,9 +3,9 @@
     WardroundError                 exit  public code
     ├── StudyError                 10    bad_study        study.yaml is wrong
     ├── SiteFileError              11    bad_site_file    site.yaml is wrong
-    ├── DataError                  20    bad_data         a hospital's folder cannot be read as its site.yaml says
-    │   ├── CohortError            21    bad_cohort       the cases cannot serve this study
-    │   └── DeidentificationError  22    not_deidentified something personal would have passed the gate
+    ├── DataError                  20    data             a hospital's folder cannot be read as its site.yaml says
+    │   ├── CohortError            21    data             the cases cannot serve this study, or are too few for policy
+    │   └── DeidentificationError  22    data             something personal would have passed the gate
     ├── PrivacyError               30    privacy          a privacy plan cannot be met
     │   └── BudgetError            31    budget           the ledger refuses: the budget would be exceeded
     ├── SecureSumError             40    secure_sum       a secure sum was refused or cannot be opened
@@ -25,8 +25,10 @@
     ├── InstallationError          60    installation     the installed packages do not fit each other
     └── AuditError                 70    audit            the audit log cannot take an event, or is broken
 
-The **public code** is a closed vocabulary: it is all that may leave a site. The **text** is for the person at this
-site or this coordinator; it names files, keys and counts and the way out, and never a value of a patient's data.
+The **public code** is a closed vocabulary: it is all that may leave a site. Whatever is refused because of a site's
+data has one code, `data`: which of its errors it was would tell of patients. The **text** is for the person at this
+site or this coordinator; it names files, keys and counts and the way out, and never a value of a patient's data. A
+site's own log has the class's name and the text.
 """
 
 from __future__ import annotations
@@ -58,21 +60,19 @@ class SiteFileError(WardroundError):
 class DataError(WardroundError):
     """A file of the hospital cannot be read as its site file says."""
 
-    code = "bad_data"
+    code = "data"
     exit_code = 20
 
 
 class CohortError(DataError):
-    """The joined cases cannot serve this study."""
+    """The joined cases cannot serve this study, or are fewer than this site's policy asks for."""
 
-    code = "bad_cohort"
     exit_code = 21
 
 
 class DeidentificationError(DataError):
     """Something personal would have passed the gate; the message says which kind, never the value."""
 
-    code = "not_deidentified"
     exit_code = 22
 
 
@@ -210,4 +210,6 @@ def tree() -> list[type[WardroundError]]:
     return found
 
 
+# What 0.1 said in their place: a site's audit log of that time is read for good.
+RETIRED_CODES = frozenset({"bad_data", "bad_cohort", "not_deidentified"})
 PUBLIC_CODES: frozenset[str] = frozenset(kind.code for kind in tree())

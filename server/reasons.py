@@ -10,9 +10,7 @@ MEANING = {
     "paused": "has paused this study",
     "outside_hours": "works at other hours",
     "policy": "its policy does not allow this",
-    "bad_data": "its data cannot be read",
-    "bad_cohort": "its cases cannot serve this study",
-    "not_deidentified": "something personal would have passed its gate",
+    "data": "its data cannot serve this study as it is; its own log says why",
     "budget": "its privacy budget does not carry this",
     "busy": "is at work for another run",
     "identity": "it pinned another roster, or has another key",
@@ -48,9 +46,7 @@ WAYS_OUT = {
     "outside_hours": "go on within their hours",
     "policy": "ask them which policy it is, then go on",
     "identity": "hand out the kits again (`wardround consortium kits`), and have them join, then go on",
-    "bad_data": "have them mend their data, then go on",
-    "bad_cohort": "have them mend their data, then go on, or go on without them (--site)",
-    "not_deidentified": "have them mend their data, then go on",
+    "data": "have them mend their data, then go on, or go on without them (--site)",
 }
 LOST = "have them start `wardround site up` again, then go on"
 OTHER = "their own logs say why; mend it there, then go on"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import field, replace
 from datetime import UTC, datetime
@@ -33,11 +33,15 @@ _SHORTEST = 4  # of a digest's beginning that a person types
 
 @schema
 class Approval:
-    """`approved`: when, in UTC; None where the study was withdrawn without ever being approved."""
+    """`approved`: when, in UTC; None where the study was withdrawn without ever being approved.
+
+    modalities: those of the study that site.yaml named, and policy allowed, when it was approved; None: not kept then
+    """
 
     approved: str | None = None
     paused: bool = False
     withdrawn: bool = False
+    modalities: list[str] | None = None
 
 
 @schema
@@ -80,6 +84,10 @@ class Approvals:
         if found is not None and found.paused:
             raise PausedError(f"Study {digest[:12]} is paused here. Run: wardround site resume {digest[:12]}")
 
+    def modalities(self, digest: str) -> tuple[str, ...]:
+        """Those with which the study was approved; none where that was not kept, or nobody was asked."""
+        return tuple(self.all().get(digest, Approval()).modalities or ())
+
     def find(self, prefix: str) -> str:
         """The one digest that begins so. NotApprovedError where there is none, or more than one."""
         found = [digest for digest in self.all() if digest.startswith(prefix)]
@@ -92,8 +100,10 @@ class Approvals:
 
     # ------------------------------------------------------------------------------------------ what a person decides
 
-    def approve(self, study: Study, now: datetime | None = None) -> None:
-        """Keep the study and that it was approved. The audit log comes first: no approval without its line."""
+    def approve(self, study: Study, now: datetime | None = None, *, modalities: Collection[str] | None = None) -> None:
+        """Keep the study and that it was approved, with these modalities of this site. The audit log comes first: no
+        approval without its line.
+        """
         digest = study.digest
         if self.all().get(digest, Approval()).withdrawn:
             raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good. A changed study is another one.")
@@ -102,7 +112,9 @@ class Approvals:
         when = (now or datetime.now(UTC)).astimezone(UTC)
         with self._changed() as studies:
             before = studies.get(digest, Approval())
-            studies[digest] = replace(before, approved=f"{when:%Y-%m-%dT%H:%M:%SZ}")  # a pause outlasts it
+            studies[digest] = replace(  # a pause outlasts it
+                before, approved=f"{when:%Y-%m-%dT%H:%M:%SZ}", modalities=None if modalities is None else [*modalities]
+            )
 
     def pause(self, digest: str) -> None:
         """Refuse its requests until `resume`. Holds even where the audit log cannot be written."""

@@ -22,7 +22,7 @@ from common.study import Study
 class Cohort:
     """One row a patient. `version` changes with the prepared data, and tells nothing of it outside this site.
 
-    owned: the study's modalities that at least one case has
+    owned: the study's modalities that at least one case has; with privacy all that were looked for, whoever has them
     counts: what was left out and why, and what the gate replaced: for this site's eyes
     opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
     sides: pseudonym -> part of every case
@@ -69,7 +69,8 @@ def cohort_of(
 ) -> Cohort:
     """Join labels and prepared rows. A case has a usable target and at least one modality of the study.
 
-    Raises CohortError where that leaves too few (`require_usable`), or more than the study allows.
+    Raises CohortError where that leaves too few (`require_usable`), or more than the study allows. With differential
+    privacy nobody is refused for how many there are: sums that are too large are cut after their noise.
     """
     pseudonyms = {patient: secret.pseudonym(patient) for patient in labels}
     having = {pseudonym for entry in entries.values() for pseudonym in entry.pseudonyms}
@@ -78,8 +79,9 @@ def cohort_of(
     members: dict[Part, list[str]] = {part: [] for part in PARTS}
     for patient in sorted(patients, key=lambda patient: (rank(patient, study.split), patient)):
         members[labels[patient].part].append(patient)
-    require_usable(site, {patient: labels[patient] for patient in patients})
-    _require_bound(site, study, len(patients))
+    if not study.private:
+        require_usable(site, {patient: labels[patient] for patient in patients})
+        _require_bound(site, study, len(patients))
     parts = {
         part: batch(study, entries, [pseudonyms[one] for one in several], [labels[one].target for one in several])
         for part, several in members.items()

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
+from pydicom.uid import UID
 
 from client.data.case import Identifier
 from client.data.identifiers import of_header
@@ -29,6 +30,8 @@ _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _NOT_AN_IMAGE = {"SEG", "RTDOSE"}  # pixels that somebody drew or computed over an image
 _NAMED_AS_DICOM = {".dcm", ".dicom", ".ima", ".dic"}
 _PREAMBLE = 128
+_TAGS = {"PatientID", "AccessionNumber"}
+_BROKEN, _CUT = "with a broken header", "that end before their pixels"
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,8 +88,12 @@ def find(
     tag: Literal["PatientID", "AccessionNumber"],
     key: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    gaps: bool = False,
 ) -> DicomFolder:
-    """Read the headers of all files under `folder`. Raises DataError if none of them holds an image of a patient."""
+    """Read the headers of all files under `folder`. Raises DataError if none of them holds an image of a patient, and
+    that is no gap.
+    """
     quiet()
     files = listing(folder, key)
     found = DicomFolder(folder, len(files))
@@ -95,7 +102,7 @@ def find(
         if reason:
             found.skipped[reason] += 1
         progress(number + 1, len(files))
-    if not found.patients:
+    if not found.patients and not gaps:
         raise DataError(no_image(folder, found.seen, found.skipped, key))
     return found
 
@@ -117,7 +124,7 @@ def _add(found: DicomFolder, path: Path, stamp: str, tag: str) -> str | None:
     try:
         return _add_header(found, header, path, stamp=stamp, tag=tag, has_pixels=has_pixels)
     except Exception:  # pydicom parses late, and a broken value can raise anything
-        return "with a broken header"
+        return _BROKEN
 
 
 def _add_header(
@@ -126,7 +133,7 @@ def _add_header(
     if header.get("SOPClassUID") == _MEDIA_STORAGE_DIRECTORY or "DirectoryRecordSequence" in header:
         return "directories (DICOMDIR)"
     if not has_pixels:
-        return "without pixels"
+        return _CUT if _is_image(header) else "without pixels"
     if header.get("Modality") in _NOT_AN_IMAGE:
         return "segmentations or doses, not images"
     patient = str(header.get(tag) or "").strip()
@@ -143,6 +150,18 @@ def _add_header(
     found.patients.setdefault(patient, []).append(file)
     found.identifiers.setdefault(patient, set()).update(of_header(header))
     return None
+
+
+def _is_image(header: Dataset) -> bool:
+    """Whether the file says that it is of a kind that has pixels (PS3.4 B.5, by the names of its storage classes)."""
+    meta = getattr(header, "file_meta", Dataset())
+    kind = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
+    return "Image Storage" in UID(str(kind)).name
+
+
+def lost(reason: str) -> bool:
+    """Whether a file left out for this reason is an image that cannot be used; other files are no loss."""
+    return reason in (_BROKEN, _CUT) or reason.removeprefix("without ") in _TAGS
 
 
 def _header(path: Path) -> tuple[FileDataset | None, bool]:

@@ -157,7 +157,7 @@ def found_here(folder: SiteFolder) -> Found:
     if listed is None:
         return match(OptOuts(folder.root, (), b""), ())
     target = folder.file.target
-    table = read_table(folder.path(target.file), "target.file")
+    table = read_table(folder.path(target.file), "target.file", gaps=True)  # its rows are for `read_labels` to judge
     return match(listed, table.column(target.patient or folder.file.patient, "target.patient"))
 
 

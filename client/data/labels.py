@@ -24,21 +24,23 @@ class Label:
 def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, Label]:
     """Patient -> label, for all who have a usable one; who has not is counted.
 
-    Raises DataError for a word that is no class of the study, and CohortError as `require_usable`.
+    Raises DataError for a word that is no class of the study, and CohortError as `require_usable`. Not so for a study
+    with differential privacy: there that word is a gap, and these patients are as many as they are.
     """
     targets = _targets(folder, study, counts)
     if study.split.column is None:
         labels = {patient: Label(target, part_by_hash(patient, study.split)) for patient, target in targets.items()}
     else:
         labels = _parts_from_column(folder, study, targets, counts)
-    require_usable(folder.file.site, labels)  # before hours of decoding
+    if not study.private:
+        require_usable(folder.file.site, labels)  # before hours of decoding
     return labels
 
 
 def cases_of(folder: SiteFolder) -> int:
     """Return how many patients have a target here, of whatever class; 0 where the file cannot be read from here."""
     try:
-        return sum(bool(word) for word in _column(folder, folder.file.target, "target").values())
+        return sum(bool(word) for word in _column(folder, folder.file.target, "target", True, Counter()).values())
     except WardroundError:
         return 0
 
@@ -46,18 +48,13 @@ def cases_of(folder: SiteFolder) -> int:
 def require_usable(site: str, labels: Mapping[str, Label]) -> None:
     """Raise CohortError if these patients cannot serve any study.
 
-    One class among all patients of a site is refused: it is nearly always a mistake in `values`. One class among the
-    training patients alone is not: a small hospital may have that, and other hospitals have the other class.
+    One class among all of them can: a small hospital may have that, and other hospitals have the other class. What it
+    may be as well, a mistake in `values`, is said to the person (`client.consent.readiness`).
     """
     if not labels:
         problem = "no patient has both a target and a modality of the study. Check the keys `patient` and `target`"
     elif all(label.part != "train" for label in labels.values()):
         problem = f"none of {len(labels)} patients falls into the training part. Check the study's split, and `split`"
-    elif len({label.target for label in labels.values()}) == 1:
-        problem = (
-            f"all {len(labels)} patients have the same target, and one class only cannot be learned from. "
-            "Check the keys target.column and target.values"
-        )
     else:
         return
     raise CohortError(f"Site {site}: {problem} in site.yaml.")
@@ -65,17 +62,18 @@ def require_usable(site: str, labels: Mapping[str, Label]) -> None:
 
 def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, int]:
     source = folder.file.target
-    words = _column(folder, source, "target")
+    words = _column(folder, source, "target", study.private, counts)
     index = {name: number for number, name in enumerate(study.task.classes)}
     unknown = sum(word not in index for word in words.values() if word)
-    if unknown:
+    if unknown and not study.private:
         raise DataError(
             f"{folder.path(source.file)}: column {source.column!r}: {unknown} of {len(words)} patients have a target "
             f"that is none of the study's classes {list(index)}. Map each word under target.values in site.yaml, or "
             "list it under target.missing."
         )
+    counts["target: values that are no class of the study"] += unknown
     counts["target: patients without a value"] += sum(not word for word in words.values())
-    return {patient: index[word] for patient, word in words.items() if word}
+    return {patient: index[word] for patient, word in words.items() if word in index}
 
 
 def _parts_from_column(
@@ -87,14 +85,14 @@ def _parts_from_column(
             f"site.yaml of {folder.root}: missing key split. The study splits by its column {study.split.column!r}; "
             "name the file and the column that hold it here."
         )
-    words = _column(folder, source, "split")
+    words = _column(folder, source, "split", study.private, counts)
     counts["split: patients without a value"] += sum(not words.get(patient) for patient in targets)
     labels = {
         patient: Label(target, part_by_word(words[patient], study.split))
         for patient, target in targets.items()
         if words.get(patient)
     }
-    if targets and not labels:
+    if targets and not labels and not study.private:
         raise CohortError(
             f"{folder.path(source.file)}: column {source.column!r}: has a value for none of the {len(targets)} "
             "patients with a target. Check the keys split.column and split.patient in site.yaml."
@@ -102,16 +100,22 @@ def _parts_from_column(
     return labels
 
 
-def _column(folder: SiteFolder, source: ColumnSource, key: str) -> dict[str, str]:
-    """Patient -> word in the study's vocabulary, "" for a gap. Several rows of a patient must agree."""
-    table = read_table(folder.path(source.file), f"{key}.file", folder.excluded)
+def _column(folder: SiteFolder, source: ColumnSource, key: str, gaps: bool, counts: Counter[str]) -> dict[str, str]:
+    """Patient -> word in the study's vocabulary, "" for a gap. Several rows of a patient must agree.
+
+    gaps: where they do not, that patient has a gap, which is counted, instead of an error
+    """
+    table = read_table(folder.path(source.file), f"{key}.file", folder.excluded, gaps=gaps)
     words = map_words(table.column(source.column, f"{key}.column"), source.values, source.missing)
     rows = table.by_patient(source.patient or folder.file.patient, f"{key}.patient")
     told = {patient: {words[row] for row in numbers} - {""} for patient, numbers in rows.items()}
-    torn = sum(len(several) > 1 for several in told.values())
-    if torn:
+    torn = {patient for patient, several in told.items() if len(several) > 1}
+    if torn and not gaps:
         raise DataError(
-            f"{table.path}: column {source.column!r}: {torn} patients have rows that contradict each other. Leave one "
-            "value for each patient."
+            f"{table.path}: column {source.column!r}: {len(torn)} patients have rows that contradict each other. Leave "
+            "one value for each patient."
         )
-    return {patient: next(iter(several), "") for patient, several in told.items()}
+    counts.update(table.counted(key))
+    counts[f"{key}: values"] += sum(map(bool, told.values()))
+    counts[f"{key}: values that contradict each other"] += len(torn)
+    return {patient: "" if patient in torn else next(iter(several), "") for patient, several in told.items()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.data.accepted import require_accepted
 from client.data.cache import Cache, Entry, EntryName, Writer
+from client.data.case import DeidentifiedCase
 from client.data.cohort import Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
@@ -21,7 +22,7 @@ from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
 from client.site import SiteFolder
 from common import schema as border
-from common.errors import DataError, WardroundError
+from common.errors import DataError, DeidentificationError, WardroundError
 from common.models.tokens import Tokenizer, pretrained_folder, tokenizer_for
 from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
 
@@ -36,6 +37,7 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
 
     `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`.
     Raises SiteFileError, DataError, CohortError or DeidentificationError; no value of a patient stands in their text.
+    For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
     """
     try:
         found = found_here(folder)
@@ -90,6 +92,7 @@ class _Work:
     def _entry_name(self, name: str) -> EntryName:
         modality, source = self.study.modalities[name], self.sources[name]
         recipe = [PIPELINE_VERSION, GATE_VERSION, _recipe(modality), self._tokenizer_files(modality)]
+        recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
         data = [
             border.plain(source),
             border.plain(self.folder.file.identity),
@@ -114,6 +117,7 @@ class _Work:
         reader = Reader(self.folder, self.study, {name: self.sources[name] for name in missing}, self.progress)
         tokenizers = {name: self._tokenizer(name) for name in missing}
         earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
+        reader.open()
         with ExitStack() as stack:
             writers = {
                 name: stack.enter_context(cache.writer(entry, *row_layout(self.study.modalities[name])))
@@ -124,8 +128,9 @@ class _Work:
                 self._add(patient, reader, tokenizers, earlier, writers)
                 self.progress("preparing cases", number + 1, len(patients))
             for name, writer in writers.items():
-                reader.require(name, set(self.labels), len(writer.pseudonyms))
-                writer.counts.update(reader.counts(name))
+                if not self.study.private:
+                    reader.require(name, set(self.labels), len(writer.pseudonyms))
+                writer.counts.update(reader.counts(name, self.labels, len(writer.pseudonyms)))
 
     def _add(
         self,
@@ -144,13 +149,41 @@ class _Work:
                 again.append(name)
             else:
                 writer.add(pseudonym, stamps[name], known)
-        case = deidentify(reader.case(patient, again), self.study, self.secret)
-        for name in again:
-            row = row_of(case, name, self.study.modalities[name], tokenizers[name])
+        for name, row, counts in self._rows(patient, reader, again, tokenizers):
             if row is not None:
                 writers[name].add(pseudonym, stamps[name], row)
-            own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
-            writers[name].counts.update(own)
+            writers[name].counts.update(counts)
+
+    def _rows(
+        self, patient: str, reader: Reader, names: list[str], tokenizers: Mapping[str, Tokenizer | None]
+    ) -> Iterator[tuple[str, Row | None, dict[str, int]]]:
+        """Each modality's row of a patient, None where there is none, and what the gate counted.
+
+        In a study with differential privacy what one patient's data raises is that patient's gap, and is counted: a
+        refusal would tell the coordinator that somebody is here of whom it raises.
+        """
+        if not self.study.private:
+            case = deidentify(reader.case(patient, names), self.study, self.secret)
+            yield from (self._row(case, name, tokenizers) for name in names)
+            return
+        for name in names:
+            try:
+                case = deidentify(reader.case(patient, [name]), self.study, self.secret)
+                yield self._row(case, name, tokenizers)
+            except DeidentificationError:
+                yield name, None, {f"{self._place(name)}: patients of whom the gate would have let something pass": 1}
+            except Exception as problem:
+                yield name, None, {f"{self._place(name)}: patients that failed with {type(problem).__name__}": 1}
+
+    def _row(
+        self, case: DeidentifiedCase, name: str, tokenizers: Mapping[str, Tokenizer | None]
+    ) -> tuple[str, Row | None, dict[str, int]]:
+        row = row_of(case, name, self.study.modalities[name], tokenizers[name])
+        own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
+        return name, row, own
+
+    def _place(self, name: str) -> str:
+        return f"{self.study.modalities[name].kind}s.{name}"
 
     def _stamp(self, reader: Reader, name: str, patient: str) -> str:
         stamp = reader.stamp(name, patient)

@@ -20,7 +20,7 @@ def read_records(
     """Patient -> values. `key` is the source's place in site.yaml, `patient` the column with the patient.
 
     A cell that is neither a number nor a gap, or a word that is no category of the study, is an error: left out
-    silently it would change what the study means.
+    silently it would change what the study means. In a table with `gaps` it is a gap that is counted.
     """
     chosen = one_row(table, table.by_patient(patient, f"{key}.patient"), source.duplicates, key)
     rows = list(chosen.values())
@@ -35,10 +35,12 @@ def numeric_columns(
     """(rows, names) values of the study's columns, NaN for gaps."""
     values, mistakes = np.full((len(rows), len(names)), np.nan), []
     for place, name in enumerate(names):
-        values[:, place], bad = numbers(_cells(table, source, name, rows, key), source.missing)
+        cells = _cells(table, source, name, rows, key)
+        values[:, place], bad = numbers(cells, source.missing)
+        _count(table, "cells that are no numbers", bad, cells, name)
         if bad:
             mistakes.append(f"{source.columns.get(name, name)!r} ({bad} of {len(rows)})")
-    if mistakes:
+    if mistakes and not table.gaps:
         raise DataError(
             f"{table.path}: cells that are not numbers, in column {', '.join(mistakes)}. Write numbers with a decimal "
             f"point, list the file's words for gaps under {key}.missing in site.yaml, or map them under {key}.values."
@@ -54,16 +56,23 @@ def _categories(
         index = {category: number for number, category in enumerate(categories)} | {"": -1}
         cells = _cells(table, source, name, rows, key)
         unknown = sum(cell not in index for cell in cells)
+        _count(table, "cells that are no category of the study", unknown, cells, name)
         if unknown:
             mistakes.append(f"{source.columns.get(name, name)!r} ({unknown} of {len(rows)}; the study's: {categories})")
-        else:
-            found[:, place] = [index[cell] for cell in cells]
-    if mistakes:
+        found[:, place] = [index.get(cell, -1) for cell in cells]
+    if mistakes and not table.gaps:
         raise DataError(
             f"{table.path}: words that are no category of the study, in column {', '.join(mistakes)}. Map each under "
             f"{key}.values in site.yaml, or list it under {key}.missing."
         )
     return found
+
+
+def _count(table: Table, what: str, bad: int, cells: Sequence[str], name: str) -> None:
+    """`name` is the study's column. Cells that are no gap are what could have been read."""
+    if bad:
+        table.counts[f"{name}: cells"] += sum(cell != "" for cell in cells)
+        table.counts[f"{name}: {what}"] += bad
 
 
 def _cells(table: Table, source: TableSource, name: str, rows: Sequence[int], key: str) -> list[str]:

@@ -12,7 +12,7 @@ from common.study import SequenceModality
 def read_sequences(
     table: Table, source: TableSource, modality: SequenceModality, patient: str, key: str
 ) -> dict[str, Gaps]:
-    """Patient -> (genes,) values, NaN for gaps. As in `read_records`, what is no number is an error."""
+    """Patient -> (genes,) values, NaN for gaps. As in `read_records`, what is no number is an error, or a gap."""
     chosen = one_row(table, table.by_patient(patient, f"{key}.patient"), source.duplicates, key)
     values = numeric_columns(table, source, modality.genes, list(chosen.values()), key)
     return {name: values[row] for row, name in enumerate(chosen)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from client.consent.terms import allowed
 from client.data.case import Gaps, Identifier, RawCase, RawImage, RecordValues
-from client.data.dicom import DicomFolder, find, listing, no_image, stack
+from client.data.dicom import DicomFolder, find, listing, lost, no_image, stack
 from client.data.identifiers import identifiers, of_cell
 from client.data.notes import read_notes
 from client.data.pixels import read_image
 from client.data.records import read_records
 from client.data.sequences import read_sequences
-from client.data.tables import read_table
+from client.data.tables import Table, read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
 from common.study import ImageModality, RecordModality, SequenceModality, Study
@@ -113,9 +113,14 @@ class Reader:
     sources: Mapping[str, Source]
     progress: Progress
     skipped: dict[str, Counter[str]] = field(default_factory=dict)
+    _tables: dict[str, Table] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.skipped = {name: Counter() for name in self.sources}
+
+    def open(self) -> None:
+        """Read all tables and headers: what is wrong with a file shows here, what is wrong with a patient in `case`."""
+        _ = self.images, self.records, self.sequences, self.notes, self.identifiers
 
     def case(self, patient: str, names: list[str]) -> RawCase:
         """All that is known of a patient in these modalities, and who it is."""
@@ -124,9 +129,9 @@ class Reader:
             patient=patient,
             identifiers=frozenset(self.identifiers.get(patient, set()) | set(identifiers(patient, "ID"))),
             images={name: image for name, image in images.items() if image is not None},
-            records={name: values[patient] for name, values in self.records.items() if patient in values},
-            notes={name: text[patient] for name, text in self.notes.items() if patient in text},
-            sequences={name: values[patient] for name, values in self.sequences.items() if patient in values},
+            records=_of(patient, names, self.records),
+            notes=_of(patient, names, self.notes),
+            sequences=_of(patient, names, self.sequences),
         )
 
     def stamp(self, name: str, patient: str) -> str:
@@ -142,21 +147,48 @@ class Reader:
                 return set(kind[name])
         return set(self.images[name].patients)
 
-    def counts(self, name: str) -> dict[str, int]:
-        """What was left out of this modality's files, by reason."""
-        skipped = self.skipped[name] + (self.images[name].skipped if name in self.images else Counter())
-        return {f"images.{name}: files {reason}": number for reason, number in skipped.items()}
+    def counts(self, name: str, wanted: Collection[str], having: int) -> dict[str, int]:
+        """What was left out of this modality, by reason, in the words of `client.data.losses`.
+
+        wanted: the patients with a target. having: those among them whose data could be used.
+        """
+        key = self._key(name)
+        told = Counter(self._files(name, key) if name in self.images else self._tables[name].counted(key))
+        there = self.patients(name) & set(wanted)
+        told[f"{key}: patients"] = max(told[f"{key}: patients"], len(there))
+        if name in self.images:
+            told[f"{key}: patients without an image that can be used"] = len(there) - having
+        told[f"{key}: patients"] += (near := _but_for_zeros(set(wanted) - there, self.patients(name) - there))
+        told[f"{key}: patients whose number matches the target's file but for leading zeros"] = near
+        return {what: number for what, number in told.items() if number}
+
+    def _files(self, name: str, key: str) -> Counter[str]:
+        """All images, and those that are lost; files that are no images."""
+        images = self.images[name]
+        told = Counter({f"{key}: images {reason}": number for reason, number in self.skipped[name].items()})
+        told[f"{key}: images"] = sum(map(len, images.patients.values()))
+        for reason, number in images.skipped.items():
+            told[f"{key}: {'images' if lost(reason) else 'files'} {reason}"] += number
+            told[f"{key}: images"] += number if lost(reason) else 0
+        return told
+
+    def _key(self, name: str) -> str:
+        return f"{_SECTIONS[self.study.modalities[name].kind]}.{name}"
 
     def require(self, name: str, wanted: set[str], rows: int) -> None:
         """A modality that site.yaml names and that gives no case is a mistake to be told, not a modality to miss."""
         if rows:
             return
-        key, there = f"{_SECTIONS[self.study.modalities[name].kind]}.{name}", self.patients(name)
+        key, there = self._key(name), self.patients(name)
         if not there & wanted:
+            near = _but_for_zeros(wanted, there)
+            zeros = (
+                f" {near} of them would match but for leading zeros, which a spreadsheet takes away." if near else ""
+            )
             raise CohortError(
                 f"site.yaml of {self.folder.root}: {key} has {len(there)} patients, and none of them is among the "
-                f"{len(wanted)} with a target. Check that both name patients alike (keys patient, target.patient, "
-                f"{key}.{'patient_tag' if name in self.images else 'patient'}); or remove {key}."
+                f"{len(wanted)} with a target.{zeros} Check that both name patients alike (keys patient, "
+                f"target.patient, {key}.{'patient_tag' if name in self.images else 'patient'}); or remove {key}."
             )
         if name in self.images and self.skipped[name]:
             images = self.images[name]
@@ -183,7 +215,7 @@ class Reader:
     def records(self) -> dict[str, dict[str, RecordValues]]:
         return {
             name: read_records(
-                read_table(self.folder.path(source.file), f"records.{name}.file", self.folder.excluded),
+                self._table(name, f"records.{name}", source.file),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -197,7 +229,7 @@ class Reader:
     def sequences(self) -> dict[str, dict[str, Gaps]]:
         return {
             name: read_sequences(
-                read_table(self.folder.path(source.file), f"sequences.{name}.file", self.folder.excluded),
+                self._table(name, f"sequences.{name}", source.file),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -209,15 +241,38 @@ class Reader:
 
     @cached_property
     def notes(self) -> dict[str, dict[str, str]]:
-        return {
-            name: read_notes(
-                read_table(self.folder.path(source.file), f"notes.{name}.file", self.folder.excluded),
-                source,
-                source.patient or self.folder.file.patient,
-                f"notes.{name}",
+        return {name: self._notes(name, source) for name, source in self._of(NoteSource).items()}
+
+    def _notes(self, name: str, source: NoteSource) -> dict[str, str]:
+        """Where a row that cannot be read is passed over, it may have said who a patient is: then a patient whom a file
+        of `identity` does not have has no notes.
+        """
+        table = self._table(name, f"notes.{name}", source.file)
+        found = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
+        if not table.gaps:
+            return found
+        named = {patient: note for patient, note in found.items() if all(patient in rows for _, rows in self._who)}
+        table.counts["patients"] += len(found)
+        table.counts["patients whom a file of `identity` does not have"] += len(found) - len(named)
+        return named
+
+    @cached_property
+    def _who(self) -> list[tuple[Table, dict[str, list[int]]]]:
+        """The files of `identity`, each with its rows by patient."""
+        found = []
+        for place, one in enumerate(self.folder.file.identity):
+            table = self._read(one.file, f"identity.{place}.file")
+            found.append(
+                (table, table.by_patient(one.patient or self.folder.file.patient, f"identity.{place}.patient"))
             )
-            for name, source in self._of(NoteSource).items()
-        }
+        return found
+
+    def _table(self, name: str, key: str, file: Path) -> Table:
+        self._tables[name] = self._read(file, f"{key}.file")
+        return self._tables[name]
+
+    def _read(self, file: Path, key: str) -> Table:
+        return read_table(self.folder.path(file), key, self.folder.excluded, gaps=self.study.private)
 
     @cached_property
     def identifiers(self) -> dict[str, set[Identifier]]:
@@ -225,12 +280,9 @@ class Reader:
         found: dict[str, set[Identifier]] = {}
         if not self._of(NoteSource):
             return found
-        for place, one in enumerate(self.folder.file.identity):
-            key = f"identity.{place}"
-            table = read_table(self.folder.path(one.file), f"{key}.file", self.folder.excluded)
-            rows = table.by_patient(one.patient or self.folder.file.patient, f"{key}.patient")
+        for place, (one, (table, rows)) in enumerate(zip(self.folder.file.identity, self._who, strict=True)):
             for column in one.columns:
-                cells = table.column(column, f"{key}.columns")
+                cells = table.column(column, f"identity.{place}.columns")
                 for patient, numbers in rows.items():
                     found.setdefault(patient, set()).update(*(of_cell(cells[row]) for row in numbers if cells[row]))
         for name, source in self.folder.file.images.items():
@@ -246,10 +298,22 @@ class Reader:
         def report(done: int, total: int) -> None:
             self.progress(f"{name}: reading headers", done, total)
 
-        return find(self.folder.path(source.folder), source.patient_tag, f"images.{name}", report)
+        folder, gaps = self.folder.path(source.folder), self.study.private
+        return find(folder, source.patient_tag, f"images.{name}", report, gaps=gaps)
 
     def _image(self, name: str, patient: str) -> RawImage | None:
         modality, files = self.study.modalities[name], self.images[name].patients.get(patient)
         if files is None or not isinstance(modality, ImageModality):
             return None
         return read_image(stack(files), modality, self.skipped[name])
+
+
+def _of(patient: str, names: Collection[str], kind: Mapping[str, Mapping[str, S]]) -> dict[str, S]:
+    """Modality -> this patient's value, for those of these modalities that it has."""
+    return {name: values[patient] for name, values in kind.items() if name in names and patient in values}
+
+
+def _but_for_zeros(some: Collection[str], others: Collection[str]) -> int:
+    """How many of some patients' numbers are among the others' once both have lost their leading zeros."""
+    short = {patient.lstrip("0") for patient in others}
+    return sum(patient.lstrip("0") in short for patient in some)

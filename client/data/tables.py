@@ -1,6 +1,10 @@
 """CSV files as hospitals export them: cells as text, and errors that name files, columns and counts, never a cell.
 
 The reader is Python's own: pandas guesses types and indices, and its exceptions quote what they could not read.
+
+A row that breaks a rule is an error that names the file and counts, so that a hospital mends it. Not so for a study
+with differential privacy (`gaps`): there a row that one patient has must not decide whether a site answers, so it is
+passed over, and counted for this site's eyes. A file that is no table for anybody is an error there too.
 """
 
 from __future__ import annotations
@@ -9,8 +13,9 @@ import csv
 import difflib
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +28,25 @@ csv.field_size_limit(2**24)  # a long note in one cell
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """`key` is where site.yaml names the file; `rows` are as wide as `header`, cells stripped of outer blanks."""
+    """`key` is where site.yaml names the file; `rows` are as wide as `header`, cells stripped of outer blanks.
+
+    gaps: what one row breaks is a gap, counted in `counts` with the words of `client.data.losses`, and no error
+    """
 
     path: Path
     key: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     excluded: frozenset[str] = frozenset()
+    gaps: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
 
     def __repr__(self) -> str:
         return f"Table({len(self.rows)} rows, {len(self.header)} columns)"
+
+    def counted(self, place: str) -> dict[str, int]:
+        """`counts` under a place of site.yaml, in the words of `client.data.losses`."""
+        return {f"{place}.{what}" if ": " in what else f"{place}: {what}": n for what, n in self.counts.items() if n}
 
     def column(self, name: str, key: str) -> tuple[str, ...]:
         """All cells of a column; `key` is where site.yaml could name another."""
@@ -60,29 +74,33 @@ class Table:
         )
 
 
-def read_table(path: Path, key: str, excluded: frozenset[str] = frozenset()) -> Table:
+def read_table(path: Path, key: str, excluded: frozenset[str] = frozenset(), *, gaps: bool = False) -> Table:
     """Read a CSV file (comma, semicolon or tab; UTF-8), whose first line names the columns.
 
-    The table passes over the patients in `excluded`.
+    The table passes over the patients in `excluded`. `gaps`: as in `Table`.
     """
-    lines = _records(path, _text(path, key))
+    counts = Counter[str]()
+    lines = _records(path, _text(path, key, gaps), counts if gaps else None)
     if not lines:
         raise DataError(f"{path}: is empty. site.yaml, key {key}, must name a CSV file with a line of column names.")
     header, rows = lines[0], [row for row in lines[1:] if any(row)]
     if len(set(header)) != len(header):
         raise DataError(f"{path}: two columns have the same name. Give each column its own.")
-    ragged = [row for row in rows if len(row) != len(header)]
-    if ragged:
+    ragged = sum(len(row) != len(header) for row in rows)
+    if ragged and not gaps:
         raise DataError(
-            f"{path}: {len(ragged)} rows have more or fewer cells than the first line's {len(header)}. "
+            f"{path}: {ragged} rows have more or fewer cells than the first line's {len(header)}. "
             "Put cells that contain the separator in double quotes."
         )
-    return Table(path, key, header, tuple(rows), excluded)
+    counts["rows with more or fewer cells than the first line"] += ragged
+    counts["rows"] += len(rows) + counts["rows whose quotes do not close"] + counts["rows that are not UTF-8"]
+    return Table(path, key, header, tuple(row for row in rows if len(row) == len(header)), excluded, gaps, counts)
 
 
-def _text(path: Path, key: str) -> str:
+def _text(path: Path, key: str, gaps: bool) -> str:
+    """The file's text; with `gaps` what is not UTF-8 stands in it as U+FFFD, for its row to be passed over."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig", errors="replace" if gaps else "strict")
     except UnicodeDecodeError:
         problem = "is not UTF-8 text. Export it as UTF-8."
     except OSError as error:
@@ -92,23 +110,73 @@ def _text(path: Path, key: str) -> str:
     raise DataError(f"{path}: {problem}")
 
 
-def _records(path: Path, text: str) -> list[tuple[str, ...]]:
+def _records(path: Path, text: str, counts: Counter[str] | None) -> list[tuple[str, ...]]:
+    """The rows, the first line's among them. Those that cannot be read are an error, or counted where there are
+    `counts`.
+    """
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = list(io.StringIO(text, newline=""))
+    found, start = list[tuple[str, ...]](), 0
+    while start < len(lines):
+        width = None if counts is None else len(found[0]) if found else 0
+        rows, broken = _until_broken(lines, start, separator, width)
+        found += rows
+        if broken is None:
+            break
+        if counts is None or not found:
+            raise DataError(
+                f"{path}: line {broken + 1}: quotes do not close as CSV wants it. Double each quote inside a quoted "
+                "cell."
+            )
+        counts["rows whose quotes do not close"] += 1
+        start = broken + 1  # the line after the one that the broken row begins in: it costs no row but its own
+    return found if counts is None else _of_utf8(path, found, counts)
+
+
+def _until_broken(
+    lines: Sequence[str], start: int, separator: str, width: int | None
+) -> tuple[list[tuple[str, ...]], int | None]:
+    """Rows from this line on, and the line of the first row that cannot be read; None if all can.
+
+    width: cells of the first row (0: it is still to come), where reading is to be resumed behind a broken row. Then the
+    line is the one that the row begins in, and a row over several lines that has another width is broken: a quote that
+    was never closed has swallowed its neighbours. None: the line is the one where the reader gave up.
+    """
+    reader = csv.reader((lines[place] for place in range(start, len(lines))), delimiter=separator, strict=True)
+    rows, begun = list[tuple[str, ...]](), start
     try:
-        return [tuple(cell.strip() for cell in row) for row in reader if row]
+        for row in reader:
+            if width and len(row) != width and start + reader.line_num - begun > 1:
+                return rows, begun
+            begun = start + reader.line_num
+            if row:
+                width = len(row) if width == 0 else width
+                rows.append(tuple(cell.strip() for cell in row))
     except csv.Error:
-        line = reader.line_num
-    raise DataError(
-        f"{path}: line {line}: quotes do not close as CSV wants it. Double each quote inside a quoted cell."
-    )
+        return rows, start + reader.line_num - 1 if width is None else begun
+    return rows, None
+
+
+def _of_utf8(path: Path, rows: list[tuple[str, ...]], counts: Counter[str]) -> list[tuple[str, ...]]:
+    whole = [row for row in rows if not any("\ufffd" in cell for cell in row)]
+    if rows and (not whole or whole[0] is not rows[0]):
+        raise DataError(f"{path}: its first line is not UTF-8 text. Export the file as UTF-8.")
+    counts["rows that are not UTF-8"] += len(rows) - len(whole)
+    return whole
 
 
 def one_row(table: Table, rows: Mapping[str, Sequence[int]], duplicates: str, key: str) -> dict[str, int]:
-    """Patient -> its only row, or the first or last of several, as `duplicates` says."""
+    """Patient -> its only row, or the first or last of several, as `duplicates` says.
+
+    Where `duplicates` wants none, and the table has `gaps`, a patient with several rows is left out, and counted.
+    """
     repeated = sum(len(numbers) > 1 for numbers in rows.values())
-    if duplicates == "error" and repeated:
+    if duplicates == "error" and table.gaps:
+        table.counts["patients"] += len(rows)
+        table.counts["patients with more than one row"] += repeated
+        rows = {patient: numbers for patient, numbers in rows.items() if len(numbers) == 1}
+    elif duplicates == "error" and repeated:
         raise DataError(
             f"{table.path}: {repeated} patients have more than one row. Clean the file, or set "
             f"{key}.duplicates to first or last in site.yaml."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from client.data.losses import LOUD_WORD
 from deploy.commands.groups import at_site, log_head, site
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from client.consent.receipts import Receipts
     from client.site import SiteFolder
     from common.audit import Audit
+    from common.study import Study
 
 _SHOWN = 12  # digits of a digest
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -59,6 +61,7 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     from client.consent.approvals import Approvals
     from client.consent.description import describe
     from client.consent.terms import require_terms
+    from client.data.sources import sources_here
     from client.site import read_site, state_of
     from common.study import read_study
 
@@ -67,11 +70,31 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     require_terms(here.file, found)
     click.echo("\n".join(describe(here, found)))
     _opt_outs_at_approval(here, state, yes=yes)
+    _show_readiness(here, found)
     if not yes and not click.confirm(f"Shall {here.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
         raise click.exceptions.Exit(1)
-    Approvals(state).approve(found)
+    Approvals(state).approve(found, modalities=tuple(sources_here(here, found)))
     click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
+
+
+def _show_readiness(here: SiteFolder, study: Study) -> None:
+    """Read the data, and say what is there: counts for this terminal alone. CohortError for fewer than policy asks for.
+
+    In a study with privacy this is where a person decides: no request after the approval is refused for what it says.
+    """
+    from client.consent.readiness import readiness, require_enough
+    from client.data.prepare import prepare
+    from deploy.progress import ProgressLines
+
+    cohort = prepare(here, study, progress=ProgressLines(here.file.site))
+    found = readiness(cohort, study)
+    click.echo("What is here now; none of these counts leaves this site without noise or outside of a sum")
+    for line in found.lines:
+        click.secho(f"  {line}", fg="red" if line.startswith(LOUD_WORD) else None)
+    for sentence in found.warnings:
+        click.secho(f"  WARNING: {sentence}", fg="yellow")
+    require_enough(cohort, here.file.policy)
 
 
 def _opt_outs_at_approval(here: SiteFolder, state: Path, *, yes: bool) -> None:

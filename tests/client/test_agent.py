@@ -101,7 +101,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         ({"require_privacy": True}, "policy"),
         ({"largest_epsilon": 1.0}, "policy"),
         ({"modalities": ["report"]}, "policy"),
-        ({"minimum_cohort": 1000}, "policy"),
+        ({"minimum_cohort": 1000}, "data"),
         ({"bytes_out_per_round": 10}, "policy"),
         ({"hours": "ended"}, "outside_hours"),
     ],

@@ -69,16 +69,6 @@ def test_what_is_refused_before_an_offer(tmp_path, study, what, caplog) -> None:
     them.played(3)  # the honest sum goes on
 
 
-@pytest.mark.parametrize("what", AT_THE_OFFER)
-def test_the_code_does_not_depend_on_the_patients(tmp_path, study, what) -> None:
-    codes = set()
-    for place, seed in enumerate((1, 2)):
-        cohorts = {ME: cohort_of(study, ME, seed=seed, patients=6 * seed)}
-        them = Hospitals(tmp_path / str(place), study, cohorts=cohorts)
-        codes.add(refused(them, ME, AT_THE_OFFER[what][0](them)))
-    assert len(codes) == 1
-
-
 def test_the_sites_own_policy_sets_the_least_threshold(tmp_path, study) -> None:
     """Four sites have t = 3; this hospital asks for four."""
     them = Hospitals(tmp_path, study, minimum_sites=4)

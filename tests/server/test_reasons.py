@@ -17,7 +17,7 @@ GOES_ON_AS_IT_IS = "start `wardround site up` again"
         ("confirm: refused: answered", "allow-set", "start `wardround site up`"),
         ("join: refused: busy", "wait for that run", "mend"),
         ("join: refused: not_approved", "have them approve", "mend"),
-        ("join: refused: bad_data", "mend their data", "seed"),
+        ("join: refused: data", "mend their data", "seed"),
         ("round: no answer in time", GOES_ON_AS_IT_IS, "mend"),
         ("round: connection lost", GOES_ON_AS_IT_IS, "mend"),
         ("round: refused: error", "their own logs", "seed"),

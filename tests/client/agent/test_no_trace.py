@@ -138,5 +138,5 @@ def test_data_that_cannot_be_read_is_not_quoted(site: AgentSite, ask: Ask, how: 
         overheard = ask()
     finally:
         table.write_bytes(before)
-    assert overheard.reply == Refusal("bad_data")
+    assert overheard.reply == Refusal("data")
     overheard.require_no_trace()

@@ -252,11 +252,6 @@ def gaps_only(ward: Ward) -> None:
     each(ward.genes, TP53="", EGFR="NA", PTEN="?")
 
 
-@case(CohortError, r"all 8 patients have the same target.*target\.values.*site\.yaml")
-def one_class(ward: Ward) -> None:
-    each(ward.table, outcome="dead")
-
-
 @case(CohortError, r"no patient has both.*`target`.*site\.yaml")
 def nobody_labelled(ward: Ward) -> None:
     each(ward.table, outcome="?")

@@ -68,7 +68,7 @@ def test_files_are_found_by_content(tmp_path: Path) -> None:
         "without PatientID": 1,
         "segmentations or doses, not images": 1,
         "directories (DICOMDIR)": 1,
-        "without pixels": 2,
+        "that end before their pixels": 2,
     }
 
 

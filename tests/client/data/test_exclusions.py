@@ -20,7 +20,7 @@ from client.data.pseudonym import site_secret
 from client.data.statistics import statistic_sums
 from client.round import Site
 from client.site import SiteFolder, read_site
-from common.errors import CohortError, DataError, PolicyError
+from common.errors import CohortError, DataError
 from tests.support.hospital import hospital, person, study_of, write_csv, write_site
 
 ALL = ("xray", "labs", "report", "genes")
@@ -165,7 +165,7 @@ def test_too_few_left_is_refused_and_the_cache_forgets_them_all_the_same(tmp_pat
     assert held(tmp_path / "state" / "cache") == ""
     folder = listed(tmp_path, everybody[0])
     write_site(tmp_path, {"exclusions": "exclusions.csv", "policy": {"minimum_cohort": 16}})
-    with pytest.raises(PolicyError):
+    with pytest.raises(CohortError, match="minimum_cohort"):
         _ = Site(read_site(tmp_path), study, tmp_path / "state").cohort
     assert cases(prepare(folder, study)) == 15
 

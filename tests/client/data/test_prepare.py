@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.data.cohort import Cohort
+from client.data.losses import left_out, losses
 from client.data.prepare import prepare
 from client.data.scrub import scrub
 from client.data.statistics import statistic_sums
@@ -171,12 +172,15 @@ def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
     (tmp_path / "images" / "readme.txt").write_text("x")
     cohort = prepare(read_site(tmp_path), study_of())
     assert len(whole(cohort)) == 10
-    assert {what: number for what, number in cohort.counts.items() if "replaced" not in what} == {
-        "target: patients without a value": 2,
-        "patients without any modality of the study": 1,
-        "images.xray: images refused for burned-in annotation": 1,
-        "images.xray: files not DICOM": 1,
-    }
+    assert [loss.text for loss in losses(cohort.counts)] == [
+        "images.xray: 1 of 7 patients without an image that can be used",
+        "images.xray: 1 of 9 images refused for burned-in annotation",
+    ]
+    assert [words for words in left_out(cohort.counts) if "replaced" not in words] == [
+        "images.xray: 1 files not DICOM",
+        "1 patients without any modality of the study",
+        "target: 2 patients without a value",
+    ]
 
 
 def test_a_site_without_a_modality_takes_part(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Readiness: what a study finds at this site, counted for the person who decides whether it takes part.
+
+With differential privacy it is looked at here and nowhere else: once the study is approved, no answer hangs on how many
+patients there are. Counts, never values; none of them leaves this site.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.data.cohort import Cohort
+from client.data.losses import told
+from client.site import Policy
+from common.errors import CohortError
+from common.study import Study
+
+_FEW = 10  # cases of a part: with fewer, scores say nothing
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """`lines` say what there is and what was left out; `warnings` what a person should think about first."""
+
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def readiness(cohort: Cohort, study: Study) -> Readiness:
+    """Count a cohort for the people of its site."""
+    parts = {"training": cohort.train, "validation": cohort.validation, "test": cohort.test}
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+    present = sum((np.asarray(part.present).sum(axis=0) for part in parts.values()), np.zeros(len(study.names), int))
+    having = ", ".join(f"{name} {number}" for name, number in zip(study.names, present, strict=True))
+    classes = Counter(np.asarray(cohort.train.target).tolist())
+    taught = ", ".join(f"{name} {classes[place]}" for place, name in enumerate(study.task.classes))
+    lines = [f"Cases: {sizes}", f"Patients who have: {having}", f"Training cases of: {taught}"]
+    return Readiness(tuple(lines + list(told(cohort.counts))), tuple(warnings(cohort, study)))
+
+
+def warnings(cohort: Cohort, study: Study) -> list[str]:
+    """Sentences on a cohort that can take part, and perhaps should not as it is."""
+    found = []
+    targets = np.concatenate([np.asarray(part.target) for part in (cohort.train, cohort.validation, cohort.test)])
+    if not len(targets):
+        return ["No patient here has a target and a modality of the study: this site would add nothing but noise."]
+    if not len(cohort.train):
+        found.append("No patient falls into the training part: this site would teach the model nothing.")
+    if len(set(targets.tolist())) == 1:
+        found.append(
+            f"All {len(targets)} patients have the same target. Other sites have the others; or is it a mistake in "
+            "target.column or target.values of site.yaml?"
+        )
+    empty = [name for place, name in enumerate(study.names) if name in cohort.owned and not _any(cohort, place)]
+    if empty:
+        found.append(f"Nobody has {', '.join(empty)}, which site.yaml names. Check its columns, and who it is of.")
+    if 0 < len(cohort.train) < _FEW:
+        found.append(f"{len(cohort.train)} training cases are very few.")
+    return found
+
+
+def _any(cohort: Cohort, place: int) -> bool:
+    return any(bool(part.present[:, place].any()) for part in (cohort.train, cohort.validation, cohort.test))
+
+
+def require_enough(cohort: Cohort, policy: Policy) -> None:
+    """Raise CohortError for fewer cases, all parts together, than `policy.minimum_cohort` of site.yaml."""
+    cases = sum(map(len, (cohort.train, cohort.validation, cohort.test)))
+    if cases < policy.minimum_cohort:
+        raise CohortError(f"{cases} cases are fewer than policy.minimum_cohort in site.yaml, {policy.minimum_cohort}.")

@@ -1,0 +1,280 @@
+"""What a private study's site answers does not hang on a patient: a coordinator that asks learns nothing but noise.
+
+Everything goes through a real handler over a real folder of tables. Studies are the coordinator's to write, and each
+of these attacks is a study, or a run, that differs in what it would be refused for.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.consent.approvals import Approvals
+from client.consent.policy import Gate
+from client.data.losses import losses
+from client.handlers import SiteHandler
+from client.round import Site
+from client.site import read_site
+from common.messages import Refusal, Reply
+from common.secure_sum.messages import Member
+from common.study import Study
+from tests.support.hospital import STUDY, hospital, person, study_of, write_csv, write_site
+from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals
+
+Rows = list[dict[str, Any]]
+LABS: dict[str, Any] = STUDY["modalities"]["labs"]
+PATIENTS = 16
+ANSWERED = ["RoundReply", "RevealReply"] * 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> None:
+    logging.getLogger("wardround.site").setLevel(logging.ERROR)
+
+
+def private(changes: dict[str, Any] | None = None, *names: str) -> Study:
+    return study_of(PRIVATE | (changes or {}), modalities=list(names or ("labs", "genes")))
+
+
+class Ward(Hospitals):
+    """Four sites, of which this one has files. `spoil`: what stands in one of its patients' rows."""
+
+    def __init__(self, folder: Path, study: Study, spoil: Callable[[Path], None] = lambda _: None, **policy: Any):
+        self.root = folder / "files"
+        hospital(self.root, PATIENTS)
+        spoil(self.root)
+        write_site(self.root, {"site": ME, "images": None, "notes": None, "policy": policy})
+        super().__init__(folder / "states", study)
+
+    def start(self, name: str) -> SiteHandler:
+        if name != ME:
+            return super().start(name)
+        site = Site(read_site(self.root), self.study, self.folder / ME)
+        return SiteHandler(site, gate=Gate(site, simulated=True), lifetime=self.lifetime)
+
+    def join(self) -> Reply:
+        return self.answer(ME, self.invitation(1))
+
+    def round(self) -> list[str]:
+        """The kinds of reply of this site when it is asked for statistics and scores, and to train; or the code of a
+        refusal.
+        """
+        said = self.join()
+        if isinstance(said, Refusal):
+            return [said.code]
+        first = self._sum(1, round=0, statistics=True, train=False)
+        return first + self._sum(2, round=1, evaluate="validation")
+
+    def _sum(self, number: int, **asked: Any) -> list[str]:
+        sum = self.offered(number, **asked)
+        replies = [self.answer(ME, self.round_request(sum))]
+        self.masked(sum, [name for name in NAMES if name != ME])
+        replies += [self.answer(ME, self.reveal_request(self.confirmed(sum)))]
+        return [reply.code if isinstance(reply, Refusal) else type(reply).__name__ for reply in replies]
+
+
+def change(root: Path, name: str, edit: Callable[[Rows], Rows]) -> None:
+    with (root / name).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    write_csv(root / name, edit(rows))
+
+
+def cell(name: str, column: str, value: str) -> Callable[[Path], None]:
+    """One patient's cell, of the first row."""
+    return lambda root: change(root, name, lambda rows: [rows[0] | {column: value}, *rows[1:]])
+
+
+def only(keep: Callable[[dict[str, Any]], bool]) -> Callable[[Path], None]:
+    return lambda root: change(root, "records.csv", lambda rows: [row for row in rows if keep(row)] or [empty(rows[0])])
+
+
+def empty(row: dict[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(row, "")
+
+
+def bytes_in(name: str, old: bytes, new: bytes) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        content = (root / name).read_bytes()
+        assert old in content
+        (root / name).write_bytes(content.replace(old, new, 1))
+
+    return spoil
+
+
+ONE = person(0).patient
+# What may stand in one patient's rows, or what one patient's coming or going may make of a cohort.
+OF_A_PATIENT: dict[str, Callable[[Path], None]] = {
+    "a word that is no category": cell("records.csv", "sex", "X"),
+    "a number that is none": cell("records.csv", "pulse", "fast"),
+    "a number that is not finite": cell("genes.csv", "TP53", "1e999"),
+    "a target that is no class": cell("records.csv", "outcome", "unknown"),
+    "two rows": lambda root: change(root, "records.csv", lambda rows: [rows[0], *rows]),
+    "two rows that contradict each other": lambda root: change(
+        root, "records.csv", lambda rows: [rows[0] | {"outcome": "dead"}, *rows]
+    ),
+    "a cell too many": bytes_in("records.csv", ONE.encode(), ONE.encode() + b",1"),
+    "a quote that does not close": bytes_in("genes.csv", ONE.encode(), b'"' + ONE.encode()),
+    "a quote inside a cell": bytes_in("genes.csv", ONE.encode(), b'"' + ONE.encode() + b'"x'),
+    "another encoding": bytes_in("records.csv", ONE.encode(), "é".encode("latin-1")),
+    "the only patients of a class are gone": only(lambda row: row["outcome"] == "dead"),
+    "one patient is left": only(lambda row: row["patient_id"] == ONE),
+    "nobody is left": only(lambda row: False),
+    "a modality has gaps only": lambda root: change(
+        root, "genes.csv", lambda rows: [row | dict.fromkeys(("TP53", "EGFR", "PTEN"), "") for row in rows]
+    ),
+    "a modality is of strangers": lambda root: change(
+        root, "genes.csv", lambda rows: [row | {"patient_id": f"x{place}"} for place, row in enumerate(rows)]
+    ),
+}
+
+
+COUNTED = list(OF_A_PATIENT)[:10]  # of these one patient's data is there and cannot be used
+
+
+@pytest.mark.parametrize("what", ["nothing", *OF_A_PATIENT])
+def test_a_private_round_is_answered_alike_whatever_one_patient_is(tmp_path: Path, what: str) -> None:
+    """Joining, statistics, scores and training, and a sum that opens; the site sees in its counts what was lost."""
+    ward = Ward(tmp_path, private(), OF_A_PATIENT.get(what, lambda _: None))
+    assert ward.round() == ANSWERED
+    assert signed(ward, 3) == ("genes", "labs")
+    assert bool(losses(ward.sites[ME].site.cohort.counts)) == (what in COUNTED)
+
+
+@pytest.mark.parametrize("what", ["a word that is no category", "a quote that does not close", "two rows"])
+def test_without_privacy_the_site_refuses_them_with_one_code(tmp_path: Path, what: str, caplog: Any) -> None:
+    """The same requests over the same files do reach the data. What it was stands in the site's own log."""
+    logging.getLogger("wardround.site").setLevel(logging.WARNING)
+    ward = Ward(tmp_path, study_of(PLAIN, modalities=["labs", "genes"]), OF_A_PATIENT[what])
+    assert ward.join() == Refusal("data")
+    assert "DataError" in caplog.text and ".csv" in caplog.text
+
+
+def bisected(answers: Callable[[int], bool]) -> int:
+    """The least number that is answered, as a coordinator would look for it."""
+    low, high = 0, 64
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if answers(middle) else (middle, high)
+    return high
+
+
+def test_max_cases_does_not_count_a_sites_patients(tmp_path: Path) -> None:
+    """Studies that differ in `secure_sum.max_cases`: which of them is refused was the exact count, and cost nothing."""
+
+    def answered(bound: int, mode: dict[str, Any]) -> bool:
+        ward.study = study_of(mode | {"secure_sum": {"max_cases": bound}}, modalities=["labs"])
+        ward.sites[ME] = ward.start(ME)
+        return not isinstance(ward.join(), Refusal)
+
+    ward = Ward(tmp_path, private())
+    assert bisected(lambda bound: answered(bound, PLAIN)) == PATIENTS  # there the sums themselves are exact
+    assert bisected(lambda bound: answered(bound, PRIVATE)) == 1
+
+
+def test_a_cohort_above_max_cases_is_summed_and_cut_after_the_noise(tmp_path: Path) -> None:
+    study = private({"secure_sum": {"max_cases": 2}})
+    ward = Ward(tmp_path, study)
+    assert ward.round() == ANSWERED
+    cohort = ward.sites[ME].site.cohort
+    assert len(cohort.train) + len(cohort.validation) + len(cohort.test) == PATIENTS
+
+
+def test_what_is_cut_has_its_noise_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut before, 10,000 patients would look like the bound plus noise; and nothing out of range is left to refuse."""
+    from client import round as module
+    from client.round import work
+
+    ward = Ward(tmp_path, private({"secure_sum": {"max_cases": 2}}))
+    site, plan = ward.sites[ME].site, ward.plan(statistics=True, train=False, round=0)
+    seen = []
+
+    def huge(value: np.ndarray, sd: float) -> np.ndarray:
+        seen.append(value.max())
+        return value + 1e6
+
+    monkeypatch.setattr(module, "noisy", huge)
+    done = work(plan, site)
+    bounds = {segment.name: segment.bound for segment in done.layout.segments}
+    assert max(seen) > 2  # the noise was asked for the true sums
+    assert all((part.values == bounds[part.segment.name]).all() for part in done.summand.parts)
+
+
+def test_a_category_that_a_study_leaves_out_does_not_tell_whether_anybody_has_it(tmp_path: Path) -> None:
+    """One study a category: `f` is left out, and somebody is; `x`, whom nobody is, is put in."""
+    wards = [
+        Ward(
+            tmp_path / str(place),
+            private({"modalities": {"labs": LABS | {"categorical": {"sex": list(sexes)}}}}, "labs"),
+        )
+        for place, sexes in enumerate(("fm", "m", "xfm"))
+    ]
+    assert [ward.round() for ward in wards] == [ANSWERED] * 3
+    lost = wards[1].sites[ME].site.cohort.counts["records.labs.sex: cells that are no category of the study"]
+    assert 0 < lost < PATIENTS
+
+
+@pytest.mark.parametrize("least", [PATIENTS, PATIENTS + 1])
+def test_the_least_number_of_cases_is_no_code_of_a_private_study(tmp_path: Path, least: int) -> None:
+    """`policy.minimum_cohort` with one patient more or less: a person looks at it at approval, and no request after."""
+    assert Ward(tmp_path / "private", private(), minimum_cohort=least).round() == ANSWERED
+    plain = Ward(tmp_path / "plain", study_of(PLAIN, modalities=["labs"]), minimum_cohort=least)
+    assert isinstance(plain.join(), Refusal) == (least > PATIENTS)
+
+
+def signed(ward: Ward, number: int = 1) -> tuple[str, ...]:
+    return Member.from_bytes(ward.ask(ME, ward.invitation(number)).member).modalities
+
+
+def test_modalities_are_signed_as_they_were_approved(tmp_path: Path) -> None:
+    """Whatever came into site.yaml since, or went; and what came since is not used."""
+    study = private()
+    ward = Ward(tmp_path, study)
+    Approvals(ward.folder / ME).approve(study, modalities=["labs"])
+    assert signed(ward) == ("labs",)
+    assert not ward.sites[ME].site.cohort.train.present[:, study.names.index("genes")].any()
+    write_site(ward.root, {"site": ME, "images": None, "notes": None, "sequences": None})
+    Approvals(ward.folder / ME).approve(study, modalities=["labs", "genes"])
+    ward.sites[ME] = ward.start(ME)
+    assert ward.round() == ANSWERED
+    assert signed(ward, 3) == ("genes", "labs")
+
+
+def test_a_file_that_is_none_still_refuses_with_that_code(tmp_path: Path) -> None:
+    """No patient is the reason: a column is missing for all of them. Mended, the site takes part."""
+    ward = Ward(tmp_path, private(), bytes_in("records.csv", b"pulse", b"puls"))
+    assert ward.join() == Refusal("data")
+    (ward.root / "records.csv").write_bytes((ward.root / "records.csv").read_bytes().replace(b"puls", b"pulse", 1))
+    ward.sites[ME] = ward.start(ME)
+    assert ward.round() == ANSWERED
+
+
+def test_a_neighbour_is_read_as_if_the_broken_row_were_not_there(tmp_path: Path) -> None:
+    """An open quote swallows no other patient: with that row or without it, the others' cases are the same."""
+    study = private({}, "labs", "genes")
+    with_row = Ward(tmp_path / "a", study, bytes_in("genes.csv", ONE.encode(), b'"' + ONE.encode()))
+    without = Ward(
+        tmp_path / "b",
+        study,
+        lambda root: change(root, "genes.csv", lambda rows: [row for row in rows if row["patient_id"] != ONE]),
+    )
+    one, other = (ward.sites[ME].site.cohort for ward in (with_row, without))
+    for part in ("train", "validation", "test"):
+        ours, theirs = getattr(one, part), getattr(other, part)
+        assert all(np.array_equal(ours.inputs[name], theirs.inputs[name]) for name in study.names)
+    assert one.counts["sequences.genes: rows whose quotes do not close"] == 1
+
+
+def test_rows_prepared_for_a_private_study_serve_no_other(tmp_path: Path) -> None:
+    """What is a gap there is an error elsewhere, also when the rows lie in the cache."""
+    ward = Ward(tmp_path, private({}, "labs"), OF_A_PATIENT["a word that is no category"])
+    assert not isinstance(ward.join(), Refusal)
+    ward.study = replace(study_of(PLAIN, modalities=["labs"]))
+    ward.sites[ME] = ward.start(ME)
+    assert ward.join() == Refusal("data")
