@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything else is imported: nothing that wardround starts may phone home, download, or import from the folder
 # that it happens to be started in; and a worker has one thread, because several on shared cores are slower, not faster.
@@ -25,6 +26,9 @@ import click  # noqa: E402
 from common.errors import WardroundError  # noqa: E402
 from deploy.commands import consent, consortium, daemons, enrolment, groups, sets, standing  # noqa: E402, F401
 from deploy.commands.groups import INTERRUPTED, Stopped  # noqa: E402
+
+if TYPE_CHECKING:
+    from common.study import Study
 
 INTERNAL = 70
 OF_FILES = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR}
@@ -88,22 +92,28 @@ for command in daemons.STUDIES:
               help="Name of the run: runs/NAME.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthetic hospitals.")
 def demo(name: str, seed: int) -> None:
-    """Make four synthetic hospitals, run the whole study over them, and write the report."""
-    import shutil
+    """Make four synthetic hospitals, run the whole study over them, and write the report.
 
+    Where runs/NAME is there already it stays, and the new run is NAME-2, NAME-3 and so on.
+    """
     from deploy.hospitals.generate import generate
 
-    folder = Path("runs") / name
-    if folder.exists():
-        # Only what this command made itself is ever removed.
-        if not (folder / "made-by-demo").exists():
-            raise click.UsageError(f"{folder} exists and is not the demo's. Choose another name with --run.")
-        shutil.rmtree(folder)
+    folder = _free(Path("runs") / name)
+    if folder.name != name:
+        click.echo(f"runs/{name} is there already and stays as it is; this run is {folder}.")
     folder.mkdir(parents=True)
-    (folder / "made-by-demo").touch()
     click.echo("Making four synthetic hospitals …")
     generate(folder / "hospitals", sites=4, seed=seed)
     _simulate(folder / "hospitals" / "study.yaml", folder / "hospitals", folder)
+
+
+def _free(folder: Path) -> Path:
+    """This folder, or the first of NAME-2, NAME-3, … that is not there."""
+    number = 2
+    free = folder
+    while free.exists():
+        free, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return free
 
 
 @commands.command()
@@ -145,7 +155,8 @@ def _simulate(
     from common.study import read_study
     from deploy.simulation.display import Display
     from deploy.simulation.faults import Loss
-    from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+    from deploy.simulation.hospitals import hospitals_in
+    from deploy.simulation.simulate import Simulation, simulate
     from server.report.page import write
 
     _say_opt_outs(hospitals)
@@ -160,7 +171,7 @@ def _simulate(
     )
     try:
         with Display(plan.study, len(plan.hospitals)) as display:
-            _, evidence = simulate(plan, display, display.watch)
+            _, evidence = simulate(plan, display, display.watch, display.found)
     except KeyboardInterrupt:
         again = f"wardround simulate {path} --hospitals {hospitals} --run {folder.name} --resume"
         again += "" if compare else " --no-compare"
@@ -172,7 +183,7 @@ def _simulate(
 def _say_opt_outs(hospitals: Path) -> None:
     from client.data.exclusions import found_here
     from client.site import read_site
-    from deploy.simulation.simulate import hospitals_in
+    from deploy.simulation.hospitals import hospitals_in
 
     for site in map(read_site, hospitals_in(hospitals)):
         if site.file.exclusions is not None:
@@ -228,24 +239,22 @@ def study_check(path: Path, hospitals: Path | None) -> None:
         _check_hospitals(found, hospitals)
 
 
-def _check_hospitals(found: object, hospitals: Path) -> None:
-    from client.consent.terms import objections
-    from client.data.prepare import prepare
-    from client.site import read_site
-    from common.study import Study
+def _check_hospitals(study: Study, hospitals: Path) -> None:
+    """Look at every site, and name all that cannot take part at the end, with what is wrong at each."""
     from deploy.progress import ProgressLines
-    from deploy.simulation.simulate import hospitals_in
+    from deploy.simulation.hospitals import hospitals_in, look, oddities, require_all, require_two_classes
 
-    assert isinstance(found, Study)
-    for folder in hospitals_in(hospitals):
-        site = read_site(folder)
-        for sentence in objections(site.file, found, simulated=True):
-            click.secho(f"  {site.file.site}: {sentence}", fg="yellow")
-        cohort = prepare(site, found, progress=ProgressLines(site.file.site))
-        parts = f"{len(cohort.train)} training, {len(cohort.validation)} validation, {len(cohort.test)} test"
-        click.echo(f"  {cohort.site}: {parts}; has {', '.join(cohort.owned)}")
-        if cohort.opt_outs:
-            click.echo(f"    opted out: {cohort.opt_outs}")
+    for sentence in oddities(study, hospitals):
+        click.secho(f"  {sentence}", fg="yellow")
+    seen = [look(folder, study, ProgressLines(folder.name)) for folder in hospitals_in(hospitals)]
+    for found in seen:
+        if found.error is not None:
+            click.secho(f"  {found.site}: NO. {found.error}", fg="red")
+            continue
+        click.echo(f"  {found.site}: has {', '.join(found.owned)}")
+        found.tell(lambda line, colour: click.secho(f"    {line}", fg=colour))
+    require_all(seen)
+    require_two_classes(seen, study)
 
 
 @commands.group()

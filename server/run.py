@@ -25,6 +25,7 @@ from common.statistics import normaliser_from_sums
 from common.study import Study
 from common.tasks import Metrics, metrics
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
+from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites
 from server.reasons import ways_out
@@ -146,6 +147,8 @@ class Run:
     def _play_round(self, number: int) -> None:
         began = time.monotonic()
         phase = phase_of(self.study, number)
+        if number == 1:
+            require_two_classes(self.study, self.state.arrays["sum/classes"])
         total = self._sum(number, phase)
         if number == 0:
             self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +25,14 @@ from client.data.statistics import statistic_sums
 from client.site import read_site
 from client.training.evaluate import evaluate
 from client.training.local import train_locally
+from common.errors import RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import flatten, load
 from common.plan import Normaliser
 from common.statistics import normaliser_from_sums
 from common.study import Privacy, Study
-from common.tasks import metrics
+from common.tasks import Metrics, metrics
 from deploy.simulation.forks import end_with_control_c, forks
 from server.report.evidence import Kind
 
@@ -40,6 +42,7 @@ class Judged:
     """A model's score on the test patients of all sites. `interval`: 95 %, by bootstrap over patients.
 
     validation: the AUC by which its round was chosen, on its own validation patients; nan where there are none
+    note: why there are no scores
     """
 
     label: str
@@ -48,6 +51,12 @@ class Judged:
     interval: tuple[float, float] | None
     best_round: int
     validation: float = float("nan")
+    note: str = ""
+
+    @property
+    def said(self) -> str:
+        """What a report says beside the scores."""
+        return self.note or f"best round {self.best_round}"
 
 
 @dataclass(frozen=True)
@@ -106,15 +115,26 @@ def judge_all(
 def train_and_judge(
     study: Study, hospitals: Sequence[Path], contender: Contender, used: Sequence[str] | None = None
 ) -> Judged:
-    """Train one contender and judge it. Runs in a process of its own."""
+    """Train one contender and judge it. Runs in a process of its own.
+
+    One whose training diverges, with every setting, has no scores and a note that says so.
+    """
     torch.set_num_threads(1)
-    tried = [_train_and_judge(setting, hospitals, contender, used or study.names) for setting in settings(study)]
+    cohorts = [_cohort(folder, study) for folder in hospitals]
+    tried = []
+    for setting in settings(study):
+        with suppress(RunError):  # its weights are no longer finite numbers
+            tried.append(_train_and_judge(setting, cohorts, hospitals, contender, used or study.names))
+    if not tried:
+        none = dict.fromkeys((item.name for item in fields(Metrics)), float("nan"))
+        return Judged(contender.label, contender.kind, none, None, 0, note="its training diverged: no model")
     return max(tried, key=lambda judged: -np.inf if np.isnan(judged.validation) else judged.validation)
 
 
-def _train_and_judge(study: Study, hospitals: Sequence[Path], contender: Contender, used: Sequence[str]) -> Judged:
+def _train_and_judge(
+    study: Study, cohorts: Sequence[Cohort], hospitals: Sequence[Path], contender: Contender, used: Sequence[str]
+) -> Judged:
     plain = _plain(study, len(contender.sites))
-    cohorts = [_cohort(folder, study) for folder in hospitals]
     chosen = [cohorts[index] for index in contender.sites]
     owned = {name for cohort in chosen for name in cohort.owned}
     shown = tuple(name for name in study.names if name in (contender.modalities or study.names) and name in owned)

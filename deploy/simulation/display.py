@@ -7,10 +7,12 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from common.study import Study
+from deploy.simulation.hospitals import Looked
 from deploy.simulation.worker import Watched
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.verdict import verdict
@@ -60,6 +62,13 @@ class Display:
     def watch(self, site: str, event: Watched) -> None:
         """A site's own word on what it does; counts only."""
         self._site[site] = f"{event.what} {event.done}/{event.total}"
+
+    def found(self, site: Looked) -> None:
+        """What of a site's data is lost above the bound, and what a person should think about. All the counts are in
+        the run's folder.
+        """
+        for sentence in site.loud:
+            self._console.print(f"[bold red]{escape(site.site)}[/bold red]: {escape(sentence)}", soft_wrap=True)
 
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
         self._console.print(f"{self._elapsed()}  {line(evidence, rounds)}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from client.consent.terms import require_terms
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
-from common.errors import CohortError, RunError, SiteFailedError
+from common.errors import CohortError, SiteFailedError
 from common.identity import Roster
 from common.messages import JoinRequest
 from common.study import Study
@@ -19,6 +18,7 @@ from deploy.simulation.baselines import Contender, Judged, contenders, judge_all
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
+from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
 from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
 from server.report.evidence import Comparison, Coverage, Evidence
@@ -40,22 +40,16 @@ class Simulation:
     seconds: float = 3600.0  # deadline of each leg
 
 
-def hospitals_in(directory: Path) -> tuple[Path, ...]:
-    """The site folders directly below `directory`, by the names of the sites."""
-    found = [read_site(path) for path in sorted(directory.glob("*/site.yaml"))]
-    if not found:
-        raise RunError(f"{directory}: holds no hospital, that is no folder with a site.yaml in it.")
-    names = [site.file.site for site in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RunError(f"{directory}: two folders are the site {', '.join(twice)}; give each site.yaml its own name.")
-    return tuple(site.root for site in sorted(found, key=lambda site: site.file.site))
-
-
 def simulate(
-    plan: Simulation, observer: Observer | None = None, watch: Callable[[str, Watched], None] | None = None
+    plan: Simulation,
+    observer: Observer | None = None,
+    watch: Callable[[str, Watched], None] | None = None,
+    tell_data: Callable[[Looked], None] = lambda found: None,
 ) -> tuple[Outcome, Evidence]:
-    """Run the study, and the comparisons if asked. The run's folder then holds model, checkpoint and ledgers."""
+    """Run the study, and the comparisons if asked. The run's folder then holds model, checkpoint and ledgers.
+
+    tell_data: called with each site's data, before anything is trained
+    """
     observer = observer or Unwatched()
     started = now()
     open_run(plan.folder, plan.study, resume=plan.resume)
@@ -70,7 +64,10 @@ def simulate(
     log = plan.folder / "sites.log"
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
-        _require_ready(plan, grid, roster)
+        seen = _require_ready(plan, grid, roster)
+        for found in seen:
+            found.keep(plan.folder / "sites" / found.site)
+            tell_data(found)
         run = Run(
             plan.study,
             grid,
@@ -85,14 +82,13 @@ def simulate(
         outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     judged = _compare(plan, names, outcome, observer) if plan.compare else []
-    comparisons = [
-        Comparison(item.label, item.kind, item.metrics, item.interval, f"best round {item.best_round}")
-        for item in judged
-    ]
+    comparisons = [Comparison(item.label, item.kind, item.metrics, item.interval, item.said) for item in judged]
     coverage = _coverage(plan, outcome)
-    return outcome, evidence_of(
+    said = tuple(f"{found.site}: {sentence}" for found in seen for sentence in found.loud)
+    evidence = evidence_of(
         plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=comparisons, simulated=True
     )
+    return outcome, replace(evidence, warnings=(*evidence.warnings, *said))
 
 
 def _require_modalities(plan: Simulation) -> None:
@@ -106,18 +102,20 @@ def _require_modalities(plan: Simulation) -> None:
         )
 
 
-def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> None:
+def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> list[Looked]:
     """Every site reads its data before anything is trained. A deployed run would go on without a site that cannot; a
-    researcher wants to know what is wrong, so the first such site's own error is raised here.
+    researcher wants to know what is wrong, so all such sites' own errors are raised here, as one.
     """
     nodes = list(grid.get_node_ids())
     request = JoinRequest("0" * 16, plan.study.digest, roster.digest.hex(), 0)
     joined, _ = invite(grid, nodes, request, roster, seconds=plan.seconds)
+    seen = [look(folder, plan.study) for folder in plan.hospitals]
+    require_all(seen)
     for node, folder in enumerate(plan.hospitals, start=1):
         if node not in joined:
-            require_terms(read_site(folder).file, plan.study, simulated=True)
-            prepare(read_site(folder), plan.study)
             raise SiteFailedError(f"{folder}: the site did not answer; see {plan.folder / 'sites.log'}.")
+    require_two_classes(seen, plan.study)
+    return seen
 
 
 def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer: Observer) -> list[Judged]:

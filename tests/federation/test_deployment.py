@@ -13,7 +13,8 @@ import pytest
 from common.errors import BudgetError
 from common.study import Privacy, read_study, study_text
 from deploy.hospitals.generate import generate
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from tests.support.deployment import Deployment, in_own_network
 from tests.support.site_policies import without_privacy
 

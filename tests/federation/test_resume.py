@@ -50,7 +50,8 @@ KILLED_BEFORE_SAVING = """
 import os, sys
 from pathlib import Path
 from common.study import read_study
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from server.run import Run
 
 save = Run._save

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.study import Study, read_study
 from deploy.hospitals.generate import generate
 from deploy.simulation.faults import Loss
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from server.report.evidence import Evidence
 from server.run import Outcome
 

@@ -23,7 +23,8 @@ import numpy as np
 from common.study import Study, read_study
 from deploy.hospitals.generate import generate
 from deploy.simulation.baselines import Contender, contenders, judge_all, judge_model, settings
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "demo"

@@ -16,7 +16,8 @@ import numpy as np
 from common.study import Study, read_study
 from deploy.examples.heart import heart
 from deploy.simulation.baselines import contenders, judge_model, train_and_judge
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "heart"

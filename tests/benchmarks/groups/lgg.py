@@ -25,7 +25,8 @@ from client.site import read_site
 from common.study import Study, read_study
 from deploy.examples.lgg import FOLDS, lgg
 from deploy.simulation.baselines import Judged, contenders, judge_all, judge_model
-from deploy.simulation.simulate import Simulation, hospitals_in, simulate
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "lgg"

@@ -1,0 +1,119 @@
+"""The hospital folders of a simulation: which there are, what is odd about them, and what each one's data comes to."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from client.consent.readiness import Readiness, readiness, require_enough
+from client.data.losses import LOUD_WORD, losses, loud
+from client.data.prepare import Progress, prepare
+from client.site import read_site
+from common.errors import CohortError, RunError, WardroundError
+from common.study import Study
+
+DATA_FILE = "data.json"
+
+
+def hospitals_in(directory: Path) -> tuple[Path, ...]:
+    """The site folders directly below `directory`, by the names of the sites."""
+    found = [read_site(path) for path in sorted(directory.glob("*/site.yaml"))]
+    if not found:
+        raise RunError(f"{directory}: holds no hospital, that is no folder with a site.yaml in it.")
+    names = [site.file.site for site in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(f"{directory}: two folders are the site {', '.join(twice)}; give each site.yaml its own name.")
+    return tuple(site.root for site in sorted(found, key=lambda site: site.file.site))
+
+
+def oddities(study: Study, directory: Path) -> list[str]:
+    """Sentences on what would be passed over: folders without a site.yaml, and modalities that the study lacks."""
+    found = [
+        f"{path}: has no site.yaml, so it is no hospital and takes no part."
+        for path in sorted(directory.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and not (path / "site.yaml").exists()
+    ]
+    for folder in hospitals_in(directory):
+        file = read_site(folder).file
+        for name in sorted(file.modalities - set(study.names)):
+            near = [one for one in difflib.get_close_matches(name, study.names) if one not in file.modalities]
+            hint = f" Did you mean {near[0]}?" if near else ""
+            found.append(f"{folder / 'site.yaml'}: {name} is no modality of study {study.study}: not used.{hint}")
+    return found
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A site's data for a study, or the error that keeps it from taking part."""
+
+    site: str
+    error: WardroundError | None = None
+    owned: tuple[str, ...] = ()
+    classes: frozenset[int] = frozenset()  # of its training cases
+    readiness: Readiness = field(default_factory=lambda: Readiness((), ()))
+    counts: dict[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def loud(self) -> list[str]:
+        """What a report must say: large losses, and what a person should think about."""
+        return [*loud(losses(self.counts)), *self.readiness.warnings]
+
+    def tell(self, say: Callable[[str, str | None], None]) -> None:
+        """Say every line and warning, with its colour."""
+        for line in self.readiness.lines:
+            say(line, "red" if line.startswith(LOUD_WORD) else None)
+        for sentence in self.readiness.warnings:
+            say(f"WARNING: {sentence}", "yellow")
+
+    def keep(self, folder: Path) -> None:
+        """Write the counts beside the site's part of a simulated run."""
+        told = {"lines": self.readiness.lines, "warnings": self.readiness.warnings, "counts": self.counts}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DATA_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked:
+    """Read a site's data, or find it in its cache. Never raises for what is wrong with it."""
+    name = folder.name
+    try:
+        site = read_site(folder)
+        name = site.file.site
+        cohort = prepare(site, study, progress=progress)
+        if not study.private:
+            require_enough(cohort, site.file.policy)
+    except WardroundError as error:
+        return Looked(name, error)
+    classes = frozenset(np.asarray(cohort.train.target).tolist())
+    found = readiness(cohort, study)
+    if cohort.opt_outs:
+        found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
+    return Looked(name, None, cohort.owned, classes, found, dict(cohort.counts))
+
+
+def require_all(seen: Sequence[Looked]) -> None:
+    """Raise one error that names every site that cannot take part. Its class is the first one's."""
+    bad = [found for found in seen if found.error is not None]
+    if not bad:
+        return
+    words = [str(found.error) for found in bad]
+    first = bad[0].error
+    assert first is not None
+    if len(bad) > 1:
+        words = [f"{len(bad)} of {len(seen)} sites cannot take part:", *(f"  {one.site}: {one.error}" for one in bad)]
+    raise type(first)("\n".join(words))
+
+
+def require_two_classes(seen: Sequence[Looked], study: Study) -> None:
+    """Raise CohortError where all sites together have training cases of one class: nothing can be learned from it."""
+    classes = frozenset[int]().union(*(found.classes for found in seen))
+    if len(classes) == 1:
+        raise CohortError(
+            f"The training cases of all {len(seen)} sites are of one class, {study.task.classes[min(classes)]}: "
+            "nothing can be learned from them. Look at target.column and target.values in each site.yaml."
+        )
