@@ -120,6 +120,15 @@ def test_a_study_against_policy_is_not_approved_with_yes_either(north, study, al
     assert Approvals(north.root / "state").all() == {}
 
 
+def test_approval_says_what_becomes_of_a_hospital_that_drops_out(north, study) -> None:
+    """Only where there is no privacy: a private study's sums over other sites have noise of their own."""
+    assert "LOST SITES: waited for" in done(approve(north.root, "--yes"))
+    policy(north.root, without_privacy={"lost_site": "show"})
+    assert "what that hospital added can be computed from two sums" in done(approve(north.root, "--yes"))
+    written(north.root, study_of({"privacy": {"mode": "local"}}, modalities=["labs", "genes"]))
+    assert "LOST SITES" not in done(approve(north.root, "--yes"))
+
+
 def test_approving_reads_no_patient(north, study) -> None:
     for name in ("records.csv", "genes.csv", "notes.csv", "patients.csv"):
         (north.root / name).unlink()
