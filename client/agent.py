@@ -16,7 +16,8 @@ from client.activity import Activities
 from client.consent.approvals import approved_study
 from client.consent.current import CurrentSite
 from client.consent.policy import Gate
-from client.handlers import SiteHandler, place_of
+from client.failures import place_of
+from client.handlers import SiteHandler
 from client.lease import Lease
 from client.log_line import in_a_line
 from client.membership.identity import ROSTER_FILE

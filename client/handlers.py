@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +13,7 @@ from flwr.app import Message, RecordDict
 
 from client.charges import judged_at
 from client.consent.policy import Gate
+from client.failures import place_of
 from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
@@ -262,9 +262,3 @@ _HANDLERS: dict[type[Request | Reply], Callable[[SiteHandler, Any], Reply]] = {
     ConfirmRequest: SiteHandler.confirm,
     RevealRequest: SiteHandler.reveal,
 }
-
-
-def place_of(error: BaseException) -> str:
-    """Where it happened, without what it said: the text of a foreign exception may quote a patient's data."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"

@@ -25,6 +25,7 @@ import torch
 from client.charges import judged_at
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
+from client.consent.terms import require_terms
 from client.data.accepted import require_accepted
 from client.data.cohort import Cohort
 from client.data.exclusions import found_here
@@ -178,9 +179,18 @@ def _studies(site: SiteFolder, progress: Progress | None) -> Iterator[Check]:
         yield Check("studies", None, "none is approved yet. Run `wardround site approve STUDY.yaml`")
     for digest in approved:
         what = f"study {digest[:12]}"
+        yield from _terms(site, state, digest)
         yield _checked(what, lambda digest=digest: _trial(site, approved_study(state, digest), progress))  # type: ignore[misc]
         yield from _found(site, state, digest)
         yield from _budget(site, state, digest)
+
+
+def _terms(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
+    """Only what of an approved study this site's policy, as it is now, does not allow."""
+    try:
+        require_terms(site.file, approved_study(state, digest))
+    except WardroundError as error:
+        yield Check(f"policy {digest[:12]}", False, str(error))
 
 
 def _budget(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:

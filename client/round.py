@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,14 @@ from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
+from client.failures import answered, clamped, fitting
 from client.ledger import Ledger
 from client.limits import require_honest_normaliser, require_honest_weights
 from client.plan_checks import require_as_signed
 from client.sides import split_of
 from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
+from client.training.gradient import Clipping
 from client.training.local import train_locally
 from client.training.update import update_of
 from common.audit import Audit
@@ -41,6 +43,7 @@ from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
 from common.summand import Layout, Summand
+from common.tasks import score_segments
 
 log = logging.getLogger("wardround.site")
 
@@ -184,36 +187,27 @@ def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> 
     signed = site.declared if signed is None else signed
     if site.privacy is None:
         require_as_signed(signed, site.cohort.owned)
+    _ready(plan, site)
     charge(plan, site)
-    load(site.network, plan.weights)
-    set_normaliser(site.network, dict(plan.normaliser))
-    use_modalities(site.network, plan.used(site.study))
-    cohort = site.seen_with([name for name in plan.used(site.study) if name in signed])
+    round_ = _Round(plan, site, layout, tuple(signed))
     values: dict[str, Values] = {}
     steps = 0
     if plan.statistics:
-        values |= _statistics(plan, site, cohort)
+        values |= answered(site, plan, "statistics", round_.statistics, round_.no_statistics)
     if plan.evaluate:
-        values |= _scores(plan, site, cohort)
+        values |= answered(site, plan, "scores", round_.scores, round_.no_scores)
     if plan.train:
-        updates, steps = _train(plan, site, cohort, signed)
+        updates, steps = answered(site, plan, "training", round_.updates, round_.no_updates)
         values |= updates
-    if site.privacy is not None:
-        values = _within(layout, values)
     spent = certified(site)
-    return Worked(layout.summand(values), layout, steps, *spent)
+    return Worked(layout.summand(clamped(values, layout) if site.privacy else values), layout, steps, *spent)
 
 
-def _within(layout: Layout, values: dict[str, Values]) -> dict[str, Values]:
-    """Noisy sums, cut to the range that the secure sum holds: to refuse them would tell of a cohort above `max_cases`.
-
-    What is cut has its noise already, and what is done with noisy numbers costs no privacy. Updates are in range.
-    """
-    bounds = {segment.name: segment.bound for segment in layout.segments}
-    return {
-        name: value if isinstance(value, tuple) else np.clip(value, -bounds[name], bounds[name])
-        for name, value in values.items()
-    }
+def _ready(plan: RoundPlan, site: Site) -> None:
+    """The network as the plan has it: no patient decides whether it can be so."""
+    load(site.network, plan.weights)
+    set_normaliser(site.network, dict(plan.normaliser))
+    use_modalities(site.network, plan.used(site.study))
 
 
 def rounding(plan: RoundPlan, site: Site) -> tuple[int, ...]:
@@ -238,50 +232,97 @@ def _require(plan: RoundPlan, site: Site) -> None:
     if not set(plan.groups) <= set(site.parameters.groups):
         raise RunError("The plan trains a group of parameters that the study's network does not have.")
     site.refresh()
-    _ = site.cohort  # read the data before anything is charged: a wrong file must cost nothing
+    _ = site.cohort, site.device  # before anything is charged: a wrong file must cost nothing
 
 
-def _statistics(plan: RoundPlan, site: Site, cohort: Cohort) -> dict[str, NDArray[np.float64]]:
-    """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
-    names = {segment.name for segment in statistic_segments(site.study, plan.groups)}
-    sums = {name: value for name, value in statistic_sums(site.study, cohort).items() if name in names}
-    sums["present"] = sums["present"] * np.isin(site.study.names, plan.groups)
-    if site.privacy is None:
-        return sums
-    sd = site.privacy.statistics_noise_multiplier * patient_sensitivity(site.study)
-    return {name: noisy(value, sd) for name, value in sums.items()}
+@dataclass(frozen=True)
+class _Round:
+    """The parts of a round's work, each with privacy also as it is without any patient: the noise alone."""
 
+    plan: RoundPlan
+    site: Site
+    layout: Layout
+    signed: tuple[str, ...]
 
-def _scores(plan: RoundPlan, site: Site, cohort: Cohort) -> dict[str, NDArray[np.float64]]:
-    part = cohort.validation if plan.evaluate == "validation" else cohort.test
-    sums = evaluate(site.network, part, site.study, site.device)
-    return noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums
+    @property
+    def _cohort(self) -> Cohort:
+        return self.site.seen_with([name for name in self.plan.used(self.site.study) if name in self.signed])
 
+    def statistics(self) -> Mapping[str, Values]:
+        """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
+        study, groups = self.site.study, self.plan.groups
+        names = {segment.name for segment in statistic_segments(study, groups)}
+        sums = {name: value for name, value in statistic_sums(study, self._cohort).items() if name in names}
+        sums["present"] = sums["present"] * np.isin(study.names, groups)
+        return fitting(self._noised(sums), self.layout)
 
-def _train(plan: RoundPlan, site: Site, cohort: Cohort, signed: Collection[str]) -> tuple[dict[str, Values], int]:
-    """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
-    trained = train_locally(
-        site.network,
-        cohort.train,
-        site.study,
-        plan.round,
-        site.privacy,
-        site=site.name,
-        device=site.device,
-        clipping=site.folder.file.clipping,
-        stop=_deadline(plan.seconds or None, site.policy.round_seconds),
-        progress=lambda done, total: site.progress("training", done, total),
-    )
-    weights = _group_weights(site, cohort.train, signed)
-    groups = trained_groups(plan, site.parameters)
-    owned = tuple(group for group in groups if weights[group] > 0)
-    bound = site.study.secure_sum.update_bound
-    updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
-    values: dict[str, Values] = {}
-    for group in groups:
-        values[f"weight/{group}"] = np.array([weights[group]])
-        values[f"update/{group}"] = updates[group], weights[group]
-    return values, _steps_said(site, trained.steps_done)
+    def no_statistics(self) -> Mapping[str, Values]:
+        segments = statistic_segments(self.site.study, self.plan.groups)
+        return self._noised({segment.name: np.zeros(segment.length) for segment in segments})
+
+    def _noised(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        privacy = self.site.privacy
+        if privacy is None:
+            return dict(sums)
+        sd = privacy.statistics_noise_multiplier * patient_sensitivity(self.site.study)
+        return {name: noisy(value, sd) for name, value in sums.items()}
+
+    def scores(self) -> Mapping[str, Values]:
+        site, cohort = self.site, self._cohort
+        part = cohort.validation if self.plan.evaluate == "validation" else cohort.test
+        sums = evaluate(site.network, part, site.study, site.device)
+        return fitting(noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums,
+                       self.layout)  # fmt: skip
+
+    def no_scores(self) -> Mapping[str, Values]:
+        site = self.site
+        assert site.privacy is not None
+        none = {segment.name: np.zeros(segment.length) for segment in score_segments(site.study)}
+        return noised(none, site.study, site.privacy.evaluation_noise_multiplier)
+
+    def updates(self) -> tuple[Mapping[str, Values], int]:
+        """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""
+        site = self.site
+        if site.privacy is not None:
+            _ready(self.plan, site)  # a score that failed may have left it in any state
+        stop = _deadline(self.plan.seconds or None, site.policy.round_seconds)
+        steps = self._train(self._cohort.train, site.device, site.folder.file.clipping, stop)
+        return self._moved(self._cohort.train), _steps_said(site, steps)
+
+    def no_updates(self) -> tuple[Mapping[str, Values], int]:
+        """Every step's noise, as a site without patients takes it."""
+        _ready(self.plan, self.site)
+        nobody = self.site.cohort.train.rows([])
+        steps = self._train(nobody, torch.device("cpu"), "loop", None)
+        return self._moved(nobody), steps
+
+    def _train(self, train: Batch, device: torch.device, clipping: Clipping, stop: Callable[[], bool] | None) -> int:
+        site = self.site
+        return train_locally(
+            site.network,
+            train,
+            site.study,
+            self.plan.round,
+            site.privacy,
+            site=site.name,
+            device=device,
+            clipping=clipping,
+            stop=stop,
+            progress=lambda done, total: site.progress("training", done, total),
+        ).steps_done
+
+    def _moved(self, train: Batch) -> Mapping[str, Values]:
+        plan, site = self.plan, self.site
+        weights = _group_weights(site, train, self.signed)
+        groups = trained_groups(plan, site.parameters)
+        owned = tuple(group for group in groups if weights[group] > 0)
+        bound = site.study.secure_sum.update_bound
+        updates = update_of(site.network, plan.weights, site.parameters, owned, bound)
+        values: dict[str, Values] = {}
+        for group in groups:
+            values[f"weight/{group}"] = np.array([weights[group]])
+            values[f"update/{group}"] = updates[group], weights[group]
+        return fitting(values, self.layout)
 
 
 def _steps_said(site: Site, done: int) -> int:

@@ -241,11 +241,17 @@ def study_check(path: Path, hospitals: Path | None) -> None:
 
 def _check_hospitals(study: Study, hospitals: Path) -> None:
     """Look at every site, and name all that cannot take part at the end, with what is wrong at each."""
+    from client.consent.terms import objections
+    from client.site import read_site
     from deploy.progress import ProgressLines
     from deploy.simulation.hospitals import hospitals_in, look, oddities, require_all, require_two_classes
 
     for sentence in oddities(study, hospitals):
         click.secho(f"  {sentence}", fg="yellow")
+    for folder in hospitals_in(hospitals):
+        site = read_site(folder).file
+        for sentence in objections(site, study, simulated=True):
+            click.secho(f"  {site.site}: {sentence}", fg="yellow")
     seen = [look(folder, study, ProgressLines(folder.name)) for folder in hospitals_in(hospitals)]
     for found in seen:
         if found.error is not None:

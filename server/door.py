@@ -41,6 +41,9 @@ class Strangers:
             oldest = next(iter(self._ends))
             self._ends.pop(oldest)()
 
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._ends
+
     def leave(self, connection: object) -> None:
         """It is known now, or has ended."""
         self._ends.pop(connection, None)
@@ -101,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self.transport.is_closing() and self.place in self.strangers:
             self._let_go()
 
     # ------------------------------------------------------------------------------------------ the parser calls these
@@ -146,11 +149,16 @@ class Server(uvicorn.Server):
         )
         self._listens.setblocking(False)
         self._accepts = asyncio.create_task(self._accept())
+        self._accepts.add_done_callback(self._end)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._accepts.cancel()
         self._listens.close()
         await super().shutdown()
+
+    def _end(self, accepts: asyncio.Task[None]) -> None:
+        """A server that takes no connections any more is no server: the coordinator starts another one."""
+        self.should_exit = True
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from client.consent.terms import require_terms
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
@@ -113,6 +114,7 @@ def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> lis
     require_all(seen)
     for node, folder in enumerate(plan.hospitals, start=1):
         if node not in joined:
+            require_terms(read_site(folder).file, plan.study, simulated=True)
             raise SiteFailedError(f"{folder}: the site did not answer; see {plan.folder / 'sites.log'}.")
     require_two_classes(seen, plan.study)
     return seen

@@ -5,11 +5,10 @@ Thresholds are at one false alarm in a million for each figure.
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import math
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from client.consent.terms import require_terms
 from client.round import Site, work
+from client.standing import standing
+from common.audit import Failed
+from common.errors import PolicyError, ProtocolOrderError
+from common.privacy.accounting import epsilon
+from common.secure_sum.fixed_point import FixedPoint
 from tests.support.forked import start
 from tests.support.working import PRIVACY, Ward, alike, ward
 
@@ -110,17 +115,14 @@ def test_each_patient_is_in_a_step_by_a_draw_of_its_own(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------------------- paid for before, always
 
-# Every place in `work` after the charge where something can go wrong.
-PLACES = (
-    "client.round.load",
-    "client.round.set_normaliser",
-    "client.round.statistic_sums",
-    "client.round.evaluate",
-    "client.round.noised",
-    "client.round.noisy",
-    "client.round.train_locally",
-    "client.round.update_of",
-)
+# Where something can go wrong in `work` after the charge, and the part of the answer that fails with it.
+PLACES = {
+    "client.round.statistic_sums": "statistics",
+    "client.round.evaluate": "scores",
+    "client.round.train_locally": "training",
+    "client.round.update_of": "training",
+    "client.training.gradient.poisson_sample": "training",
+}
 PAID = {("training", "training"), ("training", "statistics"), ("held_out", "statistics"), ("held_out", "evaluation")}
 
 
@@ -132,24 +134,119 @@ class Foreign(Exception):
     """As a library raises it, with a patient's name in its text."""
 
 
+def fail_once(patch: pytest.MonkeyPatch, place: str) -> None:
+    """The first call fails, as one that looks at patients may; the next does not."""
+    owner, _, name = place.rpartition(".")
+    original, calls = getattr(importlib.import_module(owner), name), []
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise Foreign("Annegret")
+        return original(*arguments, **named)
+
+    patch.setattr(place, failing)
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_whatever_fails_in_the_work_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_whatever_fails_is_paid_for_answered_with_noise_and_told_to_the_site_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
     here = ward(tmp_path)
-    plan = here.plan()
+    whole = {name: value.shape for name, value in here.segments(here.plan(attempt=1)).items()}
+    with monkeypatch.context() as patch, caplog.at_level("ERROR", "wardround.site"):
+        fail_once(patch, place)
+        answer = here.segments(here.plan(attempt=2))
+    assert {name: value.shape for name, value in answer.items()} == whole
+    assert all(value.any() for value in answer.values())
+    assert paid(here.site) == PAID
+    (event,) = [record.event for record in here.site.audit.events() if isinstance(record.event, Failed)]
+    assert (event.part, event.error, event.place) == (PLACES[place], "Foreign", "failing")
+    told = "\n".join(standing(here.folder))
+    assert f"{event.part} with Foreign at failing" in told and "site pause" in told
+    assert "FAILED with Foreign" in caplog.text and "Annegret" not in caplog.text + told
+    caplog.clear()
+    here.segments(here.plan(attempt=3))
+    assert not caplog.text, "the site works on: a person pauses it"
+
+
+def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, times = ward(tmp_path), 40
 
     def fail(*_: Any, **__: Any) -> Any:
-        raise Foreign("Annegret")
+        raise Foreign
 
-    with monkeypatch.context() as patch:
-        patch.setattr(place, fail)
-        with contextlib.suppress(Foreign):
-            work(plan, here.site)
-        assert paid(here.site) == PAID
-    assert set(here.segments(replace(plan, attempt=2))), "the site works on"
+    for place in ("client.round.statistic_sums", "client.round.evaluate"):
+        monkeypatch.setattr(place, fail)
+    monkeypatch.setattr("client.training.gradient.poisson_sample", _fails_for_somebody)
+    found = here.attempts(times)
+    plan = here.site.privacy
+    assert plan is not None
+    sd = 8.0 * math.sqrt(2 + 2 + 3 * 5)
+    for name in ("cases", "present", "classes", "moments/labs"):
+        spread(found[name], sd)
+        assert abs(found[name].mean()) < stats.norm.isf(RARE) * sd / math.sqrt(found[name].size), "and of nobody"
+    spread(found["scores/histogram"], plan.evaluation_noise_multiplier * math.sqrt(5))
+    step = here.study.training.learning_rate / PRIVACY["expected_batch_size"]
+    spread(found["update/shared"], step * math.sqrt(2) * plan.noise_multiplier, slack=0.01)
+
+
+def _fails_for_somebody(n: int, rate: float) -> NDArray[np.int64]:
+    if n:
+        raise Foreign
+    return np.arange(0)
+
+
+def test_a_draw_outside_of_its_segment_is_moved_to_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It happens once in 10^23 draws; a refusal then would depend on the patients below the noise."""
+    here = ward(tmp_path)
+    plan = here.plan()
+    monkeypatch.setattr("client.round.noisy", lambda values, sd: values + 1e9)
+    worked = work(plan, here.site)
+    bound = {segment.name: segment.bound for segment in worked.layout.segments}
+    values = {part.segment.name: part.values for part in worked.summand.parts}
+    assert (values["cases"] == bound["cases"]).all() and bound["cases"] < 1e5
+    FixedPoint(worked.layout, bits=32, sites=3).words(worked.summand, (1,))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_without_privacy_a_failure_is_raised_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if "gradient" in place:
+        place = "client.training.gradient.MeanGradient.next"
+    here = ward(tmp_path, mode="none")
+    fail_once(monkeypatch, place) if "MeanGradient" not in place else monkeypatch.setattr(place, _raise)
+    with pytest.raises(Foreign):
+        work(here.plan(), here.site)
+
+
+def _raise(*_: Any) -> Any:
+    raise Foreign
+
+
+def test_an_attempt_is_worked_on_once(tmp_path: Path) -> None:
+    here = ward(tmp_path)
+    plan = here.plan()
+    work(plan, here.site)
+    with pytest.raises(ProtocolOrderError, match="paid for before"):
+        work(plan, here.site)
+
+
+def test_the_ledger_judges_at_the_hospitals_delta(tmp_path: Path) -> None:
+    """Also where nobody asked for the terms first: a study's larger delta does not stretch the ledger."""
+    here = ward(tmp_path, delta=9e-3)
+    with pytest.raises(PolicyError, match=r"policy\.delta"):
+        require_terms(here.folder.file, here.study)
+    worked = work(here.plan(), here.site)
+    releases = [
+        release for entry in here.site.ledger.entries() if entry.cohort == "training" for release in entry.releases
+    ]
+    assert worked.epsilon == epsilon(releases, 1e-5) > epsilon(releases, 9e-3)
 
 
 @pytest.mark.parametrize(
-    "place", ["client.round.load", "client.round.evaluate", "client.training.gradient.poisson_sample"]
+    "place", ["client.round.statistic_sums", "client.round.evaluate", "client.training.gradient.poisson_sample"]
 )
 def test_killed_in_the_work_it_is_paid_for(tmp_path: Path, place: str) -> None:
     here = ward(tmp_path)

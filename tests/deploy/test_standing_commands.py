@@ -1,0 +1,116 @@
+"""`wardround site status` and `accept-ledger`, and what approval says of delta and of exact sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from client.charges import LEDGER_FILE, ledger_of
+from client.consent.approvals import Approvals
+from client.ledger import Entry
+from client.preflight import preflight
+from client.site import SiteFolder, read_site
+from common.audit import Audit, Failed, LedgerAccepted, Spent
+from common.errors import BudgetError, PolicyError
+from common.privacy.accounting import Release
+from common.study import Study, study_text
+from deploy.cli import commands
+from tests.support.hospital import hospital, study_of, write_site
+
+RUN = "0123456789abcdef"
+PRIVACY: dict[str, Any] = {"mode": "local", "epsilon": 8.0, "sample_rate": 0.25, "expected_batch_size": 4.0}
+
+
+@pytest.fixture
+def north(tmp_path: Path) -> SiteFolder:
+    return hospital(tmp_path / "north")
+
+
+def private(root: Path, **privacy: Any) -> Study:
+    study = study_of({"privacy": PRIVACY | privacy}, ["labs", "genes"])
+    (root / "study.yaml").write_text(study_text(study), encoding="utf-8")
+    return study
+
+
+def call(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(commands, ["site", *arguments, "--at", str(root)])
+
+
+def approve(root: Path) -> Result:
+    return call(root, "approve", str(root / "study.yaml"), "--yes")
+
+
+def done(result: Result) -> str:
+    assert result.exception is None, (result.output, result.exception)
+    return result.output
+
+
+def audit(north: SiteFolder) -> Audit:
+    return Audit(north.root / "state" / "audit.jsonl")
+
+
+def test_a_larger_delta_is_refused_in_words_until_the_policy_allows_it(north: SiteFolder) -> None:
+    private(north.root, delta=1e-3)
+    refused = approve(north.root)
+    assert isinstance(refused.exception, PolicyError)
+    assert "delta is 0.001; policy.delta is 1e-05" in str(refused.exception)
+    assert "site.yaml" in str(refused.exception) and not Approvals(north.root / "state").all()
+    write_site(north.root, {"policy": {"delta": 1e-3}})
+    done(approve(north.root))
+    write_site(north.root, {"policy": {"delta": 1e-5}})
+    checks = list(preflight(read_site(north.root)))
+    assert any(check.well is False and "policy.delta is 1e-05" in check.sentence for check in checks)
+    refused = CliRunner().invoke(
+        commands, ["study", "check", str(north.root / "study.yaml"), "--hospitals", str(north.root.parent)]
+    )
+    assert "policy.delta is 1e-05" in done(refused)
+
+
+def test_a_delta_above_one_over_the_patients_is_named_at_approval(north: SiteFolder) -> None:
+    write_site(north.root, {"policy": {"delta": 9e-3}})
+    private(north.root, delta=9e-3)
+    assert "DELTA" not in done(approve(north.root)), "16 patients"
+    more = hospital(north.root.parent / "south", 130)
+    write_site(more.root, {"policy": {"delta": 9e-3}})
+    private(more.root, delta=9e-3)
+    assert "DELTA: 0.009 is above one over the 130 patients of records.csv" in done(approve(more.root))
+
+
+def test_approval_and_status_say_whose_exact_sums_are_out(north: SiteFolder) -> None:
+    private(north.root)
+    assert "EXACT SUMS" not in done(approve(north.root)) + done(call(north.root, "status"))
+    ledger_of(north.root / "state").note_exact(Entry("ab" * 32, RUN, 0, 1, "training", (), exact=True))
+    for said in (done(approve(north.root)), done(call(north.root, "status"))):
+        assert "EXACT SUMS ARE OUT: 1 studies without differential privacy ran here (abababababab)" in said
+
+
+def test_status_says_what_is_spent_and_what_failed(north: SiteFolder) -> None:
+    study = private(north.root)
+    done(approve(north.root))
+    ledger = ledger_of(north.root / "state")
+    ledger.spend(Entry(study.digest, RUN, 1, 1, "training", (Release("training", 2.0, 0.25, 10),)), 8, 1e-5)
+    said = done(call(north.root, "status"))
+    assert f"epsilon {ledger.spent(1e-5):.3f} of 8 is spent at delta 1e-05" in said and "FAILED" not in said
+    audit(north).append(Failed(study.digest, RUN, 3, "training", "RuntimeError", "forward", 17))
+    said = done(call(north.root, "status"))
+    assert "round 3: training with RuntimeError at forward, line 17" in said
+    assert f"wardround site pause {study.digest[:12]}" in said
+
+
+def test_a_ledger_that_is_gone_is_accepted_by_a_person_and_on_record(north: SiteFolder) -> None:
+    study = private(north.root)
+    done(approve(north.root))
+    audit(north).append(Spent(study.digest, RUN, 1, "training", 0.5))
+    for refused in (approve(north.root), call(north.root, "status")):
+        assert isinstance(refused.exception, BudgetError) and "accept-ledger" in str(refused.exception)
+    assert "Not accepted" in call(north.root, "accept-ledger").output or call(north.root, "accept-ledger").exit_code
+    assert isinstance(approve(north.root).exception, BudgetError)
+    assert "Accepted, and on record" in done(call(north.root, "accept-ledger", "--yes"))
+    *_, last = audit(north).events()
+    assert last.event == LedgerAccepted(1)
+    done(approve(north.root))
+    assert "Nothing was changed" in done(call(north.root, "accept-ledger"))
+    assert not (north.root / "state" / LEDGER_FILE).exists()
