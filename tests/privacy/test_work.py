@@ -25,6 +25,8 @@ from common.errors import PolicyError, ProtocolOrderError
 from common.privacy.accounting import epsilon
 from common.secure_sum.fixed_point import FixedPoint
 from tests.support.forked import start
+from tests.support.scripted import NAMES, PRIVATE, Hospitals
+from tests.support.tiny import study_of
 from tests.support.working import PRIVACY, Ward, alike, ward
 
 RARE = 1e-6
@@ -168,6 +170,18 @@ def test_whatever_fails_is_paid_for_answered_with_noise_and_told_to_the_site_alo
     caplog.clear()
     here.segments(here.plan(attempt=3))
     assert not caplog.text, "the site works on: a person pauses it"
+
+
+def test_a_site_whose_work_failed_answers_the_coordinator_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the real handlers: the sum opens, and nothing but the site's own log tells."""
+    them = Hospitals(tmp_path, study_of("chart", "panel", **PRIVATE))
+    fail_once(monkeypatch, "client.round.train_locally")
+    summed = them.summed(1)
+    assert summed["weight/shared"] == pytest.approx(len(NAMES)) and summed["update/shared"].any()
+    failed = [name for name in NAMES for record in them.sites[name].audit.events() if isinstance(record.event, Failed)]
+    assert failed == [NAMES[0]]
 
 
 def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

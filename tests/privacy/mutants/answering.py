@@ -1,0 +1,55 @@
+"""What a site says when its work fails after the charge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.privacy.mutants.mutant import Mutant
+
+WORK = "tests/privacy/test_work.py::"
+ANSWERED = (f"{WORK}test_a_site_whose_work_failed_answers_the_coordinator_as_any_other",)
+ALONE = (f"{WORK}test_noise_alone_is_as_much_noise_as_the_whole_answer_has",)
+
+
+def _refused(_: Any) -> Any:
+    return lambda site, plan, part, make, instead: make()
+
+
+def _exact_zeros(original: Any) -> Any:
+    return lambda self: {name: np.zeros_like(value) for name, value in original(self).items()}
+
+
+def _the_weights_as_they_were(_: Any) -> Any:
+    def no_updates(self: Any) -> Any:
+        from client.round import _ready
+
+        _ready(self.plan, self.site)
+        return self._moved(self.site.cohort.train.rows([])), self.site.study.training.local_steps
+
+    return no_updates
+
+
+def _as_they_are(_: Any) -> Any:
+    return lambda values, layout: dict(values)
+
+
+def _paused_by_the_failure(original: Any) -> Any:
+    def tell(site: Any, plan: Any, part: Any, error: Any) -> None:
+        original(site, plan, part, error)
+        raise error
+
+    return tell
+
+
+MUTANTS = (
+    Mutant("a failure after the charge is refused", "client.round.answered", _refused, ANSWERED),
+    Mutant("zeros in place of failed statistics", "client.round._Round.no_statistics", _exact_zeros, ALONE),
+    Mutant("zeros in place of failed scores", "client.round._Round.no_scores", _exact_zeros, ALONE),
+    Mutant("no step's noise in place of failed training", "client.round._Round.no_updates",
+           _the_weights_as_they_were, ALONE),
+    Mutant("values outside of their bounds", "client.round.clamped", _as_they_are,
+           (f"{WORK}test_a_draw_outside_of_its_segment_is_moved_to_the_bound",)),
+    Mutant("who is told of a failure stops the round", "client.failures._tell", _paused_by_the_failure, ANSWERED),
+)  # fmt: skip
