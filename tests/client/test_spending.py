@@ -70,7 +70,10 @@ def test_no_way_of_a_patient_through_the_studies_costs_more_than_is_counted(
     ]
     worst = max(epsilon(itertools.chain(*way), DELTA, accountant) for way in itertools.product(*ways))
     found = ledger.spent(DELTA, None, accountant)
-    assert worst * (1 - 1e-9) - (0.02 if accountant == "prv" else 0) <= found <= worst * 1.1
+    error, slack = (
+        (0.02, 1.25) if accountant == "prv" else (0.0, 1.02)
+    )  # where sides differ, `prv` may fall to the bound
+    assert worst * (1 - 1e-9) - error <= found <= worst * slack
 
 
 @pytest.mark.parametrize(("noise", "rate"), [(0.5, 0.4), (1.1, 0.4), (0.9, 0.01), (5.0, 0.1), (3.3, 1e-4), (2.0, 1.0)])
