@@ -41,18 +41,18 @@ class LoopClipper:
         self._parameters = trainable(network)
 
     def sum(self, batch: Batch, bound: float) -> Tensor:
-        total = zeros(self._parameters)
+        total = flat(zeros(self._parameters))
         for row in one_by_one(batch):
             gradient = self._gradient(row)
-            factor = float(factors(norms([part.unsqueeze(0) for part in gradient], 1), bound))
+            factor = float(factors(norms([gradient.unsqueeze(0)], 1), bound))
             if factor > 0:
-                torch._foreach_add_(total, gradient, alpha=factor)
-        return flat(total)
+                total.add_(gradient, alpha=factor)
+        return total
 
-    def _gradient(self, row: Batch) -> list[Tensor]:
+    def _gradient(self, row: Batch) -> Tensor:
         loss = self._loss(self._network(row.inputs, row.present), row.target).sum()
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
-        return list(found)
+        return flat(list(found))
 
     def close(self) -> None:
         pass

@@ -27,6 +27,7 @@ from tests.support.switching import (
     turning_gradients,
     turning_scores,
 )
+from tests.support.tied import Draws, clipped_step
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")
@@ -72,6 +73,18 @@ def test_a_patient_more_turns_nobody_elses_score(found: list[Switch]) -> None:
     for switch in found:
         network, batch = turning_scores(PRIVATE, switch), patients(PRIVATE, switch.rows + 1)
         assert score_movement(network, batch, PRIVATE) <= ALLOWED
+
+
+def test_a_private_step_moves_by_one_patient_with_everybodys_own_draws(found: list[Switch]) -> None:
+    """The whole step: sample, modality dropout, clipping. `make bench ONLY=privacy` does it up to 300 patients."""
+    for number, switch in enumerate(found):
+        network, everyone = turning_gradients(STUDY, switch), patients(STUDY, switch.rows + 3)
+        chosen = list(range(len(everyone)))
+        for out in (0, len(everyone) - 1):
+            draws = Draws(len(everyone), seed=number)
+            others = [patient for patient in chosen if patient != out]
+            one, two = (clipped_step(network, everyone, who, STUDY, draws) for who in (chosen, others))
+            assert np.linalg.norm(one - two) <= ALLOWED
 
 
 def test_the_attack_works_on_what_is_taken_in_batches(found: list[Switch]) -> None:
