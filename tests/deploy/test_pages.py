@@ -45,10 +45,11 @@ def calls() -> list[tuple[str, list[str]]]:
 def named() -> list[tuple[str, list[str]]]:
     """Each `wardround word word` that a sentence names, in a page or in the compose files' comments."""
     texts = [*PAGES, *sorted((DEPLOY / "containers").glob("*"))]
+    command = re.compile(r"`wardround ((?:[a-z]+(?:-[a-z]+)* ?)+)[^`]*`")
     return [
         (page.name, words.split())
         for page in texts
-        for words in re.findall(r"`wardround ((?:[a-z]+ ?)+)[^`]*`", re.sub(r"\s+#?\s*", " ", page.read_text()))
+        for words in command.findall(re.sub(r"\s+#?\s*", " ", page.read_text()))
     ]
 
 
