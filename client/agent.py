@@ -41,8 +41,8 @@ from common.messages import (
     from_bytes,
     from_records,
     head_bytes,
+    refusal_for,
     to_bytes,
-    to_records,
 )
 from common.study import Study
 
@@ -100,11 +100,11 @@ class Agent:
                 return to_bytes(reply)
             except WardroundError as error:
                 log.warning("%s: refused (%s, %s): %s", kind, type(error).__name__, error.code, error)
-                return self._refuse(kind, error.code)
+                return self._refuse(kind, error)
             except Exception as error:
                 # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.
                 log.error("%s: failed with %s at %s", kind, type(error).__name__, place_of(error))
-                return self._refuse(kind, "error")
+                return self._refuse(kind, WardroundError())
 
     @property
     def _sites(self) -> int:
@@ -158,13 +158,13 @@ class Agent:
             self._answered = time.monotonic()
         self.activities.now("masked" if isinstance(reply, RoundReply) else "idle")
 
-    def _refuse(self, kind: str, code: str) -> bytes:
+    def _refuse(self, kind: str, why: WardroundError) -> bytes:
         self.activities.now("idle")
         try:
-            self._audit.append(Refused(kind, code))
+            self._audit.append(Refused(kind, why.code))
         except WardroundError as error:
             log.error("not recorded (%s): %s", error.code, error)
-        return to_bytes(to_records(Refusal(code)))
+        return to_bytes(refusal_for(why))
 
     def serve(self, socket: Path) -> RelayServer:
         """Listen on the socket; the caller stops what it is given."""

@@ -29,6 +29,7 @@ from client.round import Site, rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums
 from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
 from common.audit_events import UNREADABLE
+from common.derived import Derived, derive
 from common.errors import (
     IdentityError,
     ProtocolOrderError,
@@ -190,12 +191,13 @@ class SiteHandler:
         present = [offer.name for offer in offers]
         require_owners(plan, present, context)
         require_modalities(plan, present, context, self.site.study, self._decided)
-        self.sums.agree(number, plan.digest, offers)
+        derived = self._derived(request)
+        self.sums.agree(number, derived.digest, offers)
         done = work(plan, self.site, context.members[context.place(self.site.name) - 1].modalities)
         self._worked = {number: _Worked(plan, asked_by(plan, self.site, context, waits=self._waits))}
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
-        head, packed = self.sums.mask(number, plan.digest, offers, words)
+        head, packed = self.sums.mask(number, derived.digest, offers, words)
         self.audit.append(Masked(plan.study, plan.run, number, plan.round, packed.nbytes))
         return RoundReply(head.to_bytes(), packed, done.steps, done.epsilon, done.held_out_epsilon)
 
@@ -203,12 +205,23 @@ class SiteHandler:
         """The study switched the secure sum off: the same fixed point, unmasked."""
         plan, bits, signed = request.plan, self.site.study.secure_sum.bits, self.sums.modalities
         require_own_part(plan, self.site.name, signed, self.identity.roster)
+        derived = self._derived(request)
         done = work(plan, self.site, signed)
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
         self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
-        return RoundReply(b"", packed, done.steps, done.epsilon, done.held_out_epsilon)
+        return RoundReply(derived.digest, packed, done.steps, done.epsilon, done.held_out_epsilon)
+
+    def _derived(self, request: RoundRequest) -> Derived:
+        """What this site derives from the plan. ReleaseError, before anything is charged, if the coordinator said
+        that it derives something else.
+        """
+        site = self.site
+        derived = derive(request.plan, site.study, site.parameters, site.privacy)
+        if request.derived:
+            derived.require(request.derived)
+        return derived
 
     def confirm(self, request: ConfirmRequest) -> ConfirmReply:
         worked, context = self._done(request.number), self.sums.context(request.number)

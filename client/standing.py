@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
-from client.consent.approvals import Approval, Approvals, kept_study
+from client.consent.approvals import AGAIN, Approval, Approvals, kept_study
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from common.audit import Audit, Failed
@@ -34,6 +34,8 @@ def stands(approval: Approval) -> str:
     """Return in a few words what a person decided."""
     if approval.withdrawn:
         return "withdrawn, for good"
+    if approval.outdated:
+        return ("paused; " if approval.paused else "") + AGAIN
     return "paused" if approval.paused else "takes part" if approval.approved else "not approved"
 
 

@@ -61,6 +61,7 @@ _BREAKS = {
     "missing": "one or more lines are missing here",
     "order": "belongs to another place",
     "first": "is not the first line that was written",
+    "newer": "was written by a newer release of wardround. Install that one to read and to add to this log",
     "cut": "the remembered line is gone from here or from before: the end was cut off, or the log written anew",
 }
 
@@ -70,7 +71,7 @@ class Break:
     """The first line where the chain is broken, and how."""
 
     line: int
-    kind: Literal["changed", "missing", "order", "first", "cut"]
+    kind: Literal["changed", "missing", "order", "first", "cut", "newer"]
 
     def __str__(self) -> str:
         return f"line {self.line}: {_BREAKS[self.kind]}"
@@ -180,6 +181,8 @@ class Audit:
         content = os.pread(file, 2 * LINE_BYTES, max(0, size - 2 * LINE_BYTES))
         finished, newline, unfinished = content.rpartition(b"\n")
         last = Record.read(finished.rpartition(b"\n")[2] + newline)
+        if not last and Record.is_newer(finished.rpartition(b"\n")[2]):
+            raise AuditError(f"{self._path}: its last line {_BREAKS['newer']}.")
         if (size > len(unfinished) and not last) or not _is_beginning(unfinished, last):
             raise AuditError(
                 f"{self._path}: its end is not as it was written, so nothing is added. Find out what changed the file; "
@@ -226,7 +229,7 @@ def _chain(lines: Sequence[bytes], unfinished: bytes) -> Iterator[Record | Break
     for due, line in enumerate(lines, start=1):
         record = Record.read(line)
         if record is None:
-            yield Break(due, "changed")
+            yield Break(due, "newer" if Record.is_newer(line) else "changed")
             return
         if (record.sequence, record.before) != (due, last.hash if last else NO_LINE):
             yield _misplaced(record, due, lines[due:])

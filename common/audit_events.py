@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from common.errors import PUBLIC_CODES, RETIRED_CODES, AuditError
+from common.format_number import KEY, take_format
 
 Account = Literal["training", "validation", "test", "held_out"]  # held_out: validation and test as one
 Part = Literal["statistics", "scores", "training"]
@@ -29,6 +30,7 @@ REQUEST_KINDS = frozenset(
 UNREADABLE = "unreadable"  # refused before its kind was known
 NO_LINE = "0" * 64  # what the first line has for the hash of the line before
 LINE_BYTES = 1024  # no line is longer
+LINE_FORMAT = 1  # of a line that is written now; those of release 0.1 have none, and stay as they are
 _PURPOSE = b"wardround audit line 1\0"
 
 
@@ -306,6 +308,7 @@ class Record:
     time: datetime
     event: Event
     before: str
+    format: int = LINE_FORMAT
 
     @classmethod
     def after(cls, last: Self | None, event: Event) -> Self:
@@ -321,10 +324,20 @@ class Record:
             sequence, time, kind, before, _ = (
                 values.pop(key) for key in ("sequence", "time", "event", "before", "hash")
             )
-            record = cls(sequence, datetime.fromisoformat(time), KINDS[kind](**values), before)
+            form = take_format(values, LINE_FORMAT, "a line", AuditError)
+            record = cls(sequence, datetime.fromisoformat(time), KINDS[kind](**values), before, form)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AuditError):
             return None
         return record if type(sequence) is int and record.line == line else None
+
+    @staticmethod
+    def is_newer(line: bytes) -> bool:
+        """Whether a line says that a newer release wrote it: then nothing here can tell whether it is whole."""
+        try:
+            form = json.loads(line.decode("ascii")).get(KEY, 0)
+        except (ValueError, AttributeError, RecursionError):
+            return False
+        return type(form) is int and form > LINE_FORMAT
 
     @cached_property
     def hash(self) -> str:
@@ -342,6 +355,8 @@ class Record:
             "time": f"{self.time:%Y-%m-%dT%H:%M:%SZ}",
             "event": type(self.event).__name__,
         }
+        if self.format:
+            head[KEY] = self.format
         return {**head, **asdict(self.event), "before": self.before}
 
 

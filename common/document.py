@@ -10,6 +10,7 @@ import yaml
 
 from common import schema as border
 from common.errors import IdentityError
+from common.format_number import NEWER
 
 PROTOCOL = 2
 _MAX_BYTES = 1 << 20  # a kit for thousands of sites fits
@@ -25,10 +26,14 @@ class Document:
         """From a file, or IdentityError with what is wrong and what to do."""
         text = _text(path)
         version = re.search(r"^protocol: *([0-9]{1,9}) *$", text, re.MULTILINE)
-        if version and int(version[1]) != PROTOCOL:
+        if version and int(version[1]) > PROTOCOL:
             raise IdentityError(
-                f"{path}: speaks version {int(version[1])} of enrolment, this installation {PROTOCOL}. Bring both "
-                "sides to the same version of wardround, and have it made again."
+                f"{path}: speaks version {int(version[1])} of enrolment, this release of wardround {PROTOCOL}. {NEWER}"
+            )
+        if version and int(version[1]) < PROTOCOL:
+            raise IdentityError(
+                f"{path}: speaks version {int(version[1])} of enrolment, of an older release of wardround; this one "
+                f"speaks {PROTOCOL}. Have it made again with this release."
             )
         try:
             document = border.parse(text, cls, _printable, str(path))

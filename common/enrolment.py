@@ -147,6 +147,7 @@ class Kit(Document):
 class Coordinator:
     """connector/coordinator.yaml: whom the connector calls, and as whom."""
 
+    format: int = border.format_number(1)
     consortium: Name
     site: SiteName
     host: Host

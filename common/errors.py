@@ -17,6 +17,7 @@
     ├── RunError                   50    run              a run cannot start or go on
     │   ├── CheckpointError        51    bad_checkpoint   a checkpoint is damaged or of another study
     │   ├── SiteFailedError        52    site_failed      a site answered with an error code
+    │   ├── ReleaseError           57    other_release    the other side is of another release of wardround
     │   └── PolicyError            53    policy           this site's policy does not allow what was asked
     │       ├── NotApprovedError   54    not_approved     nobody at this site approved the study, or it was withdrawn
     │       ├── PausedError        55    paused           this site paused the study
@@ -151,6 +152,13 @@ class SiteFailedError(RunError):
 
     code = "site_failed"
     exit_code = 52
+
+
+class ReleaseError(RunError):
+    """The other side is of another release of wardround: it speaks another protocol, or derives something else."""
+
+    code = "other_release"
+    exit_code = 57
 
 
 class PolicyError(RunError):

@@ -66,6 +66,7 @@ class SigningKey:
 class RosterFile:
     """roster.yaml: the consortium's name; each site's name and its public key in 64 hex digits."""
 
+    format: int = border.format_number(1)
     consortium: str
     serial: int = 0
     sites: dict[str, str]

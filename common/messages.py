@@ -19,14 +19,41 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from common.errors import PUBLIC_CODES, RunError
+from common.errors import PUBLIC_CODES, ReleaseError, RunError, WardroundError
+from common.format_number import NEWER
 from common.plan import RoundPlan
+from common.release import OF_0_1
 
 PROTOCOL = 4
+OLDEST = 3  # of release 0.1, whose sites and coordinators are told no
 RAW = "little-endian"  # Flower's name for how an array is written; it has none for plain bytes
 _ITEM_BYTES = {"uint8": 1, "float32": 4, "float64": 8}  # of the vectors that are sent; NumPy reads no type from outside
 LARGEST_HEAD = 32 << 20  # bytes without the vectors: the offers of 300 sites fit. In memory it is many times that
 SMALL_HEAD, PAIR_BYTES = 128 << 10, 512  # of them: without offers, and for each pair of sites with them
+
+
+class OtherProtocolError(ReleaseError):
+    """A message in another protocol. `spoken` is its number, 0 for what is none."""
+
+    def __init__(self, spoken: object) -> None:
+        self.spoken = spoken if type(spoken) is int and spoken > 0 else 0
+        newer = f"The other side speaks protocol {self.spoken}, and this one {PROTOCOL}. {NEWER}"
+        older = (
+            f"The other side speaks protocol {self.spoken}, of release 0.1, and this one {PROTOCOL}. Nobody sums "
+            f"beside it: {OF_0_1} Have its people install this release."
+        )
+        neither = f"The other side does not speak protocol {PROTOCOL}: install the same wardround on both sides."
+        super().__init__(newer if self.spoken > PROTOCOL else older if self.older else neither)
+
+    @property
+    def older(self) -> bool:
+        """Whether it is that of release 0.1."""
+        return OLDEST <= self.spoken < PROTOCOL
+
+    @property
+    def in_short(self) -> str:
+        """Of a closed list; empty for what no release speaks."""
+        return "newer protocol" if self.spoken > PROTOCOL else "older protocol" if self.older else ""
 
 
 @dataclass(frozen=True)
@@ -68,18 +95,24 @@ class OfferReply:
 
 @dataclass(frozen=True)
 class RoundRequest:
-    """Do the plan's work and mask the result, given the offers of U1. Without a secure sum `offers` is empty."""
+    """Do the plan's work and mask the result, given the offers of U1. Without a secure sum `offers` is empty.
+
+    derived: digest of what the coordinator derives from the plan (common/derived.py); where it is empty, a site learns
+    of a difference by the masks alone
+    """
 
     number: int
     plan: RoundPlan
     offers: tuple[bytes, ...]
+    derived: bytes = b""
 
 
 @dataclass(frozen=True)
 class RoundReply:
     """The masked vector, packed, with its signed head; and what is not a sum: steps, the epsilon this site certifies.
 
-    Without a secure sum `head` is empty. `steps` of a private study are the study's, however many were done.
+    Without a secure sum `head` is the digest of what the site derived from the plan (common/derived.py). `steps` of a
+    private study are the study's, however many were done.
     """
 
     head: bytes
@@ -182,7 +215,7 @@ _FIELDS: dict[type[Any], dict[str, type]] = {
     JoinReply: {"member": bytes},
     OfferRequest: {"context": bytes},
     OfferReply: {"offer": bytes},
-    RoundRequest: {"number": int, "offers": list},
+    RoundRequest: {"number": int, "offers": list, "derived": bytes},
     RoundReply: {"head": bytes, "steps": int, "epsilon": float, "held_out_epsilon": float},
     ConfirmRequest: {"number": int, "survivors": list},
     ConfirmReply: {"confirmation": bytes},
@@ -205,10 +238,10 @@ _PLAN_FIELDS: dict[str, type] = {
 }
 
 
-def to_records(message: Request | Reply) -> RecordDict:
-    """A message as Flower records."""
+def to_records(message: Request | Reply, protocol: int = PROTOCOL) -> RecordDict:
+    """A message as Flower records. `protocol`: of an older side that is told no in words that it reads."""
     kind = type(message)
-    config: dict[str, Any] = {"kind": kind.__name__, "protocol": PROTOCOL}
+    config: dict[str, Any] = {"kind": kind.__name__, "protocol": protocol}
     config |= {name: _plain(getattr(message, name)) for name in _FIELDS[kind]}
     records = RecordDict({"config": ConfigRecord(config)})
     if isinstance(message, RoundRequest):
@@ -294,7 +327,7 @@ def from_records(records: RecordDict) -> Request | Reply:
     """The message in these records, or RunError saying which part is not as this protocol has it."""
     config = _section(records, "config")
     if config.get("protocol") != PROTOCOL:
-        raise RunError(f"The other side does not speak protocol {PROTOCOL}: install the same wardround on both sides.")
+        raise OtherProtocolError(config.get("protocol"))
     kind = _KINDS.get(str(config.get("kind")))
     if kind is None:
         raise RunError("A message of a kind that this protocol does not have.")
@@ -312,6 +345,13 @@ def from_records(records: RecordDict) -> Request | Reply:
     elif kind is RevealReply and values["refused"] not in PUBLIC_CODES | {""}:
         values["refused"] = "error"
     return cast("Request | Reply", kind(**values))
+
+
+def refusal_for(error: WardroundError) -> RecordDict:
+    """The records of a refusal with an error's public code; for an older side with a code that it knows."""
+    if isinstance(error, OtherProtocolError) and error.older:
+        return to_records(Refusal(RunError.code), error.spoken)
+    return to_records(Refusal(error.code))
 
 
 def _plan(records: RecordDict) -> RoundPlan:

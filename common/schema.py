@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import WardroundError
+from common.format_number import KEY, NEWER, take_format
 
 T = TypeVar("T")
 Defaults = Callable[[dict[Any, Any], int], dict[Any, Any]]  # a file's plain content and its number -> filled in
@@ -40,6 +41,14 @@ def since(number: int, neutral: Any) -> Any:
     The neutral value is the default, and is left out of digests and of stored text: an older study keeps its digest.
     """
     return dataclasses.field(default=neutral, metadata={"since": number, "neutral": neutral})
+
+
+def format_number(newest: int) -> Any:
+    """Return the field `format` of a file that only wardround writes: see common/format_number.py.
+
+    What is made now has the newest number; `parse` gives 0 to a file that has none, and refuses a newer one.
+    """
+    return dataclasses.field(default=newest, metadata={"newest": newest})
 
 
 def read(path: Path, kind: type[T], error: Callable[[str], WardroundError], defaults: Defaults | None = None) -> T:
@@ -79,7 +88,10 @@ def parse(
         raise error(f"{name}: is not valid YAML at {where}: {_shown(str(problem.problem))}.") from None
     except (ValueError, TypeError, RecursionError):  # a 30th of February, a number of a million digits, lists in lists
         raise error(f"{name}: holds a value that YAML cannot be read as. Write plain texts and numbers.") from None
-    if isinstance(value, dict) and any(field.name == "schema" for field in dataclasses.fields(cast(Any, kind))):
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
+    if isinstance(value, dict) and KEY in fields:
+        value = {KEY: take_format(value, fields[KEY].metadata["newest"], name, error)} | value
+    if isinstance(value, dict) and "schema" in fields:
         number = _number(value, error, name)
         value = value if defaults is None else defaults(value, number)
         if early := _early(value, kind, number):
@@ -98,26 +110,51 @@ def _number(value: dict[Any, Any], error: Callable[[str], WardroundError], name:
     if type(number) is not int or number < 0:
         raise error(f"{name}: schema: a whole number, 0 to {SCHEMA}; without the key it is 0.")
     if number > SCHEMA:
-        raise error(
-            f"{name}: is of schema {number}, and this release of wardround reads up to {SCHEMA}. "
-            "It was made for a newer release: install that one."
-        )
+        raise error(f"{name}: is of schema {number}, and this release of wardround reads up to {SCHEMA}. {NEWER}")
     return number
 
 
 def _early(value: Any, kind: Any, number: int, where: str = "") -> list[str]:
     """The keys in a plain mapping that a file of this schema number does not have yet, with their places."""
-    found = []
-    hints = get_type_hints(kind)
+    if isinstance(value, list):
+        return [key for item in value for key in _early(item, kind, number, where)]
+    if not isinstance(value, dict):
+        return []
+    found, hints = [], get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        if not isinstance(value, dict) or field.name not in value:
+        if field.name not in value:
             continue
         place, inner = f"{where}{field.name}", value[field.name]
         if field.metadata.get("since", 0) > number and inner != field.metadata["neutral"]:
             found.append(place)
-        elif dataclasses.is_dataclass(hints[field.name]):
-            found += _early(inner, hints[field.name], number, f"{place}.")
+            continue
+        for at, part, kinds in _inner(inner, hints[field.name], place):
+            for one in _fitting(part, kinds):
+                found += _early(part, one, number, f"{at}.")
     return found
+
+
+def _inner(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, list[Any]]]:
+    """The mappings in a value that are schema objects: their places, their contents, and what they may be."""
+    kinds = list(_schemas(hint))
+    if get_origin(hint) is dict and isinstance(value, dict):
+        yield from ((f"{place}.{name}", part, kinds) for name, part in value.items())
+    elif kinds:
+        yield place, value, kinds
+
+
+def _schemas(hint: Any) -> Iterator[Any]:
+    """The schema classes that a type names, in whatever it wraps them."""
+    if dataclasses.is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _schemas(inner)
+
+
+def _fitting(value: Any, kinds: list[Any]) -> list[Any]:
+    """Of several schema classes those whose `kind` is the value's."""
+    told = value.get("kind") if isinstance(value, dict) else None
+    return [each for each in kinds if len(kinds) == 1 or told in get_args(get_type_hints(each).get("kind"))]
 
 
 def _explain(name: str, problem: ValidationError) -> str:

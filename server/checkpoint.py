@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import CheckpointError
+from common.format_number import KEY, take_format
+from common.release import OF_0_1
 
-FORMAT = 2
+FORMAT = 3  # 2 is that of release 0.1
+OLDEST = 2
 CHECKPOINT_FILE = "checkpoint.npz"  # in the folder of a run
 
 
@@ -32,6 +35,7 @@ class RunState:
     round: int = -1  # last round that is complete; 0 is the statistics round
     attempt: int = 0
     number: int = 0  # of the last secure sum that was begun
+    format: int = FORMAT  # of the file that it was read from
     survivors: list[str] = field(default_factory=list)  # U2 of the open round, once shares for it were asked for
     best_round: int = 0
     best_score: float = float("-inf")
@@ -41,7 +45,7 @@ class RunState:
 
 def save(state: RunState, path: Path) -> None:
     """Write the state to `path`, whole or not at all."""
-    head = {name: value for name, value in vars(state).items() if name != "arrays"} | {"format": FORMAT}
+    head = {name: value for name, value in vars(state).items() if name != "arrays"} | {KEY: FORMAT}
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".draft")
@@ -67,11 +71,21 @@ def read(path: Path, study: str) -> RunState:
         raise CheckpointError(f"{path}: there is no checkpoint to resume. Start the run without --resume.") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise CheckpointError(f"{path}: is damaged. Start the run again under another --run name.") from None
-    if head.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{path}: was written by another version of wardround.")
+    number = take_format(head, FORMAT, str(path), CheckpointError)
+    if number < OLDEST:
+        raise CheckpointError(f"{path}: was written before release 0.1, and is read by no release since.")
     if head["study"] != study:
         raise CheckpointError(
             f"{path}: belongs to another study (digest {head['study'][:12]}…, now {study[:12]}…). "
             "Resume with the study file of that run, or start a new run under another --run name."
         )
-    return RunState(**head, arrays=arrays)
+    return RunState(**head, format=number, arrays=arrays)
+
+
+def require_resumable(state: RunState, folder: Path) -> None:
+    """CheckpointError for a run that release 0.1 began: its sites would answer it under rules that they left."""
+    if state.format < FORMAT:
+        raise CheckpointError(
+            f"{folder}: this run was made by release 0.1, and {OF_0_1} Have every site approve the study again, and "
+            "start it as a new run. What the sites charged for the old one stays in their ledgers."
+        )

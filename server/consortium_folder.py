@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 
+from common import schema as border
 from common.enrolment import Host, Name, Port
 from common.errors import IdentityError, RunError
 from common.node_key import require_node_key
@@ -27,6 +28,7 @@ DEFAULT_PORT = 9443
 class ConsortiumFile:
     """consortium.yaml: its name, where sites reach the coordinator, and the other names of its server."""
 
+    format: int = border.format_number(1)
     name: Name
     host: Host
     port: Port = DEFAULT_PORT

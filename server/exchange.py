@@ -13,7 +13,16 @@ from flwr.app import Array, Message
 from flwr.serverapp import Grid
 
 from common.errors import RunError
-from common.messages import MESSAGE_TYPES, REPLIES, Refusal, Reply, Request, from_records, to_records
+from common.messages import (
+    MESSAGE_TYPES,
+    REPLIES,
+    OtherProtocolError,
+    Refusal,
+    Reply,
+    Request,
+    from_records,
+    to_records,
+)
 
 FIRST_LOOK_SECONDS = 0.002
 SLOWEST_LOOK_SECONDS = 0.25
@@ -98,6 +107,9 @@ def _sorted_out(
             continue
         try:
             reply = from_records(message.content)
+        except OtherProtocolError as error:
+            missing[node] = error.in_short or "unreadable answer"
+            continue
         except RunError:
             missing[node] = "unreadable answer"
             continue

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.release import OF_0_1
+
+# An answer in another protocol. See common/release.py.
+OLDER = f"speaks an older protocol, of release 0.1. Nobody sums beside it: {OF_0_1}"
+NEWER = "speaks a newer protocol: install the newer release of wardround here"
+
 # Public codes of common/errors.py, where they need explaining.
 MEANING = {
     "not_approved": "has not approved this study",
@@ -19,14 +25,21 @@ MEANING = {
     "out_of_order": "it lost the sum, or had given its part before",
     "run": "it cannot go on with this run; its own log says why",
     "site_failed": "its agent does not answer",
+    "other_release": "it derives something else than this coordinator: install one release of wardround everywhere",
     "error": "failed; its own log says why",
 }
+
+
+PROTOCOLS = {"older protocol": OLDER, "newer protocol": NEWER}
 
 
 def in_words(dropped: str) -> str:
     """A leg and a reason, as `Summation.dropped` has them, for a person."""
     head, found, code = dropped.partition("refused: ")
-    return f"{head}{MEANING.get(code, code)}" if found else dropped
+    if found:
+        return f"{head}{MEANING.get(code, code)}"
+    leg, _, why = dropped.rpartition(": ")
+    return f"{leg}: {PROTOCOLS[why]}" if why in PROTOCOLS else dropped
 
 
 # What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
@@ -36,6 +49,7 @@ OTHERS = (
     "new, a person at each of the others may allow the set of sites (`wardround site allow-set`); or use privacy"
 )
 WAYS_OUT = {
+    "other_release": "install one release of wardround everywhere, then go on",
     "budget": "the budget is the sites' own, and going on ends here again: have them grant more, or end the run with "
     "what it has (`wardround finish NAME`), or start a study with fewer rounds or more noise, or without these sites "
     "(--site)",
@@ -58,6 +72,8 @@ def ways_out(dropped: Iterable[str], run: str) -> str:
     for why in dropped:
         _, refused, code = why.partition("refused: ")
         way = WAYS_OUT.get(code, OTHER) if refused else LOST
+        if why.rpartition(": ")[2] in PROTOCOLS:
+            way = WAYS_OUT["other_release"]
         if way not in found and code != "too_few_sites":
             found.append(way)
     told = "; ".join(found or [LOST]).replace("NAME", run)

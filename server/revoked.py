@@ -34,6 +34,7 @@ class RevokedKeys:
 class Revoked:
     """revoked.yaml in the consortium's folder."""
 
+    format: int = border.format_number(1)
     keys: list[RevokedKeys] = field(default_factory=list)
 
     @classmethod

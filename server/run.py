@@ -15,11 +15,12 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from common.derived import derive
 from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, Phase, RoundPlan, layout_of, phase_of, title
+from common.plan import Normaliser, Phase, RoundPlan, phase_of, title
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
@@ -122,7 +123,7 @@ class Run:
             self.state.run,
             roster,
             self.nodes,
-            lambda plan: layout_of(plan, study, self.parameters, self.privacy),
+            lambda plan: derive(plan, study, self.parameters, self.privacy),
             seconds,
             number=self.state.number,
             names=self.names,

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from common.errors import CheckpointError, RunError
+from common.format_number import KEY
 from common.models.network import build_network, set_normaliser, use_modalities
 from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
-from server.checkpoint import CHECKPOINT_FILE
+from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Outcome
 from server.untrained import untrained_in_words
@@ -67,6 +68,8 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
             )
         if read_study(kept).digest != study.digest:
             raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
+        if (folder / CHECKPOINT_FILE).exists():
+            require_resumable(read(folder / CHECKPOINT_FILE, study.digest), folder)
         return
     if (folder / CHECKPOINT_FILE).exists():
         raise RunError(
@@ -88,7 +91,7 @@ def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None
     draft = folder / "model.safetensors.draft"
     about = {"study": study.digest, "round": str(outcome.selected_round), "untrained": ",".join(outcome.untrained)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, str(draft), about)
+    save_file(state, str(draft), about | {KEY: "1"})
     draft.replace(folder / "model.safetensors")
 
 

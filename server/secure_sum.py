@@ -14,6 +14,7 @@ import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from common.derived import Derived
 from common.errors import BudgetError, IdentityError, RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.messages import (
@@ -97,7 +98,7 @@ class Summation:
     run: str
     roster: Roster
     nodes: Sequence[int]
-    layout_of: Callable[[RoundPlan], Layout]
+    derive: Callable[[RoundPlan], Derived]
     seconds: float  # deadline of the leg with the round's work
     number: int = 0
     names: Mapping[int, str] = field(default_factory=dict)  # node -> site, where that is known before it joins
@@ -140,11 +141,12 @@ class Summation:
         context, holders, number = begun.context, begun.holders, begun.context.number
         self._miss_absent(holders)
         plan = plan_for(holders, [offer.name for offer in begun.offers.values()])
-        layout = self.layout_of(plan)
-        half = CoordinatorSum(context, plan.digest, layout.length, self.roster, threads=torch.get_num_threads())
+        derived = self.derive(plan)
+        layout = derived.layout
+        half = CoordinatorSum(context, derived.digest, layout.length, self.roster, threads=torch.get_num_threads())
         self._each("offer", begun.offers, lambda node, offer: half.add_offer(offer))
         offers = half.offers
-        work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers))
+        work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers), derived.digest)
         worked = self._leg("round", number, self._to(work, holders, [item.name for item in offers]), RoundReply)
         self._each("round", worked, lambda node, it: half.add_masked(self._of(node, MaskedVector, it.head), it.masked))
         worked = {node: replace(reply, masked=NOTHING) for node, reply in worked.items()}  # vectors are large
@@ -274,9 +276,11 @@ class Summation:
         """The study switched the secure sum off: the same fixed point, added up in the open. The report says so."""
         self.number += 1
         self.keep(self.number, ())
-        layout, bits = self.layout_of(plan), word_bits(self.study.secure_sum.bits, len(plan.sites))
-        work = RoundRequest(self.number, plan, ())
+        derived, bits = self.derive(plan), word_bits(self.study.secure_sum.bits, len(plan.sites))
+        layout = derived.layout
+        work = RoundRequest(self.number, plan, (), derived.digest)
         worked = self._leg("round", self.number, {item.node: work for item in participants}, RoundReply)
+        worked = self._each("round", worked, lambda node, reply: _derived_alike(derived, reply))
         if not worked:
             raise RunError(f"No site did the round's work ({self._why()}).")
         point = FixedPoint(layout, bits=bits, sites=len(plan.sites))
@@ -403,3 +407,10 @@ class Summation:
     def explain(self, error: SecureSumError) -> str:
         """Why the last sum failed, with what happened to whom."""
         return f"{error} ({self._why()})" if self._dropped else str(error)
+
+
+def _derived_alike(derived: Derived, reply: RoundReply) -> RoundReply:
+    """Without a secure sum there is no transcript: the site says what it derived."""
+    if reply.head != derived.digest:
+        raise SecureSumError("A site derived something else from the plan than the coordinator.")
+    return reply

@@ -18,17 +18,30 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flwr.app import RecordDict
+
 from common.errors import RunError
-from common.messages import MESSAGE_TYPES, ActivityReply, ActivityRequest, from_records, to_records
+from common.format_number import take_format
+from common.messages import (
+    MESSAGE_TYPES,
+    ActivityReply,
+    ActivityRequest,
+    OtherProtocolError,
+    from_records,
+    to_records,
+)
+from common.release import OF_0_1
 from server.flower import Node, Nodes, by_site
 from server.grid import FleetGrid
-from server.reasons import in_words
+from server.reasons import PROTOCOLS, in_words
 from server.report.evidence import RoundEvidence
 from server.run_folder import player_of
 
-STATUS_FILE = "status.json"
+STATUS_FILE, STATUS_FORMAT = "status.json", 1
 LOOK_SECONDS = 5.0
 MOST_NAMES = 8  # of sites in a line
+MADE_BY_0_1 = f"made by 0.1 and not ended: start it as a new run, because {OF_0_1.removesuffix('.')}"
+Said = ActivityReply | OtherProtocolError
 TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
 
@@ -58,6 +71,7 @@ class RunStatus:
     ended: str = ""  # "completed", or why not
     flower: int = 0
     sites: dict[str, SiteStatus] = field(default_factory=dict)
+    format: int = STATUS_FORMAT
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
@@ -71,12 +85,13 @@ def read_status(path: Path) -> RunStatus:
     """From the run's folder; a run whose process is gone says so. RunError if there is none."""
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number = take_format(values, STATUS_FORMAT, str(path), RunError)
         sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
-        status = RunStatus(**values, sites=sites)
+        status = RunStatus(**values, sites=sites, format=number)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path}: there is no status of a run. Look at the name; `wardround run` starts one.") from None
     if not status.ended and player_of(path.parent) != status.process:
-        status.ended = "its process was killed; continue it with `wardround resume`"
+        status.ended = "its process was killed; continue it with `wardround resume`" if number else MADE_BY_0_1
     return status
 
 
@@ -175,20 +190,19 @@ class Watch:
         ends = f", until {clock(self.status.since + self.limit)} at the latest" if self.limit else ""
         self.tell(f"{self.status.doing}, for {lasts:.0f} s{ends}: {told}")
 
-    def _ask(self, grid: FleetGrid, nodes: Sequence[int], stopped: threading.Event) -> dict[int, ActivityReply]:
+    def _ask(self, grid: FleetGrid, nodes: Sequence[int], stopped: threading.Event) -> dict[int, Said]:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
         request = ActivityRequest(self.status.run)
         kind = MESSAGE_TYPES[ActivityRequest]
         asked = [grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes]
         waiting = dict(zip(grid.push_messages(asked), nodes, strict=True))
-        said: dict[int, ActivityReply] = {}
+        said: dict[int, Said] = {}
         ends = time.monotonic() + LOOK_SECONDS
         while len(said) < len(waiting) and time.monotonic() < ends and not stopped.wait(0.3):
             for message in grid.pull_messages([key for key, node in waiting.items() if node not in said]):
-                with suppress(RunError):  # what one site says must not hide the others
-                    reply = None if message.has_error() else from_records(message.content)
-                    if isinstance(reply, ActivityReply):
-                        said[waiting[message.metadata.reply_to_message_id]] = reply
+                reply = None if message.has_error() else _said(message.content)
+                if reply is not None:
+                    said[waiting[message.metadata.reply_to_message_id]] = reply
         return said
 
 
@@ -203,15 +217,26 @@ def clock(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
-def _status_of(
-    node: Node | None, said: Mapping[int, ActivityReply], dropped: str, *, ready: bool = False
-) -> SiteStatus:
+def _said(content: RecordDict) -> Said | None:
+    """What one site says must not hide the others."""
+    try:
+        reply = from_records(content)
+    except OtherProtocolError as error:
+        return error
+    except RunError:
+        return None
+    return reply if isinstance(reply, ActivityReply) else None
+
+
+def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, ready: bool = False) -> SiteStatus:
     if node is None:
         return SiteStatus("not enrolled at the server")
     seen = max(0.0, time.time() - (node.online_until - 2 * node.interval)) if node.online_until else None
     if not node.online:
         return SiteStatus("not connected" if seen is not None else "enrolled, never connected", seen=seen)
     reply = said.get(node.node)
+    if isinstance(reply, OtherProtocolError):
+        return SiteStatus(PROTOCOLS.get(reply.in_short, "connected, does not say what it does"), seen=seen)
     if dropped:
         return SiteStatus(f"dropped: {in_words(dropped)}", seen=seen)
     if reply is None:

@@ -22,12 +22,15 @@ from client.data.cache import Cache
 from common import schema as border
 from common.audit import Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
+from common.release import OF_0_1
 from common.schema import schema
 from common.study import Study, read_study, study_text
 from common.whole_file import make_private, write_whole
 
 DIGEST = "[0-9a-f]{64}"
 Digest = Annotated[str, Field(pattern=f"^{DIGEST}$")]
+TERMS = 1  # raised when an approval given before must be asked for again
+AGAIN = f"made by 0.1: approve again, because {OF_0_1.removesuffix('.')}"
 _SHORTEST = 4  # of a digest's beginning that a person types
 
 
@@ -36,18 +39,26 @@ class Approval:
     """`approved`: when, in UTC; None where the study was withdrawn without ever being approved.
 
     modalities: those of the study that site.yaml named, and policy allowed, when it was approved; None: not kept then
+    terms: what a person was shown and agreed to; 0 in release 0.1, `TERMS` today
     """
 
     approved: str | None = None
     paused: bool = False
     withdrawn: bool = False
     modalities: list[str] | None = None
+    terms: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it was given under release 0.1, and has to be given again."""
+        return self.approved is not None and self.terms < TERMS
 
 
 @schema
 class ApprovalsFile:
     """The schema of approvals.yaml."""
 
+    format: int = border.format_number(1)
     studies: dict[Digest, Approval] = field(default_factory=dict)
 
 
@@ -81,6 +92,11 @@ class Approvals:
             raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good.")
         if asked and (found is None or found.approved is None):
             raise NotApprovedError(f"Study {digest[:12]} is not approved here. Run: wardround site approve STUDY.yaml")
+        if asked and found is not None and found.outdated:
+            raise NotApprovedError(
+                f"Study {digest[:12]} was approved here when release 0.1 was installed: {AGAIN}. Run: wardround site "
+                f"approve {_study_path(self._state, digest)}"
+            )
         if found is not None and found.paused:
             raise PausedError(f"Study {digest[:12]} is paused here. Run: wardround site resume {digest[:12]}")
 
@@ -113,7 +129,10 @@ class Approvals:
         with self._changed() as studies:
             before = studies.get(digest, Approval())
             studies[digest] = replace(  # a pause outlasts it
-                before, approved=f"{when:%Y-%m-%dT%H:%M:%SZ}", modalities=None if modalities is None else [*modalities]
+                before,
+                approved=f"{when:%Y-%m-%dT%H:%M:%SZ}",
+                modalities=None if modalities is None else [*modalities],
+                terms=TERMS,
             )
 
     def pause(self, digest: str) -> None:

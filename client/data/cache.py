@@ -28,8 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.pseudonym import private_folder
+from common.errors import DataError
+from common.format_number import KEY, take_format
 
 _ASIDE = ".new-"
+FORMAT = 1  # of index.json; an entry of a newer form is made anew, as one that is not whole
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Writer:
 
     def index(self) -> dict[str, Any]:
         return {
+            KEY: FORMAT,
             "dtype": self.dtype.str,
             "shape": list(self.shape),
             "rows": self.hash.hexdigest(),
@@ -194,7 +198,7 @@ def _held(folder: Path) -> set[str]:
 def _read(folder: Path) -> Entry | None:
     try:
         return _read_whole(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
 
 
@@ -203,6 +207,7 @@ def _read_whole(folder: Path) -> Entry | None:
     if hashlib.sha256(text).hexdigest() != (folder / "checksum").read_text():
         return None
     index = json.loads(text)
+    take_format(index, FORMAT, "index.json", DataError)
     with (folder / "rows.bin").open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != index["rows"]:
             return None

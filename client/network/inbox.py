@@ -6,10 +6,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from client.network.fleet import Letter
-from common.errors import RunError
+from common.errors import InstallationError, RunError
+from common.format_number import KEY, take_format
 from common.whole_file import keep_names
+
+FORMAT = 1  # of a letter's head
 
 
 class Inbox:
@@ -21,7 +25,7 @@ class Inbox:
 
     def keep(self, letter: Letter) -> None:
         """Whole or not at all; on disk when this returns."""
-        head = json.dumps(letter.head).encode()
+        head = json.dumps({**letter.head, KEY: FORMAT}).encode()
         draft = self._folder / "letter.draft"
         with draft.open("wb") as file:
             file.write(len(head).to_bytes(4, "big") + head)
@@ -43,10 +47,15 @@ class Inbox:
         return next(self._folder.glob("*.letter"), None) is None
 
     def waiting(self) -> Iterator[Letter]:
-        """Those of a connector that was killed, the oldest first. One that cannot be read is put aside."""
+        """Those of a connector that was killed, the oldest first. One that cannot be read is put aside.
+
+        InstallationError for one that a newer release kept.
+        """
         for path in sorted(self._folder.glob("*.letter"), key=lambda path: path.stat().st_mtime):
             try:
-                yield _read(path.read_bytes())
+                head, data = _split(path.read_bytes())
+                take_format(head, FORMAT, str(path), InstallationError)
+                yield Letter.of(head, data)
             except (RunError, ValueError, KeyError, TypeError):
                 path.unlink()
 
@@ -56,6 +65,6 @@ class Inbox:
         return self._folder / f"{letter.key}.letter"
 
 
-def _read(data: bytes) -> Letter:
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
     size = int.from_bytes(data[:4], "big")
-    return Letter.of(json.loads(data[4 : 4 + size]), data[4 + size :])
+    return json.loads(data[4 : 4 + size]), data[4 + size :]

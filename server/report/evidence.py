@@ -17,10 +17,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from common import schema as border
 from common.errors import PrivacyError, RunError
+from common.format_number import KEY, take_format
 from common.study import Study
 
 Kind = Literal["federated", "federated_non_private", "pooled", "alone", "single_modality"]
 Cell = float | Literal["<5", "withheld"]  # a count of patients, or why it is not shown: see `server.report.release`
+
+REPORT_FORMAT = 1
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -101,6 +104,7 @@ class Evidence:
     warnings: tuple[str, ...]
     software: Mapping[str, str]
     threshold: int | None
+    format: int = REPORT_FORMAT
 
     __pydantic_config__ = _STRICT
 
@@ -124,7 +128,9 @@ def to_json(evidence: Evidence) -> str:
 def from_json(text: str, name: str = "report.json") -> Evidence:
     """The reverse of `to_json`, or RunError naming each key that is wrong."""
     try:
-        return TypeAdapter(Evidence).validate_python(json.loads(text))
+        values = json.loads(text)
+        number = take_format(values, REPORT_FORMAT, name, RunError) if isinstance(values, dict) else 0
+        return TypeAdapter(Evidence).validate_python(values | {KEY: number} if isinstance(values, dict) else values)
     except json.JSONDecodeError as problem:
         raise RunError(f"{name}: is not JSON at line {problem.lineno}. Take the file of a finished run.") from None
     except ValidationError as problem:

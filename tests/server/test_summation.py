@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from common.derived import derive
 from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.messages import (
     ConfirmReply,
@@ -23,7 +24,7 @@ from common.messages import (
     new_message,
     to_records,
 )
-from common.plan import RoundPlan, layout_of
+from common.plan import RoundPlan
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal
 from server.secure_sum import Summation
 from tests.support.scripted import NAMES, RUN, Hospitals
@@ -92,9 +93,9 @@ def them(tmp_path) -> Hospitals:
 
 def summation(them: Hospitals, **changes: Any) -> Summation:
     grid = HandlerGrid(them)
-    layout = lambda plan: layout_of(plan, them.study, them.parameters, None)  # noqa: E731
+    derived = lambda plan: derive(plan, them.study, them.parameters, None)  # noqa: E731
     nodes = list(grid.get_node_ids())
-    return Summation(grid, them.study, RUN, them.roster, nodes, layout, 0.5, **changes)
+    return Summation(grid, them.study, RUN, them.roster, nodes, derived, 0.5, **changes)
 
 
 def plan_for(them: Hospitals, number: int) -> Callable[..., RoundPlan]:

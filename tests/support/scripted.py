@@ -16,6 +16,7 @@ from client.handlers import SiteHandler
 from client.round import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common.audit import Refused
+from common.derived import derive
 from common.errors import PUBLIC_CODES
 from common.messages import (
     MESSAGE_TYPES,
@@ -33,7 +34,7 @@ from common.messages import (
 )
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import RoundPlan, layout_of, threshold_of
+from common.plan import RoundPlan, threshold_of
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.dealing import HeldShares
 from common.secure_sum.fixed_point import FixedPoint, word_bits
@@ -190,8 +191,9 @@ class Hospitals:
         """A whole sum with the coordinator's real half: its values by segment."""
         sum = self.offered(number, **changes)
         site = self.sites[self.names[0]].site
-        layout = layout_of(sum.plan, self.study, self.parameters, site.privacy)
-        half = CoordinatorSum(sum.context, sum.plan.digest, layout.length, self.roster)
+        derived = derive(sum.plan, self.study, self.parameters, site.privacy)
+        layout = derived.layout
+        half = CoordinatorSum(sum.context, derived.digest, layout.length, self.roster)
         for offer in sum.offers.values():
             half.add_offer(Offer.from_bytes(offer))
         _ = half.offers
