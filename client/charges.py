@@ -59,7 +59,7 @@ def releases(plan: RoundPlan, study: Study, privacy: PrivacyPlan) -> dict[Accoun
         for charged in found.values():
             charged.append(privacy.statistics())
     if plan.evaluate:
-        found[held_out(study, plan.evaluate)].append(privacy.evaluation())
+        found[held_out(study, plan.evaluate)].append(privacy.evaluation_of(plan.evaluate))
     if plan.train:
         found["training"].append(privacy.training())
     return {account: charged for account, charged in found.items() if charged}

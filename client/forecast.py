@@ -44,7 +44,7 @@ def left(study: Study, plan: PrivacyPlan, first: int = 0) -> list[Entry]:
     if scores := sum(number >= begins for number in scored):
         found[held_out(study, "validation")].append(plan.evaluation(scores))
     if begins <= rounds + 2:
-        found[held_out(study, "test")].append(plan.evaluation())
+        found[held_out(study, "test")].append(plan.evaluation_of("test"))
     return [
         Entry(study.digest, "", begins, 0, account, tuple(charged)) for account, charged in found.items() if charged
     ]

@@ -271,14 +271,20 @@ class _Round:
         site, cohort = self.site, self._cohort
         part = cohort.validation if self.plan.evaluate == "validation" else cohort.test
         sums = evaluate(site.network, part, site.study, site.device)
-        return fitting(noised(sums, site.study, site.privacy.evaluation_noise_multiplier) if site.privacy else sums,
-                       self.layout)  # fmt: skip
+        return fitting(self._score_noised(sums) if site.privacy else sums, self.layout)
 
     def no_scores(self) -> Mapping[str, Values]:
         site = self.site
         assert site.privacy is not None
         none = {segment.name: np.zeros(segment.length) for segment in score_segments(site.study)}
-        return noised(none, site.study, site.privacy.evaluation_noise_multiplier)
+        return self._score_noised(none)
+
+    def _score_noised(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """With the noise that the part's own account is charged for."""
+        site = self.site
+        assert site.privacy is not None
+        multiplier = site.privacy.evaluation_of(self.plan.evaluate).noise_multiplier
+        return noised(dict(sums), site.study, multiplier)
 
     def updates(self) -> tuple[Mapping[str, Values], int]:
         """Train on this site's training cases; every group's update weighted, by cases or (private) by one."""

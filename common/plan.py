@@ -132,7 +132,8 @@ def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: Pr
                 Segment(f"update/{group}", where.stop - where.start, weight * study.secure_sum.update_bound)
             )
     if plan.evaluate:
-        tail = privacy.evaluation_noise_multiplier * score_sensitivity(study) * NOISE_TAIL if privacy else 0.0
+        multiplier = privacy.evaluation_of(plan.evaluate).noise_multiplier if privacy else 0.0
+        tail = multiplier * score_sensitivity(study) * NOISE_TAIL
         segments += [Segment(part.name, part.length, part.bound + tail) for part in score_segments(study)]
     return Layout(tuple(segments))
 

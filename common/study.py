@@ -19,6 +19,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 LONGEST_TEXT = 100
+PRIVATE_BINS = 10  # of a histogram of scores, by default of schema 1: each bin more is a noise more
 
 
 # ---------------------------------------------------------------------------------------------------------- the task
@@ -357,6 +358,9 @@ def defaults_of(content: dict[Any, Any], number: int) -> dict[Any, Any]:
             "study.yaml: privacy.mode: missing. From schema 1 on it is written out: `local` for differential privacy, "
             "`none` only where everybody is to read that there is none."
         )
+    evaluation = content.get("evaluation", {})
+    if privacy["mode"] != "none" and isinstance(evaluation, dict) and "bins" not in evaluation:
+        return content | {"evaluation": evaluation | {"bins": PRIVATE_BINS}}
     return content
 
 

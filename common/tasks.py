@@ -26,6 +26,8 @@ from common.study import Study
 from common.summand import Segment
 
 LOG_LOSS_CAP = 10.0  # nats; public, so that one case's share is bounded
+NORMAL_95 = 1.96  # of a normal distribution, 95 % lies within so many standard deviations
+CLEARLY = 2.0  # so many standard deviations of its noise a class has at least, for an AUC to say anything
 CALIBRATION_BINS = 10  # Naeini et al. 2015; the histogram's finer bins are merged into these
 
 Counts = NDArray[np.float64]
@@ -34,6 +36,10 @@ Counts = NDArray[np.float64]
 @dataclass(frozen=True)
 class Metrics:
     """What a score says; nan where it is not defined (no cases, or none of one class).
+
+    auc_noise: half the width of the 95 % interval that the known noise of privacy alone makes of `auc`; 0 without,
+        infinite where the noise may be all that there is. share_noise: the same, at most, of what is a share of the
+        cases: accuracy, brier, calibration_error, and log_loss over LOG_LOSS_CAP
 
     auc: area under the ROC curve, ties as half; for K classes the mean over classes, one against the rest
     log_loss: mean cross entropy in nats, each case capped at LOG_LOSS_CAP
@@ -47,6 +53,8 @@ class Metrics:
     log_loss: float
     brier: float
     calibration_error: float
+    auc_noise: float = 0.0
+    share_noise: float = 0.0
 
 
 def loss_rows(study: Study, logits: Tensor, target: Tensor) -> Tensor:
@@ -126,15 +134,18 @@ def _histogram(shares: Tensor, truth: Tensor, bins: int) -> Counts:
 # ------------------------------------------------------------------------------------------------ metrics from sums
 
 
-def metrics(study: Study, sums: Mapping[str, Counts]) -> Metrics:
+def metrics(study: Study, sums: Mapping[str, Counts], sd: float = 0.0) -> Metrics:
     """Metrics from summed `score_sums`, other segments ignored. Noise may have made entries negative or unlike.
 
-    Negative counts count as 0, ratios are kept in their range, and with less than half a case nothing is defined.
+    sd: of the noise in each entry. Ratios are kept in their range, and with less than half a case nothing is defined.
+    A private study of schema 1 takes the bins as they are: cut off at 0, noise would become patients. Those of schema 0
+    keep 0.1's figures, in which negative counts are 0.
     """
     cases, correct, loss, brier = (
         max(0.0, float(sums[f"scores/{name}"][0])) for name in ("cases", "correct", "log_loss", "brier")
     )
-    histogram = np.clip(sums["scores/histogram"], 0.0, None).reshape(_scores(study), 2, study.evaluation.bins)
+    noisy = sums["scores/histogram"].reshape(_scores(study), 2, study.evaluation.bins)
+    histogram = noisy if study.private and study.schema >= 1 else np.clip(noisy, 0.0, None)
     return Metrics(
         cases=cases,
         auc=_mean([_auc(negative, positive) for negative, positive in histogram]),
@@ -142,6 +153,8 @@ def metrics(study: Study, sums: Mapping[str, Counts]) -> Metrics:
         log_loss=_ratio(loss, cases) * LOG_LOSS_CAP,
         brier=_ratio(brier, cases) * _brier_most(study),
         calibration_error=_mean([_calibration_error(negative, positive) for negative, positive in histogram]),
+        auc_noise=_auc_noise(noisy, sd) if sd else 0.0,
+        share_noise=_share_noise(cases, sd) if sd else 0.0,
     )
 
 
@@ -160,7 +173,33 @@ def _auc(negative: Counts, positive: Counts) -> float:
     if negative.sum() < 0.5 or positive.sum() < 0.5:
         return math.nan
     below = np.cumsum(negative) - negative
-    return float(positive @ (below + negative / 2) / (positive.sum() * negative.sum()))
+    return min(1.0, max(0.0, float(positive @ (below + negative / 2) / (positive.sum() * negative.sum()))))
+
+
+def _share_noise(cases: float, sd: float) -> float:
+    """Half of the 95 % interval of a noisy count over the noisy number of cases, for a share of 1."""
+    return NORMAL_95 * sd * math.sqrt(2) / cases if cases > CLEARLY * sd else math.inf
+
+
+def _auc_noise(histogram: Counts, sd: float) -> float:
+    """Half of the 95 % interval of the mean AUC of (S, 2, bins) counts with independent noise of this deviation.
+
+    By its derivatives after each count (the delta method), which asks that each class has far more patients than the
+    noise of its whole histogram; infinite where it has not.
+    """
+    if (histogram.sum(axis=2) < CLEARLY * sd * math.sqrt(histogram.shape[2])).any():
+        return math.inf
+    slopes = math.sqrt(sum(_squared_slope(negative, positive) for negative, positive in histogram))
+    return NORMAL_95 * sd * slopes / len(histogram)
+
+
+def _squared_slope(negative: Counts, positive: Counts) -> float:
+    """Sum of the squares of the derivatives of the AUC after each count."""
+    n, p = negative.sum(), positive.sum()
+    below, above = np.cumsum(negative) - negative / 2, np.cumsum(positive[::-1])[::-1] - positive / 2
+    area = float(positive @ below) / (n * p)
+    after_positive, after_negative = below / (n * p) - area / p, above / (n * p) - area / n
+    return float(np.square(after_positive).sum() + np.square(after_negative).sum())
 
 
 def _calibration_error(negative: Counts, positive: Counts) -> float:

@@ -26,7 +26,7 @@ from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
 from server.run import Outcome, Run
-from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model
+from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model, tested
 from server.watch import STATUS_FILE, RunStatus, Watch, clock, flower_run_of, listed, read_status, this_process
 
 MOST_ENDED = 100  # runs, of which sites are told that they are over
@@ -67,7 +67,9 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
                 run, outcome = _played(plan, keys, watch, tell)
                 save_model(plan.folder, plan.study, outcome, plan.models)
                 coverage = [coverage_of(plan.study, None, outcome.statistics)]
-                evidence = evidence_of(plan.study, run.state.run, started, outcome, coverage=coverage)
+                evidence = evidence_of(
+                    plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=tested(outcome)
+                )
                 write(evidence, plan.folder)
         except LostSiteError as error:
             return _as_far_as_it_came(plan, error, tell)

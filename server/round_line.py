@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from server.report.evidence import RoundEvidence
+from server.report.noise import written
+from server.report.text import NONE
 
 
 def line(evidence: RoundEvidence, rounds: int) -> str:
@@ -17,9 +19,11 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
     else:
         parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
     parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
-    auc = (evidence.metrics or {}).get("auc", math.nan)
-    if not math.isnan(auc):
-        parts.append(f"AUC {auc:.3f}" + (f" after round {number - 1}" if number <= rounds else ""))
+    scores = evidence.metrics or {}
+    if not math.isnan(scores.get("auc", math.nan)):
+        found = written(scores, "auc")
+        said = "hidden by the noise" if found == NONE else found
+        parts.append(f"AUC {said}" + (f" after round {number - 1}" if number <= rounds else ""))
     if evidence.epsilon is not None:
         parts.append(f"epsilon {evidence.epsilon:.2f}")
     parts.append(f"{evidence.bytes_up / 1e6:.1f} MB up, {evidence.seconds:.1f} s")

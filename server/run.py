@@ -24,7 +24,7 @@ from common.plan import Normaliser, Phase, RoundPlan, phase_of, title
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
-from common.tasks import Metrics, metrics
+from common.tasks import Metrics, metrics, score_sensitivity
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
@@ -154,7 +154,7 @@ class Run:
         if number == 0:
             self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
             self.state.arrays[USED] = np.array([name in self._owned for name in self.study.names])
-        scored = metrics(self.study, total.values) if phase.evaluate else None
+        scored = metrics(self.study, total.values, self._noise(phase, total)) if phase.evaluate else None
         if 1 <= number <= self.study.rounds + 1:
             self._select(number - 1, scored)
         if phase.train:
@@ -286,6 +286,13 @@ class Run:
             if weight > 0:
                 add_mean(proposed[self.parameters.slice(group)], total.values[f"update/{group}"], weight)
         self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
+
+    def _noise(self, phase: Phase, total: Total) -> float:
+        """The standard deviation of the noise in each entry of the summed scores, of all sites together."""
+        if self.privacy is None or not phase.evaluate:
+            return 0.0
+        each = self.privacy.evaluation_of(phase.evaluate).noise_multiplier * score_sensitivity(self.study)
+        return each * math.sqrt(len(total.sites))
 
     # ------------------------------------------------------------------------------------------- choosing and saving
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from common.schema import plain
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.report.evidence import Comparison, Coverage, Evidence
+from server.report.noise import interval
 from server.run import Outcome
 from server.untrained import untrained_in_words
 
@@ -122,6 +124,18 @@ def evidence_of(
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
     )
+
+
+def tested(outcome: Outcome) -> list[Comparison]:
+    """The federated model on the test patients of all sites, from their one sum: all that a deployed run knows of it.
+
+    Its interval is that of the known noise of privacy, and says nothing of how few the patients are.
+    """
+    if outcome.test is None or math.isnan(outcome.test.get("accuracy", math.nan)):
+        return []
+    ends = interval(outcome.test, "auc")
+    note = "one sum over all sites" + ("; the interval is the known noise of privacy alone" if ends else "")
+    return [Comparison("federated", "federated", outcome.test, ends, note)]
 
 
 def coverage_of(study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]]) -> Coverage:

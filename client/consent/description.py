@@ -13,7 +13,7 @@ from client.site import ImageSource, SiteFolder
 from client.training.hooks import GIVEN_UP
 from common.models.network import build_network
 from common.parameters import Parameters
-from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
+from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
 from common.secure_sum.packing import packed_size
 from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
 
@@ -116,6 +116,8 @@ def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
         f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"
     )
     yield f"  noise {plan.noise_multiplier:.3f} in training, {plan.evaluation_noise_multiplier:.3f} in an evaluation."
+    if plan.test_noise_multiplier is not None:
+        yield f"  Test patients have a budget of their own; noise {plan.test_noise_multiplier:.3f} in their one score."
 
 
 def _lost_site(folder: SiteFolder) -> Iterator[str]:
@@ -136,7 +138,8 @@ def _leaves(folder: SiteFolder, study: Study) -> Iterator[str]:
     hidden = "masked; only their sum over the sites is opened" if study.secure_sum.enabled else "IN THE OPEN"
     yield "What leaves this site"
     yield f"  In each round {count:,} changes of the model's parameters, at least {size:,} bytes, {hidden}."
-    yield f"  Up to {evaluations(study)} times counts of cases by score, and once counts and means, in the same way."
+    times = evaluations(study) + (1 + study.privacy.spare_rounds if test_is_apart(study) else 0)
+    yield f"  Up to {times} times counts of cases by score, and once counts and means, in the same way."
     said = "and the epsilon spent" if study.private else "and the steps done"
     yield f"  This site's name, its modalities, {said}."
     yield "  No image, no record, no note, no patient's number."

@@ -1,10 +1,12 @@
 """PrivacyPlan: the noise that a study's epsilon asks for. All sites and the coordinator derive the same one.
 
-A patient is in training or held out (validation, test), never in both, so the two are separate accounts, and each may
-use the whole epsilon: parallel composition. What each account holds by the end of the study:
+A patient is in training, in validation or in test, and in one of them only, so these are separate accounts, and each
+may use the whole epsilon: parallel composition. In studies of schema 0, validation and test are one, held out. What
+each account holds by the end of the study:
 
     training   statistics once, and `local_steps` steps in each of `rounds + spare_rounds` rounds
-    held out   statistics once, and every evaluation: see `evaluations`
+    held out   statistics once, and every evaluation: see `evaluations`; from schema 1 on, validation patients only
+    test       from schema 1 on: statistics once, and one evaluation in each of `1 + spare_rounds` attempts
 
 The noise is calibrated over all of it at once. Calibrated round by round, ten rounds of epsilon 1 are far above 1.
 """
@@ -45,6 +47,7 @@ class PrivacyPlan:
     delta: float
     epsilon: float
     accountant: Accountant = "rdp"
+    test_noise_multiplier: float | None = None  # None: test patients share the account and the noise of validation
 
     def training(self, rounds: int = 1) -> Release:
         """What `rounds` rounds release from each training patient."""
@@ -58,6 +61,12 @@ class PrivacyPlan:
         """What `times` evaluations release from each held-out patient."""
         return Release("evaluation", self.evaluation_noise_multiplier, 1.0, times)
 
+    def evaluation_of(self, part: str, times: int = 1) -> Release:
+        """What `times` evaluations of a part, `validation` or `test`, release from each of its patients."""
+        if part == "test" and self.test_noise_multiplier is not None:
+            return Release("evaluation", self.test_noise_multiplier, 1.0, times)
+        return self.evaluation(times)
+
     def epsilon_after(self, rounds: int) -> float:
         """Epsilon of a training patient after the statistics and this many rounds."""
         training = [self.training(rounds)] if rounds else []
@@ -65,12 +74,17 @@ class PrivacyPlan:
 
 
 def evaluations(study: Study) -> int:
-    """How often a held-out patient may be scored: before the first round, every `every` rounds, after the last; once
-    more on test patients, who share the account; and once for each spare round.
+    """How often a validation patient may be scored: before the first round, every `every` rounds, after the last, and
+    once for each spare round. In studies of schema 0 once more, for test patients share that account.
     """
     every, rounds = study.evaluation.every, study.rounds
     scored = {0, rounds, *range(every, rounds + 1, every)}
-    return len(scored) + 1 + study.privacy.spare_rounds
+    return len(scored) + (0 if test_is_apart(study) else 1) + study.privacy.spare_rounds
+
+
+def test_is_apart(study: Study) -> bool:
+    """Whether test patients have an account of their own, for their one score and its spare ones: from schema 1 on."""
+    return study.schema >= 1
 
 
 def plan_privacy(study: Study) -> PrivacyPlan | None:
@@ -83,6 +97,7 @@ def plan_privacy(study: Study) -> PrivacyPlan | None:
     privacy, steps = study.privacy, study.training.local_steps
     training = _calibrate(privacy, "training", privacy.sample_rate, (study.rounds + privacy.spare_rounds) * steps)
     held_out = _calibrate(privacy, "evaluation", 1.0, evaluations(study))
+    test = _calibrate(privacy, "evaluation", 1.0, 1 + privacy.spare_rounds) if test_is_apart(study) else None
     return PrivacyPlan(
         noise_multiplier=training,
         sample_rate=privacy.sample_rate,
@@ -94,6 +109,7 @@ def plan_privacy(study: Study) -> PrivacyPlan | None:
         delta=privacy.delta,
         epsilon=privacy.epsilon,
         accountant=privacy.accountant,
+        test_noise_multiplier=test,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
+from common.schema import SCHEMA
 from common.study import Study
 from deploy.examples.split import train_test
 from deploy.folders import Whole, threshold, write_table, write_yaml
@@ -169,6 +170,7 @@ def _site(site: str, rows: Rows) -> dict[str, Any]:
     called: dict[str, Number | Words] = {**NUMBERS, **CATEGORIES}
     renamed = {name: there.column for name, there in called.items() if name != there.column}
     return {
+        "schema": SCHEMA,
         "site": site,
         "target": {"file": records, "column": "num", "values": _spelled(rows, "num", TARGET)},
         "records": {
@@ -196,6 +198,7 @@ def _write_study(path: Path) -> None:
     around the best of FedAvg and of FedAdagrad, 8 repeats.
     """
     content: dict[str, Any] = {
+        "schema": SCHEMA,
         "study": "heart_disease",
         "task": {"kind": "binary", "classes": list(CLASSES)},
         "modalities": {"record": _record()},

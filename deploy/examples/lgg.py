@@ -28,6 +28,7 @@ import numpy as np
 
 from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
+from common.schema import SCHEMA
 from common.study import Study
 from deploy.examples.lgg_columns import ARMS, CATEGORICAL, CLINICAL, MUTATIONS, NUMERIC
 from deploy.examples.split import folds
@@ -204,6 +205,7 @@ def _write_pictures(folder: Path, patient: Patient) -> None:
 def _site(hospital: str, pictured: bool) -> dict[str, Any]:
     tables = {"mutations": "mutations.csv", "arms": "arms.csv", "rna": "expression.csv"}
     return {
+        "schema": SCHEMA,
         "site": hospital,
         "target": {"file": "outcome.csv", "column": "died_36m", "values": {"no": "survived", "yes": "died"}},
         **({"images": {"mri": {"folder": "mri"}}} if pictured else {}),
@@ -216,6 +218,7 @@ def _site(hospital: str, pictured: bool) -> dict[str, Any]:
 
 def _study(genes: Sequence[str], hospitals: int, fold: int, seed: int) -> dict[str, Any]:
     return {
+        "schema": SCHEMA,
         "study": "lgg_death_36m",
         "task": {"kind": "binary", "classes": ["survived", "died"]},
         "modalities": _modalities(genes),

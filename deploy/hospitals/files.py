@@ -7,6 +7,7 @@ from typing import Any
 
 from client.site import SiteFile
 from common.errors import SiteFileError, StudyError
+from common.schema import SCHEMA
 from common.study import Study
 from deploy.folders import threshold, write_yaml
 from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
@@ -20,6 +21,7 @@ def write_site(path: Path, plan: SitePlan) -> None:
     """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
     words, records = plan.dialect, "records.csv"
     content: dict[str, Any] = {
+        "schema": SCHEMA,
         "site": plan.name,
         "patient": words.patient,
         "target": {
@@ -72,6 +74,7 @@ def _gene_source(words: Dialect) -> dict[str, Any]:
 def write_study(path: Path, sites: int) -> None:
     """study.yaml for `sites` hospitals: ranges and means are published reference values, so nothing is charged."""
     content: dict[str, Any] = {
+        "schema": SCHEMA,
         "study": "deterioration_30d",
         "task": {"kind": "binary", "classes": list(CLASSES)},
         "modalities": _modalities(),

@@ -83,13 +83,20 @@ def simulate(
         outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     judged = _compare(plan, names, outcome, observer) if plan.compare else []
-    comparisons = [Comparison(item.label, item.kind, item.metrics, item.interval, item.said) for item in judged]
+    comparisons = [
+        Comparison(item.label, item.kind, item.metrics, item.interval, _note(plan.study, item)) for item in judged
+    ]
     coverage = _coverage(plan, outcome)
     said = tuple(f"{found.site}: {sentence}" for found in seen for sentence in found.loud)
     evidence = evidence_of(
         plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=comparisons, simulated=True
     )
     return outcome, replace(evidence, warnings=(*evidence.warnings, *said))
+
+
+def _note(study: Study, item: Judged) -> str:
+    """Beside a comparison: which round, and that only the federated model of a private study has noise."""
+    return item.said + (", without noise, steps tuned" if study.private and item.kind != "federated" else "")
 
 
 def _require_modalities(plan: Simulation) -> None:

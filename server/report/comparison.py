@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from server.report import text
 from server.report.charts import Scale, Tick, drawable, steps, ticks
 from server.report.evidence import Comparison
+from server.report.noise import says_something, written
 from server.report.verdict import CHANCE, best
 
 WIDTH, MARGIN = 260.0, 12.0
 _ORDER = ("federated", "federated_non_private", "pooled", "alone", "single_modality")
+_PLAIN = ("pooled", "alone", "single_modality")  # never trained with noise
 _KINDS = {
     "federated": "trained together: this run’s model",
     "federated_non_private": "trained together, without privacy",
@@ -52,8 +54,8 @@ class ComparisonTable:
     width: float = WIDTH
 
 
-def comparison_table(comparisons: Sequence[Comparison], key: str) -> ComparisonTable | None:
-    """None where nothing was compared."""
+def comparison_table(comparisons: Sequence[Comparison], key: str, *, private: bool = False) -> ComparisonTable | None:
+    """None where nothing was compared. `private`: the run had noise, and the models beside it had none."""
     if not comparisons:
         return None
     ordered = sorted(comparisons, key=lambda entry: (_ORDER.index(entry.kind), -_rank(entry, key)))
@@ -67,8 +69,8 @@ def comparison_table(comparisons: Sequence[Comparison], key: str) -> ComparisonT
         ticks([value for value in steps(x.low, x.high, 5) if x.low <= value <= x.high], x),
         x(base),
         "chance" if key == "auc" else "",
-        x(federated.metrics[key]) if federated and drawable(federated.metrics[key]) else None,
-        tuple(_row(entry, key, x, base, others) for entry in ordered),
+        x(federated.metrics[key]) if federated and _drawn(federated, key) else None,
+        tuple(_row(entry, key, x, base, others, private) for entry in ordered),
         tuple("Cases" if name == "cases" else text.measure_name(name, short=True) for name in others),
     )
 
@@ -87,23 +89,27 @@ def _scale(comparisons: Sequence[Comparison], key: str, base: float) -> Scale:
     return Scale(ends[0], ends[-1], MARGIN, WIDTH - MARGIN)
 
 
-def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[str]) -> Row:
+def _drawn(entry: Comparison, key: str) -> bool:
+    return drawable(entry.metrics.get(key, math.nan)) and says_something(entry.metrics, key)
+
+
+def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[str], private: bool) -> Row:
     value = entry.metrics.get(key, math.nan)
-    finite = drawable(value)
+    finite = _drawn(entry, key)
     ends = entry.interval if entry.interval and drawable(*entry.interval) else None
     return Row(
         entry.label,
         entry.kind,
-        _KINDS[entry.kind],
+        _KINDS[entry.kind] + (", without noise" if private and entry.kind in _PLAIN else ""),
         entry.note,
         min(x(base), x(value)) if finite else x(base),
         round(abs(x(value) - x(base)), 2) if finite else None,
         (x(ends[0]), x(ends[1])) if ends else None,
-        text.number(value),
+        text.number(value) if finite else text.NONE,
         f"{text.number(ends[0])} to {text.number(ends[1])}" if ends else "",
         tuple(_number(entry, name) for name in others),
     )
 
 
 def _number(entry: Comparison, name: str) -> str:
-    return text.count(entry.metrics.get(name)) if name == "cases" else text.number(entry.metrics.get(name))
+    return text.count(entry.metrics.get(name)) if name == "cases" else written(entry.metrics, name)

@@ -9,6 +9,7 @@ from typing import Any
 from server.report import text
 from server.report.charts import Canvas, Chart, Group, Point, Series, bar_chart, drawable, line_chart, thinned
 from server.report.evidence import RoundEvidence
+from server.report.noise import says_something, written
 
 MOST_ROWS, MOST_BARS = 120, 60
 _WIDE = Canvas(880, 250, left=52, right=112, top=22)
@@ -26,7 +27,11 @@ def metric_charts(
 
 
 def _metric(rounds: Sequence[RoundEvidence], key: str, canvas: Canvas, mark: tuple[str, float] | None) -> Chart | None:
-    points = [(float(entry.round), entry.metrics.get(key, math.nan)) for entry in rounds if entry.metrics is not None]
+    points = [
+        (float(entry.round), entry.metrics[key])
+        for entry in rounds
+        if entry.metrics is not None and says_something(entry.metrics, key)
+    ]
     series = Series("", points)
     if not series.finite:
         return None
@@ -132,5 +137,5 @@ def _row(entry: RoundEvidence, measures: Sequence[str]) -> tuple[str, ...]:
         text.count(entry.steps),
         text.number(entry.epsilon, 2),
         text.number(entry.held_out_epsilon, 2),
-        *(text.number(metrics.get(name)) for name in measures),
+        *(written(metrics, name) for name in measures),
     )

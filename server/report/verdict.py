@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from server.report.evidence import Comparison, Evidence
-from server.report.text import measure_name, number, percent
+from server.report.noise import says_something, written
+from server.report.text import NONE, measure_name, number, percent
 
 Answer = Literal["yes", "unclear", "no", "open"]
 CHANCE = 0.5  # of the AUC
@@ -48,14 +49,17 @@ def verdict(evidence: Evidence) -> Verdict:
         return Verdict("open", "Not known.", "The federated model was not measured on test patients.", ())
     reached = f"the model trained together reaches {_value(federated, key)} on the test patients of all sites"
     details = _details(evidence, key)
+    if not says_something(federated.metrics, key):
+        return Verdict("open", "Not known.", _capital(_hidden(federated, key)), details)
     if key == "auc" and federated.metrics[key] <= CHANCE:
-        return Verdict("no", "No.", f"{_capital(reached)}: no better than chance.", details)
+        answer: Answer = "no" if _has_interval(federated) else "unclear"
+        return Verdict(answer, _WORDS[answer], f"{_capital(reached)}: no better than chance.", details)
     against = f", and pooling everyone’s data would reach {number(pooled.metrics[key])}" if pooled else ""
     if alone is None:
         return Verdict("open", "Not known.", f"{_capital(reached)}{against}. {_unasked(evidence)}", details)
     rest = f"{reached}; the best site alone, {alone.label}, reaches {number(alone.metrics[key])}{against}."
-    answer = _against(federated, alone, key)
-    return Verdict(answer, _WORDS[answer], _capital(rest), (*_chance(answer, federated), *details))
+    answer = _against(evidence, federated, alone, key)
+    return Verdict(answer, _WORDS[answer], _capital(rest), (*_chance(answer, federated, alone, key), *details))
 
 
 _WORDS: dict[Answer, str] = {"yes": "Yes.", "unclear": "Not clear.", "no": "No."}
@@ -68,18 +72,48 @@ def _unasked(evidence: Evidence) -> str:
     return "Each site compares it with its own model by itself: a deployed run reports sums only."
 
 
-def _against(federated: Comparison, alone: Comparison, key: str) -> Answer:
+def _against(evidence: Evidence, federated: Comparison, alone: Comparison, key: str) -> Answer:
+    """Without an interval never yes or no; nor no where the sites' models had no noise and the federated one had."""
     rival = alone.metrics[key]
-    low, high = federated.interval or (math.nan, math.nan)
-    if low <= rival <= high:
+    if not _has_interval(federated):
         return "unclear"
-    return "yes" if federated.metrics[key] > rival else "no"
+    low, high = federated.interval or (math.nan, math.nan)
+    if rival < low:
+        return "yes"
+    surely = _has_interval(alone) and (alone.interval or (0.0, 0.0))[0] > federated.metrics[key]
+    return "no" if rival > high and surely and not is_private(evidence) else "unclear"
 
 
-def _chance(answer: Answer, federated: Comparison) -> tuple[str, ...]:
-    if answer != "unclear" or federated.interval is None:
+def _has_interval(entry: Comparison) -> bool:
+    """Not one of no width, as a perfect score on few patients gives it."""
+    ends = entry.interval
+    return ends is not None and all(map(math.isfinite, ends)) and ends[1] > ends[0]
+
+
+def is_private(evidence: Evidence) -> bool:
+    """Whether the run had differential privacy; its comparison models never have."""
+    privacy = evidence.study.get("privacy")
+    return isinstance(privacy, Mapping) and privacy.get("mode", "none") != "none"
+
+
+def _hidden(federated: Comparison, key: str) -> str:
+    ends = written(federated.metrics, key)
+    if ends == NONE:
+        return f"the noise of privacy hides the test score: its {measure_name(key)} may be anything."
+    return (
+        f"the noise of privacy hides the test score: its {measure_name(key)} lies at {ends}, with a certainty of 95 % "
+        "as to the noise."
+    )
+
+
+def _chance(answer: Answer, federated: Comparison, alone: Comparison, key: str) -> tuple[str, ...]:
+    if answer != "unclear":
         return ()
-    low, high = federated.interval
+    if not _has_interval(federated):
+        return (f"No interval of this {measure_name(key)} is known, so the difference may be chance.",)
+    low, high = federated.interval or (math.nan, math.nan)
+    if not low <= alone.metrics[key] <= high:
+        return ()
     return (
         f"The best site alone lies within the federated model’s 95 % interval, {number(low)} to {number(high)}: "
         "with this many test patients the difference may be chance.",
@@ -90,7 +124,9 @@ def _details(evidence: Evidence, key: str) -> tuple[str, ...]:
     federated = best(evidence.comparisons, "federated", key)
     if federated is None:
         return ()
-    reached, name, lines = federated.metrics[key], measure_name(key), []
+    reached, name, lines = federated.metrics[key], measure_name(key), _what_they_are(evidence)
+    if not says_something(federated.metrics, key):
+        return tuple(lines)
     if pooled := best(evidence.comparisons, "pooled", key):
         lines.append(f"It reaches {percent(reached, pooled.metrics[key], 1)} of the {name} of training on pooled data.")
     if plain := best(evidence.comparisons, "federated_non_private", key):
@@ -100,6 +136,23 @@ def _details(evidence: Evidence, key: str) -> tuple[str, ...]:
         word = "more" if more >= 0 else "less"
         lines.append(f"That is {number(abs(more))} {name} {word} than the best single modality, {single.label}.")
     return tuple(lines)
+
+
+def _what_they_are(evidence: Evidence) -> list[str]:
+    """What the models are that the federated one is compared with, where a reader might take them for more."""
+    lines = []
+    others = [entry for entry in evidence.comparisons if entry.kind in ("pooled", "alone", "single_modality")]
+    if others and is_private(evidence):
+        lines.append(
+            "The models that it is compared with are trained without noise, and with steps tuned for that: what a site "
+            "would reach alone under the same privacy is less, and was not measured."
+        )
+    alone = [entry for entry in others if entry.kind == "alone"]
+    if len(alone) > 1:
+        lines.append(
+            f"The best site alone is the best of {len(alone)} by its test score, which makes it rather too high."
+        )
+    return lines
 
 
 def _cost(lost: float, name: str) -> str:

@@ -16,9 +16,10 @@ from server.report import charts, text
 from server.report.caveats import alarming, caveats
 from server.report.comparison import ComparisonTable, comparison_table
 from server.report.coverage import CoverageTable, coverage_table
-from server.report.evidence import Evidence, RoundEvidence
+from server.report.evidence import Comparison, Evidence, RoundEvidence
+from server.report.noise import says_something, written
 from server.report.rounds import metric_charts, privacy_chart, round_rows, traffic_charts
-from server.report.verdict import Verdict, best, leading, verdict
+from server.report.verdict import Verdict, best, is_private, leading, verdict
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def view(evidence: Evidence) -> View:
         measure=text.measure_name(key),
         metric_chart=metric_chart,
         small_charts=small_charts,
-        comparisons=comparison_table(evidence.comparisons, key),
+        comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
         coverage=coverage_table(evidence.coverage),
         private=_privacy(evidence.study).get("mode", "none") != "none",
@@ -144,13 +145,17 @@ def _figures(evidence: Evidence, rounds: Sequence[RoundEvidence], key: str) -> l
     for kind, what in (("federated", "together"), ("alone", "best site"), ("pooled", "data pooled")):
         entry = best(evidence.comparisons, kind, key)
         if entry is not None:
-            found.append(KeyFigure(f"{name}, {what}", text.number(entry.metrics[key]), _interval(entry.interval)))
+            found.append(KeyFigure(f"{name}, {what}", written(entry.metrics, key), _beside(entry, key)))
     found.append(_epsilon(rounds, _privacy(evidence.study)))
     kept = "" if evidence.selected_round is None else f"kept: round {evidence.selected_round}"
     found.append(KeyFigure("Rounds", text.count(len(rounds)), kept))
     opened = "" if evidence.threshold is None else f"sums open with {evidence.threshold}"
     found.append(KeyFigure("Sites", text.count(evidence.sites), opened))
     return found
+
+
+def _beside(entry: Comparison, key: str) -> str:
+    return _interval(entry.interval) if says_something(entry.metrics, key) else "the noise of privacy is wider"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -61,6 +61,8 @@ def test_a_run_without_privacy_gives_the_simulations_very_weights(
     report = json.loads((deployed.at / "runs" / "open" / "report.json").read_text())
     assert report["sites"] == 4 and report["threshold"] == 3
     assert not report["simulated"]
+    (tested,) = report["comparisons"]
+    assert tested["kind"] == "federated" and tested["metrics"]["cases"] > 0 and tested["interval"] is None
 
 
 def test_a_private_run_pays_at_every_site_and_ends_with_a_report(deployed: Deployment, hospitals: Path) -> None:
@@ -70,6 +72,8 @@ def test_a_private_run_pays_at_every_site_and_ends_with_a_report(deployed: Deplo
     assert run.wait(240) == 0, run.text
     report = json.loads((deployed.at / "runs" / "private" / "report.json").read_text())
     certified = [entry["epsilon"] for entry in report["rounds"]]
+    (tested,) = report["comparisons"]  # what the run printed as "test" is in the report
+    assert tested["kind"] == "federated" and tested["metrics"]["auc_noise"] != 0
     assert 0 < certified[0] < certified[-1] <= study.privacy.epsilon
     for site in deployed.sites.values():
         assert (site.state / "ledger.jsonl").stat().st_size > 0

@@ -76,6 +76,20 @@ def test_scores_have_the_noise_that_was_charged(found: Found) -> None:
         spread(segments[name], sd)
 
 
+def test_the_test_score_has_the_noise_that_its_own_account_was_charged(tmp_path: Path) -> None:
+    """From schema 1 on: less noise than a score of validation patients, who are scored more often."""
+    one = ward(tmp_path)
+    here = Ward(one.folder, replace(one.study, schema=1, privacy=replace(one.study.privacy, spare_rounds=TIMES)))
+    segments = here.attempts(TIMES, statistics=False, train=False, evaluate="test")
+    assert here.site.privacy is not None
+    test, validation = (here.site.privacy.evaluation_of(part) for part in ("test", "validation"))
+    assert test.noise_multiplier < validation.noise_multiplier
+    for values in segments.values():
+        spread(values, test.noise_multiplier * math.sqrt(1 + 4))
+    charged = {(entry.cohort, *entry.releases) for entry in here.site.ledger.entries()}
+    assert charged == {("test", test)}
+
+
 def test_updates_have_the_noise_of_every_step_that_was_charged(found: Found) -> None:
     here, segments = found
     plan, training = here.site.privacy, here.study.training

@@ -10,6 +10,7 @@ from server.report.verdict import leading, verdict
 from tests.support.evidence import comparison, deployed, evidence
 
 NAN = math.nan
+PLAIN = {**evidence().study, "privacy": {"mode": "none"}}
 
 
 def judged(federated=None, alone=(), pooled=None, half=None, **changes):
@@ -22,34 +23,37 @@ def judged(federated=None, alone=(), pooled=None, half=None, **changes):
 @pytest.mark.parametrize(
     ("federated", "alone", "pooled", "half", "answer"),
     [
-        (0.86, [0.79, 0.70], 0.89, None, "yes"),
-        (0.86, [0.79, 0.70], None, None, "yes"),
+        (0.86, [0.79, 0.70], 0.89, None, "unclear"),  # without an interval never yes or no
+        (0.86, [0.79, 0.70], None, None, "unclear"),
         (0.86, [0.79, 0.70], 0.89, 0.02, "yes"),
         (0.86, [0.85, 0.70], 0.89, 0.02, "unclear"),
         (0.86, [0.87, 0.70], 0.89, 0.02, "unclear"),
         (0.86, [0.84, 0.70], 0.89, 0.02, "unclear"),  # on the edge of the interval
         (0.80, [0.85, 0.70], 0.89, 0.02, "no"),
-        (0.80, [0.80, 0.70], 0.89, None, "no"),  # as good as a site alone is not worth it
-        (0.80, [0.85], 0.89, None, "no"),
-        (0.50, [0.40], 0.89, None, "no"),  # better than the sites, and still no better than chance
-        (0.45, [], None, None, "no"),
+        (0.80, [0.83], 0.89, 0.02, "unclear"),  # its own interval reaches down to the federated model
+        (0.80, [0.80, 0.70], 0.89, None, "unclear"),
+        (0.80, [0.85], 0.89, None, "unclear"),
+        (0.50, [0.40], 0.89, 0.02, "no"),  # better than the sites, and still no better than chance
+        (0.45, [], None, 0.02, "no"),
+        (0.45, [], None, None, "unclear"),
+        (1.00, [0.90], 0.89, 0.0, "unclear"),  # an interval of no width: a perfect score on few patients
         (0.86, [], 0.89, None, "open"),
         (0.86, [], None, None, "open"),
         (0.86, [NAN], 0.89, None, "open"),
         (None, [0.79], 0.89, None, "open"),
         (NAN, [0.79], 0.89, None, "open"),
         (None, [], None, None, "open"),
-        (0.86, [NAN, 0.70], NAN, None, "yes"),
+        (0.86, [NAN, 0.70], NAN, 0.02, "yes"),
     ],
 )
 def test_the_answer(federated, alone, pooled, half, answer):
-    found = judged(federated, alone, pooled, half)
+    found = judged(federated, alone, pooled, half, study=PLAIN)
     assert found.answer == answer
     assert "nan" not in " ".join([found.sentence, *found.details])
 
 
 def test_the_sentence_holds_the_numbers_it_rests_on():
-    found = judged(0.8612, [0.70, 0.7884], 0.8921)
+    found = judged(0.8612, [0.70, 0.7884], 0.8921, 0.02)
     assert found.word == "Yes."
     for part in ("0.861", "0.788", "site1", "0.892", "AUC"):
         assert part in found.sentence
@@ -59,6 +63,30 @@ def test_the_sentence_holds_the_numbers_it_rests_on():
 def test_a_difference_within_chance_is_said_to_be_so():
     found = judged(0.86, [0.85], 0.89, 0.02)
     assert "0.840 to 0.880" in found.details[0] and "chance" in found.details[0]
+
+
+def test_models_without_noise_are_no_reason_for_a_no_and_are_named_as_what_they_are():
+    """The demo: the sites alone reach less than the federation at the same epsilon, and more without noise."""
+    found = judged(0.80, [0.85, 0.70], 0.89, 0.02)
+    assert found.answer == "unclear"
+    assert judged(0.80, [0.85, 0.70], 0.89, 0.02, study=PLAIN).answer == "no"
+    assert "without noise" in " ".join(found.details) and "under the same privacy" in " ".join(found.details)
+    assert "without noise" not in " ".join(judged(0.80, [0.85, 0.70], 0.89, 0.02, study=PLAIN).details)
+    assert judged(0.86, [0.79], 0.89, 0.02).answer == "yes"  # better even than models that had no noise
+
+
+def test_the_best_of_several_by_its_test_score_is_said_to_be_that():
+    assert "best of 3 by its test score" in " ".join(judged(0.86, [0.79, 0.78, 0.70], None, 0.02).details)
+    assert "by its test score" not in " ".join(judged(0.86, [0.79], None, 0.02).details)
+
+
+@pytest.mark.parametrize(("half", "shown"), [(0.04, "0.861"), (0.08, "0.78 to 0.94"), (math.inf, "may be anything")])
+def test_a_score_that_noise_hides_is_written_as_what_is_known_of_it(half, shown):
+    entry = comparison("Federated", "federated", 0.861, half)
+    noisy = replace(entry, metrics={**entry.metrics, "auc_noise": half})
+    found = verdict(deployed(comparisons=(noisy,)))
+    assert shown in found.sentence and found.answer == "open"
+    assert ("0.861" in found.sentence) == (half == 0.04)
 
 
 def test_pooled_privacy_and_fusion_are_told_beside_it():
