@@ -133,8 +133,10 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("document", [REQUEST_OF_NORTH, KIT_OF_NORTH])
 def test_another_version_is_a_named_refusal(document, tmp_path):
     newer = altered(document, protocol=3) + "something_new: 1\n"
-    with pytest.raises(IdentityError, match=r"version 3 of enrolment, this installation 2"):
+    with pytest.raises(IdentityError, match=r"version 3 of enrolment.*newer release of wardround"):
         read(type(document), newer, tmp_path)
+    with pytest.raises(IdentityError, match=r"version 1 of enrolment, of an older release"):
+        read(type(document), altered(document, protocol=1), tmp_path)
 
 
 def test_a_version_that_hides_is_refused(tmp_path):

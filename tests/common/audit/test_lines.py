@@ -34,13 +34,21 @@ def test_what_was_added_is_read_again(path: Path, events: list[Event]) -> None:
 
 
 def test_the_form_of_a_line_stays_as_it_is() -> None:
-    record = Record(7, datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), Refused("RoundRequest", "budget"), "ab" * 32)
+    """As release 0.1 wrote it; and as a line is written since, with its format."""
+    record = Record(
+        7, datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), Refused("RoundRequest", "budget"), "ab" * 32, format=0
+    )
     assert record.line == (
         b'{"sequence":7,"time":"2026-03-04T05:06:07Z","event":"Refused","request":"RoundRequest","code":"budget",'
         b'"number":null,"before":"' + b"ab" * 32 + b'","hash":"' + record.hash.encode() + b'"}\n'
     )
     assert record.hash == "731d9bf1e3b959692444f7246c845320cfa0fa107cbebf5a0db1615699479e43"
     assert Record.read(record.line) == record
+    today = Record(record.sequence, record.time, record.event, record.before)
+    assert today.line == record.line.replace(b'"event":"Refused"', b'"event":"Refused","format":1').replace(
+        record.hash.encode(), today.hash.encode()
+    )
+    assert Record.read(today.line) == today
 
 
 @settings(max_examples=200, deadline=None)
