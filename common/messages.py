@@ -347,6 +347,17 @@ def from_records(records: RecordDict) -> Request | Reply:
     return cast("Request | Reply", kind(**values))
 
 
+def activity_in(records: RecordDict) -> ActivityReply | OtherProtocolError | None:
+    """What a site says that it does, or that it speaks another protocol; None for anything else."""
+    try:
+        reply = from_records(records)
+    except OtherProtocolError as error:
+        return error
+    except RunError:
+        return None
+    return reply if isinstance(reply, ActivityReply) else None
+
+
 def refusal_for(error: WardroundError) -> RecordDict:
     """The records of a refusal with an error's public code; for an older side with a code that it knows."""
     if isinstance(error, OtherProtocolError) and error.older:

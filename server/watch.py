@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr.app import RecordDict
-
 from common.errors import RunError
 from common.format_number import take_format
 from common.messages import (
@@ -27,7 +25,7 @@ from common.messages import (
     ActivityReply,
     ActivityRequest,
     OtherProtocolError,
-    from_records,
+    activity_in,
     to_records,
 )
 from common.release import OF_0_1
@@ -200,7 +198,7 @@ class Watch:
         ends = time.monotonic() + LOOK_SECONDS
         while len(said) < len(waiting) and time.monotonic() < ends and not stopped.wait(0.3):
             for message in grid.pull_messages([key for key, node in waiting.items() if node not in said]):
-                reply = None if message.has_error() else _said(message.content)
+                reply = None if message.has_error() else activity_in(message.content)
                 if reply is not None:
                     said[waiting[message.metadata.reply_to_message_id]] = reply
         return said
@@ -215,17 +213,6 @@ def listed(names: Sequence[str]) -> str:
 def clock(moment: float) -> str:
     """A Unix time as this machine's clock shows it."""
     return time.strftime("%H:%M:%S", time.localtime(moment))
-
-
-def _said(content: RecordDict) -> Said | None:
-    """What one site says must not hide the others."""
-    try:
-        reply = from_records(content)
-    except OtherProtocolError as error:
-        return error
-    except RunError:
-        return None
-    return reply if isinstance(reply, ActivityReply) else None
 
 
 def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, ready: bool = False) -> SiteStatus:
