@@ -9,6 +9,7 @@ import importlib
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
