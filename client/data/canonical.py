@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from client.data.ideographs import HAN, ORDINARY_IDEOGRAPHIC, SIMPLIFIED
 from client.data.ordinary import MONTHS
@@ -127,6 +127,7 @@ def _of_one_script(word: str) -> str:
     return word.translate(_ALIKE) if any("a" <= sign <= "z" for sign in word) else word
 
 
+@lru_cache(2048)
 def skeleton(word: str) -> str:
     """What spellings of a name have in common: Müller, Mueller and Muller are muler. Short words keep more."""
     plain = letters_of(word.lower().translate(_DIGRAPH))

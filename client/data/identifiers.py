@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, datetime
+from functools import lru_cache
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -160,7 +161,8 @@ def place_pieces(text: str) -> list[str]:
     return list(dict.fromkeys(pieces))
 
 
-def dates_of(text: str) -> list[date]:
+@lru_cache(256)
+def dates_of(text: str) -> tuple[date, ...]:
     """The dates that a text may mean: 3/4/1950 is two."""
     found = []
     for form in _DATE_FORMATS:
@@ -168,7 +170,7 @@ def dates_of(text: str) -> list[date]:
             found.append(datetime.strptime(text.strip().split("T")[0].split(" ")[0], form).date())
         except ValueError:
             continue
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def date_forms(day: date) -> list[str]:

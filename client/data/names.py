@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from client.data.folding import DIGRAPHS, fold, plain_signs
 from client.data.ideographs import COMPOUND_SURNAMES, SIMPLIFIED, is_ideograph
@@ -26,7 +27,8 @@ LONG, MIDDLE = 7, 6  # letters from which a name is sought anywhere in a word, a
 class NameForms:
     """Patterns of one name: the `whole` of it, and its parts. Of the parts, `careful` are no more than everyday words
     and `signs` are single ideographs: taken for the name where they are written as one (`client.data.scrub`). The
-    `initials` are letters, `everyday` the words of `careful` as they are folded.
+    `initials` are letters, `everyday` the words of `careful` as they are folded, and
+    `words` all of them.
     """
 
     whole: set[str] = field(default_factory=set)
@@ -35,8 +37,10 @@ class NameForms:
     signs: set[str] = field(default_factory=set)
     initials: set[str] = field(default_factory=set)
     everyday: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
 
 
+@lru_cache(256)  # the staff's names stand in the headers of many patients
 def forms_of(text: str) -> NameForms:
     """Patterns for a DICOM person name (one representation) or the cell of a name."""
     forms = NameForms()
@@ -94,7 +98,8 @@ def _syllables(word: str) -> list[str]:
     return [piece for piece in pieces if len(piece) >= 4] if len(pieces) > 1 and "".join(pieces) == word else []
 
 
-def spellings(part: str) -> set[str]:
+@lru_cache(512)
+def spellings(part: str) -> frozenset[str]:
     """Folded forms of one word: Müller as muller and mueller, Mueller as muller; in each script only its own."""
     digraphs = part.casefold()
     for letter, two in DIGRAPHS.items():
@@ -102,7 +107,7 @@ def spellings(part: str) -> set[str]:
     folded = fold(part)
     single = re.sub(r"(?<=[bcdfghjklmnpqrstvwxz])([aou])e(?=[bcdfghjklmnpqrstvwxz])", r"\1", folded)
     single = re.sub(r"^([aou])e(?=[bcdfghjklmnpqrstvwxz])", r"\1", single)
-    return {folded, fold(digraphs), single if len(single) >= 3 else folded}
+    return frozenset({folded, fold(digraphs), single if len(single) >= 3 else folded})
 
 
 def damaged(part: str) -> set[str]:
@@ -130,8 +135,8 @@ def _part(part: str, forms: NameForms) -> None:
             forms.careful.add(rf"{_NO_LETTER_BEFORE}{re.escape(word)}(?:['’]?s)?{_NO_LETTER_AFTER}")
         else:
             forms.plain.add(_pattern(word))
-        if len(word) >= 2 and bounded(word):  # L E T T E R S apart
-            forms.plain.add(_NO_LETTER_BEFORE + r"[ ]".join(map(re.escape, word)) + _NO_LETTER_AFTER)
+        if bounded(word):
+            forms.words.add(word)
 
 
 def _pattern(word: str) -> str:

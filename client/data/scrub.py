@@ -20,7 +20,7 @@ from re import Match
 
 from client.data.case import Identifier, Kind
 from client.data.dates import written_days
-from client.data.folding import fold_with_places, plain_signs
+from client.data.folding import fold, fold_with_places, plain_signs
 from client.data.identifiers import date_forms, dates_of, number_cores, phrase, place_pieces
 from client.data.ideographs import ORDINARY_IDEOGRAPHIC, is_ideograph
 from client.data.names import bounded, forms_of
@@ -139,6 +139,7 @@ def _token(kind: str, found: Counter[str], match: Match[str]) -> str:
     return f"[{kind}] {year}" if year else f"[{kind}]"
 
 
+_LONG = 6  # letters and figures from which a number or an address is sought anywhere
 _WHOLE_FIRST: tuple[Kind, ...] = ("EMAIL", "PLACE", "DATE", "ID", "NAME")  # an address is made of names and numbers
 _CALLED = re.compile(
     r"(?:^|\W)(?:mr|mrs|ms|miss|dr|herrn?|frau|hr|fr|mme|mlle|m|monsieur|madame|patient(?:in|e)?|pat|name|nom)[\s.:]+$"
@@ -151,6 +152,8 @@ class _Known:
     """What is known of one patient, as patterns over folded text; and the days, which are read and not matched."""
 
     patterns: tuple[tuple[Kind, re.Pattern[str], Allow], ...]
+    runs: tuple[tuple[Kind, str], ...]
+    spaced: frozenset[str]
     days: tuple[date, ...]
     beside: re.Pattern[str] | None
 
@@ -159,6 +162,7 @@ class _Known:
         several = list(identifiers)
         names = [forms_of(one.text) for one in several if one.kind == "NAME"]
         as_name = partial(_as_name, _is_cased(text))
+        runs = [(one.kind, form) for one in several for form in _runs(one)]
         sought: list[tuple[Kind, set[str], Allow]] = [
             (kind, {form for one in several if one.kind == kind for form in _forms(one)}, _always)
             for kind in _WHOLE_FIRST
@@ -172,13 +176,17 @@ class _Known:
         letters = "".join(sorted(set[str]().union(*(name.initials for name in names))))
         return cls(
             patterns=tuple((kind, _any_of(forms), allow) for kind, forms, allow in sought if forms),
+            runs=tuple(sorted(runs, key=lambda run: (_WHOLE_FIRST.index(run[0]), -len(run[1]), run[1]))),
+            spaced=frozenset[str]().union(*(name.words for name in names)),
             days=tuple(day for one in several if one.kind == "DATE" for day in dates_of(one.text)),
             beside=_beside(letters, set[str]().union(*(name.everyday for name in names))),
         )
 
     def replace(self, text: str, found: Counter[str]) -> str:
         for over_lines in (False, True) if "\n" in text else (False,):
+            text = self._between_tokens(text, partial(_replace_runs, self.runs, found))
             text = self._between_tokens(text, partial(_replace_days, self.days, found, over_lines))
+            text = self._between_tokens(text, partial(_replace_spaced, self.spaced, found))
             for kind, pattern, allow in self.patterns:
                 text = self._between_tokens(text, partial(_replace, pattern, kind, allow, found, over_lines))
         return text if self.beside is None else self.beside.sub("[NAME]", text)
@@ -235,6 +243,40 @@ def _begin_of_word(folded: str, match: re.Match[str]) -> int:
     return start
 
 
+def _replace_runs(runs: tuple[tuple[Kind, str], ...], found: Counter[str], text: str) -> str:
+    folded, places = fold_with_places(text)
+    kept = [place for place, sign in enumerate(folded) if sign.isalnum()]
+    row, taken = "".join(folded[place] for place in kept), list[tuple[int, int, Kind]]()
+    for kind, form in runs:
+        start = row.find(form)
+        while start >= 0:
+            begin, end = kept[start], kept[start + len(form) - 1] + 1
+            if all(end <= one or begin >= other for one, other, _ in taken):
+                taken.append((begin, end, kind))
+            start = row.find(form, start + 1)
+    clean, last = [], 0
+    for begin, end, kind in sorted(taken):
+        clean += [text[last : max(last, places[begin])], f"[{kind}]"]
+        last = places[end]
+        found[kind] += 1
+    return "".join([*clean, text[last:]])
+
+
+_SPACED = re.compile(r"(?<![^\W\d_])[^\W\d_](?:[^\w\n]{1,3}[^\W\d_])+(?![^\W\d_])")
+
+
+def _replace_spaced(words: frozenset[str], found: Counter[str], text: str) -> str:
+    """Names whose letters stand apart: L E T T E R S."""
+
+    def gone(match: re.Match[str]) -> str:
+        letters = fold("".join(filter(str.isalpha, match[0])))
+        short = letters in words or (len(letters) > 2 and any(len(word) > 2 and word in letters for word in words))
+        found["NAME"] += short
+        return "[NAME]" if short else match[0]
+
+    return _SPACED.sub(gone, text)
+
+
 def _replace_days(days: tuple[date, ...], found: Counter[str], over_lines: bool, text: str) -> str:
     if not days:
         return text
@@ -283,43 +325,41 @@ def _words_with(sign: str) -> tuple[str, ...]:
     return tuple(word for word in ORDINARY_IDEOGRAPHIC if sign in word)
 
 
-def _forms(identifier: Identifier) -> Iterator[str]:
-    """Patterns of the forms of one identifier that is no name, over folded text."""
+def _runs(identifier: Identifier) -> Iterator[str]:
+    """Long forms of one identifier that is no name, in letters and figures: sought whatever stands between."""
     if identifier.kind == "DATE":
-        for day in dates_of(identifier.text):
-            yield from (_apart(form) for form in date_forms(day))
+        yield from (form for day in dates_of(identifier.text) for form in date_forms(day))
     elif identifier.kind == "ID":
-        yield from (_number(whole) for whole in number_cores(identifier.text))
+        yield from (form for form in number_cores(identifier.text) if len(form) >= _LONG)
     elif identifier.kind in {"PLACE", "EMAIL"}:
         pieces = place_pieces(identifier.text) if identifier.kind == "PLACE" else [identifier.text]
-        yield from (pattern for piece in pieces if (pattern := _phrase(phrase(piece).split())))
+        for words in (phrase(piece).split() for piece in pieces):
+            yield from ("".join(form) for form in ([*words], list(map(_street, words))) if _is_long("".join(form)))
 
 
-def _phrase(words: list[str]) -> str:
-    letters = "".join(words)
-    if any(map(is_ideograph, letters)):
-        return r"[\W_]*".join(map(re.escape, letters)) if len(letters) >= 3 else ""
-    if len(letters) < 4:
-        return ""
-    form = r"[\W_]*".join(map(_street, words))
-    return form if len(letters) >= 6 else rf"(?<![^\W_]){form}(?![^\W_])"
+def _is_long(letters: str) -> bool:
+    return len(letters) >= (3 if any(map(is_ideograph, letters)) else _LONG)
+
+
+def _forms(identifier: Identifier) -> Iterator[str]:
+    """Patterns of the short forms of one identifier that is no name, over folded text: words by themselves."""
+    if identifier.kind == "ID":
+        yield from (_number(form) for form in number_cores(identifier.text) if len(form) < _LONG)
+    elif identifier.kind in {"PLACE", "EMAIL"}:
+        words = phrase(identifier.text).split()
+        if 4 <= len("".join(words)) < _LONG and not _is_long("".join(words)):
+            yield r"(?<![^\W_])" + r"[\W_]*".join(map(re.escape, words)) + r"(?![^\W_])"
 
 
 def _street(word: str) -> str:
-    """A word of an address, and its short form."""
-    for long, short in (("strasse", "str(?:asse)?"), ("street", "st(?:reet)?"), ("road", "r(?:oa)?d")):
+    """A word of an address in its short form."""
+    for long, short in (("strasse", "str"), ("street", "st"), ("road", "rd"), ("avenue", "ave")):
         if word.endswith(long):
-            return re.escape(word.removesuffix(long)) + short
-    return re.escape(word)
+            return word.removesuffix(long) + short
+    return word
 
 
 def _number(whole: str) -> str:
-    """Long numbers anywhere, with any signs between; short ones as words, since they may be part of a measurement."""
-    if len(whole) >= 6:
-        return _apart(whole)
-    inside = re.escape(whole) if whole.isdigit() else _apart(whole, "?")
+    """A short number as a word, since it may be part of a measurement."""
+    inside = re.escape(whole) if whole.isdigit() else r"[\W_]?".join(map(re.escape, whole))
     return rf"(?<![^\W_]){inside}(?![^\W_])"
-
-
-def _apart(whole: str, times: str = "*") -> str:
-    return rf"[\W_]{times}".join(map(re.escape, whole))

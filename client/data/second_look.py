@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 
 from client.data.canonical import Canonical, letters_of, skeleton
 from client.data.case import Identifier
@@ -31,6 +32,9 @@ _CALLED = re.compile(
     r"(?:^|[^\w])(?:mr|mrs|ms|miss|dr|herrn?|frau|hr|fr|mme|mlle|m|monsieur|madame|patient(?:in|e)?|pat|name|nom)[\s.:]+$"
 )
 _ANYWHERE, _BEGINNING, _SHORTEST_NUMBER = 7, 6, 4
+_YEAR_BEFORE, _YEAR_AFTER = re.compile(r"/(?:19|20)\d\d$"), re.compile(r"(?:19|20)\d\d/")
+_PAIR = re.compile(r"(?<![\d./,])(\d{1,2})([/.])\s?(\d{1,2})(\.?)(?![\d/%]|[.,]\d)")
+_SAID = re.compile(r"(?:\b(?:geb|geboren|born|am|on|le|n[ée]e?|dob)\b|[*])[\s.:]*$")
 
 
 def residue(text: str, known: Iterable[Identifier]) -> set[str]:
@@ -176,15 +180,23 @@ class Day:
     def _without_year(self, piece: Canonical, d: int, m: int, named: str) -> bool:
         """Day and month alone, or with a year that is not another's: a visit on the same day of the year may stay."""
         for row in (f"/{d}/{named}/", f"/{named}/{d}/"):
-            for found in re.finditer(f"(?={row})", piece.days):
-                before, after = piece.days[: found.start()], piece.days[found.start() + len(row) :]
-                if not re.search(r"/(?:19|20)\d\d$", before) and not re.match(r"(?:19|20)\d\d/", after):
+            place = piece.days.find(row)
+            while place >= 0:
+                if not _YEAR_BEFORE.search(piece.days[:place]) and not _YEAR_AFTER.match(
+                    piece.days[place + len(row) :]
+                ):
                     return True
-        both = rf"0?{d}/0?{m}|0?{m}/0?{d}|{d:02}\.{m:02}\.|{m:02}\.{d:02}\."
-        said = rf"(?:\b(?:geb|geboren|born|am|on|le|n[ée]e?|dob)\b|[*])[\s.:]*(?:{d}\.\s?{m}|{m}\.\s?{d})(?!\d)"
-        return bool(re.search(rf"(?<![\d./,])(?:{both})(?![\d/%]|[.,]\d)|{said}", piece.text))
+                place = piece.days.find(row, place + 1)
+        return any({int(pair[1]), int(pair[3])} == {d, m} and _is_day(pair) for pair in _PAIR.finditer(piece.text))
 
 
+def _is_day(pair: re.Match[str]) -> bool:
+    """Two figures that are a day and not a measurement: 16/3, 16.03., and 16.3 behind `geb.`."""
+    padded = len(pair[1]) == len(pair[3]) == 2
+    return pair[2] == "/" or (padded and bool(pair[4])) or bool(_SAID.search(pair.string[: pair.start()][-24:]))
+
+
+@lru_cache(256)  # the staff's names stand in the headers of many patients
 def _seekers(known: Identifier) -> list[Callable[[Canonical], bool]]:
     """What looks for one identifier."""
     if known.kind == "NAME":
