@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from client.consent.approvals import Approvals
 from client.preflight import Check, preflight
 from client.site import read_site
-from common.study import Study, read_study
+from common.study import Privacy, Study, read_study
 from deploy.cli import commands
 from deploy.enrol_all import enrol_all
 from deploy.hospitals.generate import generate
@@ -45,18 +45,25 @@ def test_a_site_without_a_server_knows_what_is_missing(enrolled: tuple[Path, Stu
     assert {path: path.stat().st_mtime_ns for path in (folder / "state").glob("*.jsonl")} == before, "nothing was spent"
 
 
-def test_data_that_cannot_be_read_is_said_without_a_value(enrolled: tuple[Path, Study]) -> None:
+@pytest.mark.parametrize("mode", ["none", "local"])
+def test_data_that_cannot_be_read_is_said_without_a_value(enrolled: tuple[Path, Study], mode: str) -> None:
+    """With privacy no row refuses; that all of them are lost is said."""
     folder, study = enrolled
+    study = replace(study, privacy=Privacy()) if mode == "none" else study
     Approvals(folder / "state").approve(study)
     table = folder / "records.csv"
     kept = table.read_text(encoding="utf-8")
     try:
         lines = kept.splitlines()
         table.write_text("\n".join([lines[0], *(line.replace(",", ",Mueller Anna,", 1) for line in lines[1:])]))
-        trial = found(folder)[f"study {study.digest[:12]}"]
+        checks = list(preflight(read_site(folder)))
     finally:
         table.write_text(kept, encoding="utf-8")
-    assert trial.well is False and "Mueller" not in trial.sentence
+    assert not any("Mueller" in check.sentence for check in checks)
+    trial = next(check for check in checks if check.what == f"study {study.digest[:12]}")
+    said = [check.sentence for check in checks if check.what == f"data {study.digest[:12]}"]
+    assert trial.well is (mode == "local")
+    assert any("rows are LOST, 100 %" in sentence for sentence in said) == (mode == "local")
 
 
 def test_the_command_ends_with_an_error_while_something_is_wrong(enrolled: tuple[Path, Study]) -> None:
