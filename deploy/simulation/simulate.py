@@ -96,7 +96,7 @@ def simulate(
 
 def _note(study: Study, item: Judged) -> str:
     """Beside a comparison: which round, and that only the federated model of a private study has noise."""
-    return item.said + (", without noise, steps tuned" if study.private and item.kind != "federated" else "")
+    return item.said + (", no noise, steps tuned" if study.private and item.kind != "federated" else "")
 
 
 def _require_modalities(plan: Simulation) -> None:

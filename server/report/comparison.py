@@ -100,7 +100,7 @@ def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[st
     return Row(
         entry.label,
         entry.kind,
-        _KINDS[entry.kind] + (", without noise" if private and entry.kind in _PLAIN else ""),
+        _KINDS[entry.kind] + (", no noise" if private and entry.kind in _PLAIN else ""),
         entry.note,
         min(x(base), x(value)) if finite else x(base),
         round(abs(x(value) - x(base)), 2) if finite else None,

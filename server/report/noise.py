@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from common.tasks import LOG_LOSS_CAP
+from common.measures import LOG_LOSS_CAP
 from server.report import text
 
 WIDEST = 0.1  # of an interval, for a score to be drawn as one

@@ -144,7 +144,7 @@ def _what_they_are(evidence: Evidence) -> list[str]:
     others = [entry for entry in evidence.comparisons if entry.kind in ("pooled", "alone", "single_modality")]
     if others and is_private(evidence):
         lines.append(
-            "The models that it is compared with are trained without noise, and with steps tuned for that: what a site "
+            "The models that it is compared with are trained with no noise, and with steps tuned for that: what a site "
             "would reach alone under the same privacy is less, and was not measured."
         )
     alone = [entry for entry in others if entry.kind == "alone"]

@@ -70,8 +70,8 @@ def test_models_without_noise_are_no_reason_for_a_no_and_are_named_as_what_they_
     found = judged(0.80, [0.85, 0.70], 0.89, 0.02)
     assert found.answer == "unclear"
     assert judged(0.80, [0.85, 0.70], 0.89, 0.02, study=PLAIN).answer == "no"
-    assert "without noise" in " ".join(found.details) and "under the same privacy" in " ".join(found.details)
-    assert "without noise" not in " ".join(judged(0.80, [0.85, 0.70], 0.89, 0.02, study=PLAIN).details)
+    assert "no noise" in " ".join(found.details) and "under the same privacy" in " ".join(found.details)
+    assert "no noise" not in " ".join(judged(0.80, [0.85, 0.70], 0.89, 0.02, study=PLAIN).details)
     assert judged(0.86, [0.79], 0.89, 0.02).answer == "yes"  # better even than models that had no noise
 
 
