@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,6 +13,8 @@ from flwr.app import Message, RecordDict
 
 from client.charges import judged_at
 from client.consent.policy import Gate
+from client.cuts import Cut, opening, require_alike
+from client.declaration import declared, require_as_signed
 from client.failures import place_of
 from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
@@ -21,12 +23,13 @@ from client.plan_checks import (
     require_modalities,
     require_own_part,
     require_owners,
+    require_parts,
     require_phase,
 )
 from client.questions import Asked, asked_by
 from client.replies import Replies
 from client.round import Site, rounding, work
-from client.secure_sum import LIFETIME_SECONDS, SiteSums
+from client.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of
 from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
 from common.audit_events import UNREADABLE
 from common.derived import Derived, derive
@@ -54,7 +57,7 @@ from common.messages import (
     from_records,
     to_records,
 )
-from common.plan import RoundPlan
+from common.plan import Declaration, RoundPlan
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import pack_source
 from common.secure_sum.messages import Confirmation, Offer, SumContext
@@ -67,6 +70,8 @@ class _Worked:
     """A plan that this site has worked on, and what its answer says of which data: the cases may change meanwhile."""
 
     plan: RoundPlan
+    parts: tuple[str, ...]  # of the cohort, that add to its sum
+    cut: Cut = field(repr=False)
     asked: Asked
 
 
@@ -84,6 +89,7 @@ class SiteHandler:
     _replies: Replies = field(init=False, repr=False)
     _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
     _decided: tuple[str, ...] | None = field(default=None, repr=False)  # the modalities of this run, from its round 0
+    _used: tuple[str, ...] | None = field(default=None, repr=False)  # those of the plan that came last in this run
 
     def __post_init__(self) -> None:
         self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
@@ -151,10 +157,10 @@ class SiteHandler:
             delta = judged_at(site.policy, site.privacy) if site.privacy else None
             require_carried(site.state, site.study, site.privacy, request.first, delta)
         self.site.refresh()
-        member = self.sums.consent(request.run, request.number, self.site.declared)
         if request.run != self.run:
             self._worked.clear()
-            self._decided = None
+            self._decided = self._used = None
+        member = self.sums.consent(request.run, request.number, declared(self.site, self._smallest, self._used))
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
         return JoinReply(member.to_bytes())
@@ -191,10 +197,21 @@ class SiteHandler:
         present = [offer.name for offer in offers]
         require_owners(plan, present, context)
         require_modalities(plan, present, context, self.site.study, self._decided)
+        counted = context.counted_parts(present)
+        require_parts(plan.parts(counted), present, context)
+        signed = declaration_of(context.members[context.place(self.site.name) - 1])
+        self._require_as_signed(plan, signed)
         derived = self._derived(request)
         self.sums.agree(number, derived.digest, offers)
-        done = work(plan, self.site, context.members[context.place(self.site.name) - 1].modalities)
-        self._worked = {number: _Worked(plan, asked_by(plan, self.site, context, waits=self._waits))}
+        done = work(plan, self.site, replace(signed, parts=tuple(set(signed.parts) & set(counted))))
+        self._worked = {
+            number: _Worked(
+                plan,
+                plan.parts(counted),
+                self.site.cohort.sides,
+                asked_by(plan, self.site, context, plan.parts(counted), waits=self._waits),
+            )
+        }
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
         head, packed = self.sums.mask(number, derived.digest, offers, words)
@@ -203,8 +220,9 @@ class SiteHandler:
 
     def _in_the_open(self, request: RoundRequest) -> RoundReply:
         """The study switched the secure sum off: the same fixed point, unmasked."""
-        plan, bits, signed = request.plan, self.site.study.secure_sum.bits, self.sums.modalities
-        require_own_part(plan, self.site.name, signed, self.identity.roster)
+        plan, bits, signed = request.plan, self.site.study.secure_sum.bits, self.sums.declared
+        require_own_part(plan, self.site.name, signed.modalities, self.identity.roster)
+        self._require_as_signed(plan, signed)
         derived = self._derived(request)
         done = work(plan, self.site, signed)
         width = word_bits(bits, len(plan.sites))
@@ -226,6 +244,7 @@ class SiteHandler:
     def confirm(self, request: ConfirmRequest) -> ConfirmReply:
         worked, context = self._done(request.number), self.sums.context(request.number)
         require_owners(worked.plan, request.survivors, context)
+        require_parts(worked.parts, request.survivors, context)
         self.sums.records.require_allowed(worked.asked, request.survivors)
         confirmation = self.sums.confirm(request.number, request.survivors)
         self.audit.append(Confirmed(worked.plan.study, worked.plan.run, request.number, len(request.survivors)))
@@ -237,6 +256,8 @@ class SiteHandler:
             return cast(RevealReply, stored)
         worked = self._done(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
+        if self.site.privacy is None:
+            opening(self.site.state, worked.cut, self._smallest)
         reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
         if worked.plan.round == 0:
@@ -256,6 +277,19 @@ class SiteHandler:
         except WardroundError as error:
             log.warning("%s: no offer for the next sum (%s): %s", self.site.name, error.code, error)
             return b"", self._refuse(OfferRequest.__name__, error.code).code
+
+    def _require_as_signed(self, plan: RoundPlan, signed: Declaration) -> None:
+        """Before this site is bound to an answer: what it signed for, it has, in the modalities of this plan too."""
+        self._used = plan.used(self.site.study)
+        if self.site.privacy is None:
+            self.site.refresh()
+            require_as_signed(signed, declared(self.site, self._smallest, self._used))
+            require_alike(self.site.state, self.site.cohort.sides, self._smallest)
+
+    @property
+    def _smallest(self) -> int:
+        assert self.gate is not None
+        return self.site.policy.without_privacy.smallest(simulated=self.gate.simulated)
 
     @property
     def _waits(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from common.errors import ProtocolOrderError, RunError, SecureSumError, TooFewSitesError
+from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.parameters import SHARED
 from common.plan import RoundPlan, phase_of
@@ -56,6 +56,12 @@ def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext)
         raise TooFewSitesError("A group of parameters would be summed over too few of its owners.")
 
 
+def require_parts(used: Collection[str], present: Collection[str], context: SumContext) -> None:
+    """TooFewSitesError when a part of the cohort that a plan trains, scores or counts is of few sites present."""
+    if not set(used) <= set(context.counted_parts(present)):
+        raise TooFewSitesError("A part of the cohort would be summed over too few sites that signed for it.")
+
+
 def require_own_part(plan: RoundPlan, name: str, signed: Collection[str], roster: Roster) -> None:
     """Without a secure sum, where nobody sees the others' consents: RunError unless the plan says of this site what it
     signed, and names sites of the roster alone.
@@ -69,15 +75,3 @@ def require_own_part(plan: RoundPlan, name: str, signed: Collection[str], roster
     for group, owners in plan.owners.items():
         if (name in owners) != (group == SHARED or group in signed) or not set(owners) <= set(plan.sites):
             raise RunError("The plan's owners of a modality are not as this site signed.")
-
-
-def require_as_signed(signed: Collection[str], owned: Collection[str]) -> None:
-    """Without privacy: ProtocolOrderError when a site's cases no longer are of the modalities that it signed for.
-
-    It is out of the sum until it joins anew. An owner without a case would make two owners look like three.
-    """
-    if set(signed) != set(owned):
-        raise ProtocolOrderError(
-            "The modalities of this site's cases are no longer those that it signed for. It takes part again as soon "
-            "as the coordinator asks it to join anew."
-        )

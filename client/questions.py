@@ -36,16 +36,18 @@ class Asked:
         return {segment: KeptSet(there & set(sites), self.colluding) for segment, sites in (self.signers or {}).items()}
 
 
-def asked_by(plan: RoundPlan, site: Site, context: SumContext, *, waits: bool) -> Asked:
+def asked_by(plan: RoundPlan, site: Site, context: SumContext, parts: Collection[str], *, waits: bool) -> Asked:
     """Return what the plan asks of this site's cases as they are; nothing where each answer is a new, paid release.
 
     A segment is a group: `shared`, to which every site adds, or a modality, to which those add that signed for it. Its
-    statistics, scores and updates are one segment, for a count of the same cases rides in each of them.
+    statistics, scores and updates are one segment, for a count of the same cases rides in each of them. And so is each
+    of the `parts` of the cohort that the plan trains, scores or counts.
     """
     if site.privacy is not None:
         return Asked()
     groups = dict.fromkeys((SHARED, *(plan.groups if plan.statistics or plan.train else ())))
     signers = {group: context.names if group == SHARED else context.owners(group) for group in groups}
+    signers |= {f"part/{part}": context.fillers(part) for part in parts}
     return Asked(_questions(plan, site, tuple(groups)), signers, context.colluding, waits)
 
 

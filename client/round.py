@@ -21,11 +21,11 @@ from client.consent.readiness import readiness, require_enough
 from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
+from client.data.split import PARTS
 from client.data.statistics import statistic_sums
 from client.failures import answered, clamped, fitting
 from client.ledger import Ledger
 from client.limits import require_honest_normaliser, require_honest_weights
-from client.plan_checks import require_as_signed
 from client.sides import split_of
 from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
@@ -37,7 +37,7 @@ from common.errors import RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import Parameters, load
-from common.plan import RoundPlan, layout_of, trained_groups
+from common.plan import Declaration, RoundPlan, layout_of, trained_groups
 from common.privacy.mechanism import noisy
 from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.statistics import patient_sensitivity, statistic_segments
@@ -174,22 +174,20 @@ class Worked:
     held_out_epsilon: float
 
 
-def work(plan: RoundPlan, site: Site, signed: Collection[str] | None = None) -> Worked:
+def work(plan: RoundPlan, site: Site, signed: Declaration | None = None) -> Worked:
     """Do what the plan asks with this site's cases and return what goes into the sum.
 
-    signed: the modalities that this site signed for; None: those of its cases
+    signed: what this site signed for, of it the parts that are counted; None: everything that it has
 
     Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
     must never make a round free.
     """
     layout = layout_of(plan, site.study, site.parameters, site.privacy)
     _require(plan, site)
-    signed = site.declared if signed is None else signed
-    if site.privacy is None:
-        require_as_signed(signed, site.cohort.owned)
+    signed = Declaration(site.declared, PARTS) if signed is None else signed
     _ready(plan, site)
     charge(plan, site)
-    round_ = _Round(plan, site, layout, tuple(signed))
+    round_ = _Round(plan, site, layout, signed)
     values: dict[str, Values] = {}
     steps = 0
     if plan.statistics:
@@ -242,11 +240,12 @@ class _Round:
     plan: RoundPlan
     site: Site
     layout: Layout
-    signed: tuple[str, ...]
+    signed: Declaration
 
     @property
     def _cohort(self) -> Cohort:
-        return self.site.seen_with([name for name in self.plan.used(self.site.study) if name in self.signed])
+        names = [name for name in self.plan.used(self.site.study) if name in self.signed.modalities]
+        return self.site.seen_with(names).filled(self.signed.parts)
 
     def statistics(self) -> Mapping[str, Values]:
         """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
@@ -319,7 +318,7 @@ class _Round:
 
     def _moved(self, train: Batch) -> Mapping[str, Values]:
         plan, site = self.plan, self.site
-        weights = _group_weights(site, train, self.signed)
+        weights = _group_weights(site, train, self.signed.modalities)
         groups = trained_groups(plan, site.parameters)
         owned = tuple(group for group in groups if weights[group] > 0)
         bound = site.study.secure_sum.update_bound

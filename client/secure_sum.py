@@ -11,7 +11,7 @@ from client.membership.identity import SiteIdentity
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import ProtocolOrderError, SecureSumError
-from common.plan import threshold_of
+from common.plan import Declaration, threshold_of
 from common.secure_sum.fixed_point import word_bits
 from common.secure_sum.masking import WordSource
 from common.secure_sum.messages import Confirmation, Member, Offer, Reveal, SumContext
@@ -28,6 +28,11 @@ class _Consent:
 
     member: Member
     share_key: ShareKey
+
+
+def declaration_of(member: Member) -> Declaration:
+    """Return what a site signed for."""
+    return Declaration(member.modalities, member.parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,26 +66,26 @@ class SiteSums:
         self._identity, self._study = identity, study
         self._minimum_sites, self._threads, self._lifetime = minimum_sites, threads, lifetime
         self.records = SumRecords(state)
-        self._run, self._modalities = "", tuple[str, ...]()
+        self._run, self._declared = "", Declaration((), ())
         self._consents: dict[int, _Consent] = {}
         self._sums: dict[int, _Open] = {}
         self._lock = RLock()
 
-    def consent(self, run: str, number: int, modalities: Sequence[str]) -> Member:
+    def consent(self, run: str, number: int, declared: Declaration) -> Member:
         """Join: this site's signed consent to hold shares in a sum. Asked again for the same, it is the same."""
         with self._lock:
             if run != self._run:
                 self.forget()
-            self._run, self._modalities = run, tuple(sorted(modalities))
+            self._run, self._declared = run, declared
             known = self._consents.get(number)
-            if known is not None and known.member.modalities != self._modalities:  # it rode on an offer, of before
+            if known is not None and declaration_of(known.member) != declared:  # it rode on an offer, of before
                 self._consents.pop(number).share_key.wipe()
             return self._consent(number).member
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def declared(self) -> Declaration:
         """What this site signed for when it joined last."""
-        return self._modalities
+        return self._declared
 
     def offer(self, context: SumContext) -> Offer:
         """Leg 0. Refuses a number that is not above all before, and what is not as this site's own study has it."""
@@ -175,7 +180,8 @@ class SiteSums:
                 self._run,
                 number,
                 self._identity.name,
-                self._modalities,
+                self._declared.modalities,
+                self._declared.parts,
                 key.public,
             )
             for other in self._consents.values():  # one consent is out at a time: a later one takes its place

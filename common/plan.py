@@ -65,6 +65,12 @@ class RoundPlan:
         """The study's modalities that this round uses, in the study's order."""
         return tuple(name for name in study.names if name in self.owners)
 
+    def parts(self, counted: Collection[str]) -> tuple[str, ...]:
+        """The parts of the cohort that add to this plan's sum, of those that enough sites signed for."""
+        if self.statistics:
+            return tuple(sorted(counted))
+        return tuple(part for part, there in ((self.evaluate, self.evaluate), ("train", self.train)) if there)
+
     def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
         """Groups with fewer than c + 2 owners, or none, among the sites present: their sum would show one site."""
         count = {group: len(set(owners) & set(present)) for group, owners in self.owners.items()}
@@ -90,6 +96,14 @@ class RoundPlan:
         digest = hashlib.sha256(text.encode() + b"\0")
         digest.update(np.ascontiguousarray(self.weights, dtype="<f4").data)
         return digest.digest()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a site signs for, each in the order of names: modalities, and parts of the cohort that it can fill."""
+
+    modalities: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class RunState:
     """All that a run is, between two rounds. Sums only: nothing of a single site is in here.
 
     arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics,
-    "modalities" bool (M,), those of the study that are used in this run: from round 0 on; "sites" the names of those
-    that the last sum was over
+    "modalities" bool (M,), those of the study that are used in this run, and "parts" bool (3,), those of the cohort
+    that are counted: from round 0 on; "sites" the names of those that the last sum was over
     """
 
     study: str

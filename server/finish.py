@@ -12,7 +12,7 @@ from common.study import Study, read_study
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
-from server.run import Outcome, by_round, used_in
+from server.run import Outcome, by_round, uncounted_in, used_in
 from server.run_folder import STUDY_FILE, coverage_of, evidence_of, playing, save_model
 from server.watch import STATUS_FILE, read_status
 
@@ -90,6 +90,7 @@ def outcome_of(study: Study, state: RunState) -> Outcome:
         threshold=min(thresholds, default=None),
         sites=history[-1].sites,
         untrained=tuple(name for name in study.names if name not in used_in(study, state)),
+        uncounted=uncounted_in(state),
     )
 
 

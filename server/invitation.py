@@ -30,6 +30,10 @@ class Participant:
     def modalities(self) -> tuple[str, ...]:
         return self.member.modalities
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.member.parts
+
 
 def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
     """All connected nodes, once `expected` are there or the time is over."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -28,18 +28,29 @@ from common.tasks import Metrics, metrics, score_sensitivity
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
+from server.left_out import left_out_in_words
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites
 from server.reasons import ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
-from server.untrained import untrained_in_words
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
 SUMMED = "sites"  # the array of a run's state that names the sites of its last sum
 USED = "modalities"  # the array of a run's state that says which of the study's are used
+COUNTED = "parts"  # and the parts of the cohort that were counted in round 0
+PARTS = ("train", "validation", "test")
 TOO_FEW = f"refused: {TooFewSitesError.code}"
 BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Of the plan that was made last: its groups, the parts of the cohort in its sum, the one that it scores."""
+
+    groups: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    evaluate: Literal["", "validation", "test"] = ""
 
 
 class Observer(Protocol):
@@ -78,6 +89,7 @@ class Outcome:
     threshold: int | None  # the lowest t of any of its sums
     sites: int
     untrained: tuple[str, ...] = ()  # modalities of too few sites: absent in every case, and in the model
+    uncounted: tuple[str, ...] = ()  # parts of the cohort that too few sites could fill: neither scored nor counted
 
 
 class Run:
@@ -116,7 +128,7 @@ class Run:
         self.state.attempt += 1
         self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
         self.lost = LostSites(wait, tuple(self.state.arrays.get(SUMMED, ())))
-        self._owned = dict[str, tuple[str, ...]]()  # of the plan that was made last
+        self._planned = _Planned()
         self.summation = Summation(
             grid,
             study,
@@ -153,15 +165,16 @@ class Run:
         total = self._sum(number, phase)
         if number == 0:
             self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
-            self.state.arrays[USED] = np.array([name in self._owned for name in self.study.names])
-        scored = metrics(self.study, total.values, self._noise(phase, total)) if phase.evaluate else None
+            self.state.arrays[USED] = np.array([name in self._planned.groups for name in self.study.names])
+            self.state.arrays[COUNTED] = np.array([part in self._planned.parts for part in PARTS])
+        scored = metrics(self.study, total.values, self._noise(phase, total)) if self._planned.evaluate else None
         if 1 <= number <= self.study.rounds + 1:
             self._select(number - 1, scored)
         if phase.train:
             self._step(number, total)
         self._save(number, total, scored, time.monotonic() - began)
         if number == 0:
-            for sentence in untrained_in_words(self.study, self.untrained):
+            for sentence in left_out_in_words(self.study, self.untrained, self.uncounted):
                 self.observer.told(sentence)
 
     def _sum(self, number: int, phase: Phase) -> Total:
@@ -238,7 +251,13 @@ class Run:
         return len(nodes) >= self.summation.least
 
     def _plan(self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase) -> RoundPlan:
-        owners = self._owners(holders, working)
+        owners, parts = self._owners(holders, working), self._counted(holders, working)
+        if phase.train and "train" not in parts:
+            raise TooFewSitesError(
+                f"Fewer than {self._least_owners} of the sites that are here can fill the training part"
+            )
+        evaluate = phase.evaluate if phase.evaluate in parts else ""
+        self._planned = _Planned(tuple(owners), parts, evaluate)
         return RoundPlan(
             self.study.digest,
             self.state.run,
@@ -246,10 +265,10 @@ class Run:
             self.state.attempt,
             phase.statistics,
             phase.train,
-            phase.evaluate,
+            evaluate,
             tuple(item.site for item in holders),
             owners,
-            self.state.arrays["best" if phase.evaluate == "test" else "weights"],
+            self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
             self.time_box if phase.train else 0.0,
         )
@@ -260,14 +279,22 @@ class Run:
 
         Which are the run's is decided by round 0. A modality that is not here is absent in every case of this round.
         """
-        least = self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
-        owners = {"shared": tuple(item.site for item in holders)}
+        least, owners = self._least_owners, {"shared": tuple(item.site for item in holders)}
         for name in self.used:
             owners[name] = tuple(item.site for item in holders if name in item.modalities)
-        self._owned = {group: sites for group, sites in owners.items() if len(set(sites) & set(working)) >= least}
-        if len(self._owned) == 1:
+        enough = {group: sites for group, sites in owners.items() if len(set(sites) & set(working)) >= least}
+        if len(enough) == 1:
             raise TooFewSitesError(f"No modality of the study is at {least} of the sites that are here")
-        return self._owned
+        return enough
+
+    def _counted(self, holders: Sequence[Participant], working: Collection[str]) -> tuple[str, ...]:
+        """Return the parts of the cohort that enough of the sites that work signed for; only these are in a sum."""
+        there = [item.parts for item in holders if item.site in working]
+        return tuple(part for part in PARTS if sum(part in parts for parts in there) >= self._least_owners)
+
+    @property
+    def _least_owners(self) -> int:
+        return self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -278,6 +305,11 @@ class Run:
     def untrained(self) -> tuple[str, ...]:
         """The study's modalities that are absent in this run."""
         return tuple(name for name in self.study.names if name not in self.used)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """The parts of the cohort that too few sites could fill when they were counted."""
+        return uncounted_in(self.state)
 
     def _step(self, number: int, total: Total) -> None:
         proposed = self.state.arrays["weights"].copy()
@@ -301,8 +333,8 @@ class Run:
         if self.study.private or not self.study.split.validates:
             better = True
         else:
-            # No score at all yet (validation patients of one class): rather the latest model than an untrained one.
-            unknown = self.state.best_score == float("-inf") and scored is not None and math.isnan(scored.auc)
+            # No score at all yet (validation patients of one class, or at too few sites): rather the latest model.
+            unknown = self.state.best_score == float("-inf") and (scored is None or math.isnan(scored.auc))
             better = unknown or (scored is not None and scored.auc > self.state.best_score)
         if better:
             self.state.arrays["best"] = self.state.arrays["weights"]
@@ -352,6 +384,7 @@ class Run:
             min(thresholds, default=None),
             history[-1].sites,
             self.untrained,
+            self.uncounted,
         )
 
     @property
@@ -365,6 +398,12 @@ def used_in(study: Study, state: RunState) -> tuple[str, ...]:
     """The modalities that the run of this state uses."""
     chosen = state.arrays.get(USED)
     return study.names if chosen is None else tuple(np.array(study.names)[chosen].tolist())
+
+
+def uncounted_in(state: RunState) -> tuple[str, ...]:
+    """The parts of the cohort that too few sites could fill when this run counted them."""
+    counted = state.arrays.get(COUNTED)
+    return () if counted is None else tuple(np.array(PARTS)[~counted].tolist())
 
 
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:

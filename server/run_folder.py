@@ -23,10 +23,10 @@ from common.parameters import load
 from common.schema import plain
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
+from server.left_out import left_out_in_words
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.report.noise import interval
 from server.run import Outcome
-from server.untrained import untrained_in_words
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
 STUDY_FILE, LOCK_FILE = "study.yaml", "run.lock"
@@ -120,7 +120,7 @@ def evidence_of(
         rounds=outcome.history,
         coverage=tuple(coverage),
         comparisons=tuple(comparisons),
-        warnings=tuple(untrained_in_words(study, outcome.untrained)),
+        warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted)),
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
     )

@@ -72,10 +72,27 @@ def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
     policy = folder.file.policy
     yield "What it does with them"
     yield f"  A run has {study.rounds} rounds; in each, {study.training.local_steps} steps of training on this machine."
+    yield from _split(folder, study)
     if policy.round_seconds is not None:
         yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
     if policy.hours is not None:
         yield f"  Work begins only at {policy.hours}, local time (policy.hours)."
+
+
+def _split(folder: SiteFolder, study: Study) -> Iterator[str]:
+    """Who is a training, a validation, a test patient: it can be chosen so that one patient stands alone."""
+    split = study.split
+    if split.column is not None:
+        test, validation = _listed(split.test_values) or "no value", _listed(split.validation_values) or "no value"
+        yield f"  Split by the column {split.column!r}: test patients have {test}, validation patients {validation}."
+    else:
+        yield f"  Split by a hash of the patient's number with the key {split.key!r}: about {split.test:.4%} of the"
+        yield f"  patients test, {split.validation:.4%} validate, the others are trained on."
+    if not study.private:
+        least = folder.file.policy.without_privacy.smallest(simulated=False)
+        yield f"  A part, or the training patients of a modality, of fewer than {least} patients is left out here, and"
+        yield "  so is a study that cuts the same patients otherwise than an earlier one by fewer"
+        yield "  (policy.without_privacy.smallest_part)."
 
 
 def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:

@@ -58,6 +58,11 @@ class Cohort:
             **parts,
         )
 
+    def filled(self, names: Collection[str]) -> Cohort:
+        """The cohort with nobody in the other parts."""
+        empty = {part: getattr(self, part).rows([]) for part in PARTS if part not in names}
+        return replace(self, **empty) if empty else self
+
 
 def cohort_of(
     site: str,

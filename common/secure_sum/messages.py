@@ -10,6 +10,7 @@ same bytes. `context` in a message is the digest of the `SumContext`: study, ros
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
@@ -31,6 +32,7 @@ from common.secure_sum.encoding import (
 from common.secure_sum.thresholds import require_threshold
 
 MIN_BITS, MAX_BITS = 16, 32
+COHORT_PARTS = {"train", "validation", "test"}
 SHARE_BYTES = 66  # an element of the field modulo 2^521 - 1
 SEALED_BYTES = 2 * SHARE_BYTES + 16  # AES-GCM's tag
 _FIELD_PRIME = 2**255 - 19  # of Curve25519
@@ -143,7 +145,8 @@ def _require_ascending(names: tuple[str, ...]) -> None:
 class Member(Signed):
     """A site's consent to hold shares in one sum, with its share key `ek` for just this one.
 
-    `study`, `roster`: digests of what the site approved and pinned. `modalities`: those that it has, by name.
+    `study`, `roster`: digests of what the site approved and pinned. `modalities`: those that it has, by name. `parts`:
+    those of the cohort that it can fill, by name.
     """
 
     study: bytes = field(repr=False)
@@ -152,6 +155,7 @@ class Member(Signed):
     number: int
     name: str
     modalities: tuple[str, ...]
+    parts: tuple[str, ...]
     share_key: bytes = field(repr=False)
     signature: bytes = field(default=b"", repr=False)
 
@@ -159,6 +163,9 @@ class Member(Signed):
         _require_digest(self.study, self.roster)
         _require_public_key(self.share_key)
         _require_ascending(self.modalities)
+        _require_ascending(self.parts)
+        if not set(self.parts) <= COHORT_PARTS:
+            raise SecureSumError("A part of the cohort is none of train, validation and test.")
 
 
 @dataclass(frozen=True)
@@ -210,6 +217,15 @@ class SumContext(Message):
     def owners(self, modality: str) -> tuple[str, ...]:
         """The members that declared a modality, over their signatures."""
         return tuple(member.name for member in self.members if modality in member.modalities)
+
+    def fillers(self, part: str) -> tuple[str, ...]:
+        """The members that signed that they can fill a part of the cohort."""
+        return tuple(member.name for member in self.members if part in member.parts)
+
+    def counted_parts(self, present: Collection[str]) -> tuple[str, ...]:
+        """The parts of the cohort that at least c + 2 of these sites signed for, by name."""
+        enough = self.colluding + 2
+        return tuple(part for part in sorted(COHORT_PARTS) if len(set(self.fillers(part)) & set(present)) >= enough)
 
     def require_signed(self, roster: Roster) -> None:
         """IdentityError unless this is the sum of `roster`, and every member signed its own entry."""

@@ -212,7 +212,8 @@ def _site(hospital: str, pictured: bool) -> dict[str, Any]:
         "records": {"clinical": {"file": "clinical.csv"}},
         "sequences": {name: {"file": file} for name, file in tables.items()},
         "split": {"file": "outcome.csv", "column": "fold"},
-        "policy": {"require_privacy": False},  # the study has none
+        # The study has no privacy; and of small hospitals no part of fewer than 10 patients would be scored.
+        "policy": {"require_privacy": False, "without_privacy": {"smallest_part": 1}},
     }
 
 

@@ -78,3 +78,16 @@ def test_whoever_approves_a_private_study_reads_what_hooks_give_up(hospitals, st
     assert "WEAKER HERE, by `clipping: opacus`" in "\n".join(describe(asking, study))
     assert "WEAKER" not in "\n".join(describe(site, study))
     assert "WEAKER" not in "\n".join(describe(asking, replace(study, privacy=replace(study.privacy, mode="none"))))
+
+
+def test_what_is_approved_shows_how_the_patients_are_cut(hospitals, study):
+    """A key or a fraction can be chosen so that one patient stands alone: the person sees both, and what holds here."""
+    site = read_site(hospitals / "lindenhof")
+    plain = replace(
+        study, split=replace(study.split, key="k7", test=0.150026), privacy=replace(study.privacy, mode="none")
+    )
+    said = "\n".join(describe(site, plain))
+    assert "the key 'k7': about 15.0026% of the\n  patients test, 10.0000% validate" in said
+    assert "fewer than 3 sites have is not used in a run" in said
+    assert "fewer than 10 patients" in said
+    assert "fewer than 10 patients" not in "\n".join(describe(site, study))

@@ -10,6 +10,7 @@ from client.data.cohort import Cohort
 from client.round import work
 from common.errors import ProtocolOrderError
 from common.messages import ConfirmRequest, RoundRequest
+from common.plan import Declaration
 from common.study import Study
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
 from tests.support.tiny import study_of
@@ -114,7 +115,8 @@ def test_a_modality_that_a_site_did_not_sign_is_not_added_by_it(tmp_path) -> Non
     them = Hospitals(tmp_path, study, cohorts=with_panel(study, NAMES[1:]))
     sum = them.offered(1, owners={"shared": NAMES, "chart": NAMES, "panel": NAMES[1:]})
     them.sites[ME].site.__dict__["cohort"] = cohort_of(study, ME)
-    assert refused(them, ME, them.round_request(sum)) == ProtocolOrderError.code
+    opened = them.opened(sum, round=0, statistics=True, train=False)
+    assert opened["present"].tolist() == [4 * 36, 3 * 36]
 
 
 def test_a_private_site_is_an_owner_of_what_it_signed_whatever_it_has(tmp_path) -> None:
@@ -125,7 +127,7 @@ def test_a_private_site_is_an_owner_of_what_it_signed_whatever_it_has(tmp_path) 
     site = them.sites[ME].site
     site.__dict__["cohort"] = having(study, ME, ("chart",))
     them.revealed(them.confirmed(them.masked(sum)))
-    done = work(replace(sum.plan, round=2), site, ("chart", "panel"))
+    done = work(replace(sum.plan, round=2), site, Declaration(("chart", "panel"), ("train",)))
     assert {part.segment.name: part.values for part in done.summand.parts}["weight/panel"].tolist() == [1.0]
 
 

@@ -83,9 +83,11 @@ class Hospitals:
         names: Sequence[str] = NAMES,
         cohorts: Mapping[str, Cohort] | None = None,
         minimum_sites: int = 3,
+        smallest_part: int | None = None,
         lifetime: float = 3600.0,
         lost_site: Literal["wait", "show"] = "show",
     ) -> None:
+        self.smallest_part = smallest_part
         self.folder, self.study, self.names = folder, study, tuple(sorted(names))
         self.lost_site = lost_site
         self.minimum_sites, self.lifetime = minimum_sites, lifetime
@@ -103,7 +105,10 @@ class Hospitals:
         file = SiteFile(
             site=name,
             target=ColumnSource(file=Path("target.csv"), column="target"),
-            policy=Policy(minimum_sites=self.minimum_sites, without_privacy=WithoutPrivacy(lost_site=self.lost_site)),
+            policy=Policy(
+                minimum_sites=self.minimum_sites,
+                without_privacy=WithoutPrivacy(lost_site=self.lost_site, smallest_part=self.smallest_part),
+            ),
         )
         site = Site(SiteFolder(file, self.folder), self.study, self.folder / name)
         site.__dict__["cohort"] = self.cohorts[name]  # as prepared from its files
@@ -189,7 +194,11 @@ class Hospitals:
 
     def summed(self, number: int, survivors: Sequence[str] = (), **changes: Any) -> Mapping[str, NDArray[np.float64]]:
         """A whole sum with the coordinator's real half: its values by segment."""
-        sum = self.offered(number, **changes)
+        return self.opened(self.offered(number, **changes), survivors)
+
+    def opened(self, sum: Sum, survivors: Sequence[str] = (), **changes: Any) -> Mapping[str, NDArray[np.float64]]:
+        """The same of a sum whose offers are there; `changes` are of its plan."""
+        sum.plan = replace(sum.plan, **changes)
         site = self.sites[self.names[0]].site
         derived = derive(sum.plan, self.study, self.parameters, site.privacy)
         layout = derived.layout
@@ -232,7 +241,7 @@ def refused(them: Hospitals, name: str, request: Request) -> str:
 
 def copied(handler: SiteHandler, fresh: SiteHandler) -> SiteHandler:
     """`fresh` with the secrets and the offered sums of `handler`, as a machine resumed from a snapshot has them."""
-    fresh.run, fresh.sums._run, fresh.sums._modalities = handler.run, handler.sums._run, handler.sums._modalities
+    fresh.run, fresh.sums._run, fresh.sums._declared = handler.run, handler.sums._run, handler.sums._declared
     fresh.sums._consents = dict(handler.sums._consents)
     for number, present in handler.sums._sums.items():
         twin = copy.copy(present.sum)

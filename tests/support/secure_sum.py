@@ -58,7 +58,14 @@ def flipped(data: bytes, at: int) -> bytes:
 
 def consent(name: str, share_key: bytes, **about: object) -> Member:
     """A consent that nobody signed."""
-    given = {"study": PLAN, "roster": PLAN, "run": "run", "number": 7, "modalities": ("image",)} | about
+    given = {
+        "study": PLAN,
+        "roster": PLAN,
+        "run": "run",
+        "number": 7,
+        "modalities": ("image",),
+        "parts": ("train",),
+    } | about
     return Member(name=name, share_key=share_key, **given)  # type: ignore[arg-type]
 
 
@@ -92,7 +99,7 @@ class Consortium:
         self.keys = {name: ShareKey.generate() for name in listed}
         study = os.urandom(32)
         self.members = {
-            name: Member(study, self.roster.digest, run, number, name, ("image",), key.public).signed(
+            name: Member(study, self.roster.digest, run, number, name, ("image",), ("train",), key.public).signed(
                 self.signing[name]
             )
             for name, key in self.keys.items()

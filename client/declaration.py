@@ -1,0 +1,40 @@
+"""What a site signs for in a run: the modalities that it has, and the parts of the cohort that it can fill."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from client.data.split import PARTS
+from client.round import Site
+from common.errors import ProtocolOrderError
+from common.plan import Declaration
+
+
+def declared(site: Site, smallest: int, used: Collection[str] | None = None) -> Declaration:
+    """Return what this site signs for. used: the run's modalities, where they are known; None: the study's.
+
+    Without privacy a part has at least `smallest` patients, and a modality as many training patients: a sum over the
+    sites that signed is over that many patients of each. With privacy nothing hangs on how many there are, for that
+    would tell it without noise: every part is signed.
+    """
+    if site.privacy is not None:
+        return Declaration(tuple(sorted(site.declared)), tuple(sorted(PARTS)))
+    names = site.study.names
+    train = site.cohort.train
+    cases = dict(zip(names, train.present.sum(dim=0).tolist(), strict=True)) if len(train) else dict.fromkeys(names, 0)
+    having = [name for name in names if name in site.cohort.owned and cases[name] >= smallest]
+    seen = site.seen_with([name for name in having if used is None or name in used])
+    filled = (part for part in PARTS if len(getattr(seen, part)) >= smallest)
+    return Declaration(tuple(sorted(having)), tuple(sorted(filled)))
+
+
+def require_as_signed(signed: Declaration, now: Declaration) -> None:
+    """Without privacy: ProtocolOrderError when a site's cases no longer allow what it signed for.
+
+    It is out of the sum until it joins anew. An owner without a case would make two owners look like three.
+    """
+    if not set(signed.modalities) <= set(now.modalities) or not set(signed.parts) <= set(now.parts):
+        raise ProtocolOrderError(
+            "This site's cases no longer are of the modalities, or fill the parts of the cohort, that it signed for. "
+            "It takes part again as soon as the coordinator asks it to join anew."
+        )

@@ -1,0 +1,114 @@
+"""Two studies that cut the same patients otherwise: their sums may not show the few patients by which they differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from client.cuts import differing, opening, require_alike
+from client.data.cohort import Cohort
+from client.data.split import PARTS, part_by_hash, rank
+from common.errors import AnsweredError, RunError
+from common.study import Split, Study
+from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, refused
+from tests.support.tiny import cases_of, study_of
+
+TEST = {"round": 5, "train": False, "evaluate": "test"}
+PATIENTS = {name: [f"{name} {number}" for number in range(300)] for name in NAMES}
+
+
+def cohorts(study: Study) -> dict[str, Cohort]:
+    """The same patients of each site, cut as the study says."""
+    made = {}
+    for place, name in enumerate(NAMES):
+        cut = {patient: part_by_hash(patient, study.split) for patient in PATIENTS[name]}
+        cases = cases_of(study, len(cut), seed=place, missing=0.0)
+        parts = {part: cases.rows([i for i, own in enumerate(cut.values()) if own == part]) for part in PARTS}
+        made[name] = Cohort(name, study.names, **parts, version=f"{place:064x}", sides=cut)
+    return made
+
+
+def going_on_with(them: Hospitals, study: Study) -> Hospitals:
+    """The sites, started anew from what is on their disks, with another study."""
+    them.study, them.cohorts = study, cohorts(study)
+    them.sites = {name: them.start(name) for name in NAMES}
+    return them
+
+
+def opened_by(them: Hospitals, study: Study, number: int) -> None:
+    """They open this study's test score."""
+    going_on_with(them, study).played(number, run=f"{number:016x}", study=study.digest, **TEST)
+
+
+def two_fractions(moved: int) -> tuple[Study, Study]:
+    """Two studies whose test parts differ by this many patients of ME, and by some of the others."""
+    plain = study_of("chart", "panel", **PLAIN, split={"validation": 0.0, "test": 0.15})
+    places = sorted(rank(patient, plain.split) / 2**64 for patient in PATIENTS[ME])
+    tests = (places[44] * (1 + 1e-12), places[44 + moved] * (1 + 1e-12))
+    first, second = (replace(plain, split=replace(plain.split, test=test)) for test in tests)
+    return first, second
+
+
+def test_two_fractions_that_differ_by_one_patient_are_not_both_answered(tmp_path) -> None:
+    """`test: .150026` and `.151695` with one key: 268 and 269 test patients, and their sums differ by one of them."""
+    first, second = two_fractions(moved=1)
+    them = Hospitals(tmp_path, first, cohorts=cohorts(first), smallest_part=10)
+    opened_by(them, first, 1)
+    opened_by(them, replace(first, rounds=3, seed=1), 2)  # the same cut again
+    sum = going_on_with(them, second).offered(3, run="3" * 16, study=second.digest, **TEST)
+    assert refused(them, ME, them.round_request(sum)) == "answered"
+    assert (tmp_path / ME / "cuts.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cut_that_differs_by_many_patients_is_answered(tmp_path) -> None:
+    first, second = two_fractions(moved=40)  # of the others too more than ten
+    them = Hospitals(tmp_path, first, cohorts=cohorts(first), smallest_part=10)
+    opened_by(them, first, 1)
+    opened_by(them, second, 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"key": "another"}, {"validation": 0.01}, {"test": 0.0001}],
+    ids=["key", "validation", "no test"],
+)
+def test_it_is_the_sides_that_count_whatever_moved_the_patients(other) -> None:
+    split = Split(key="wardround", validation=0.2, test=0.2)
+    one, two = (
+        {patient: part_by_hash(patient, how) for patient in PATIENTS[ME]} for how in (split, replace(split, **other))
+    )
+    sides = [
+        len({p for p, own in a.items() if own == part} - {p for p, own in b.items() if own == part})
+        for part in PARTS
+        for a, b in ((one, two), (two, one))
+    ]
+    assert sorted(differing(one, two)) == sorted(size for size in sides if size)
+
+
+def test_patients_of_one_cut_alone_are_no_difference(tmp_path) -> None:
+    opening(tmp_path, {"a": "train", "b": "test"}, 10)
+    opening(tmp_path, {"b": "test", "c": "train"}, 10)
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        require_alike(tmp_path, {"c": "test"}, 10)
+    require_alike(tmp_path, {"c": "test"}, 1)
+    assert len(json.loads((tmp_path / "cuts.json").read_text())["cuts"]) == 1, "cuts that agree are one entry"
+
+
+def test_a_newer_or_a_damaged_file_of_cuts_is_named_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "cuts.json").write_text('{"format": 2, "cuts": []}')
+    with pytest.raises(RunError, match="newer release"):
+        require_alike(tmp_path, {}, 10)
+    (tmp_path / "cuts.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        require_alike(tmp_path, {}, 10)
+
+
+def test_a_private_study_keeps_no_cut_and_asks_none(tmp_path) -> None:
+    """What is answered there hangs on no exact number of patients."""
+    study = study_of("chart", "panel", **PRIVATE, split={"validation": 0.0, "test": 0.15})
+    them = Hospitals(tmp_path, study, cohorts=cohorts(study), smallest_part=10)
+    opening(tmp_path / ME, dict.fromkeys(PATIENTS[ME], "train"), 10)
+    them.played(1, **TEST)
