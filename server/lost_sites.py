@@ -28,7 +28,7 @@ class LostSites:
     wait: float
     before: tuple[str, ...] = ()
     met: bool = False  # a site that gives no sum over others
-    _ends: float = 0.0
+    _ends: float | None = None
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -37,13 +37,16 @@ class LostSites:
 
     def begin(self) -> None:
         """A round begins: it has all of its time."""
-        self._ends = time.monotonic() + self.wait
+        self._ends = None
 
     def heard(self, dropped: Mapping[str, str]) -> None:
-        """What a sum that failed lost, site -> leg and reason."""
+        """What a sum that failed lost, site -> leg and reason. From the first on, the round's time runs."""
         self.met = self.met or any(why.endswith(REFUSED) for why in dropped.values())
+        if self.met and self._ends is None:
+            self._ends = time.monotonic() + self.wait
 
-    @property
-    def waits(self) -> bool:
-        """Whether the round may be tried again, beyond its attempts."""
-        return self.met and time.monotonic() < self._ends
+    def goes_on(self, attempt: int, attempts: int) -> bool:
+        """Whether the round may be tried again: by its time where it waits for a site, else by its attempts."""
+        if self.met and self.wait:
+            return self._ends is None or time.monotonic() < self._ends
+        return attempt < attempts

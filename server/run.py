@@ -186,7 +186,7 @@ class Run:
         what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
         lost, patience, attempt = dict[str, str](), self.wait, 0
         self.lost.begin()
-        while attempt < attempts or self.lost.waits:
+        while self.lost.goes_on(attempt, attempts):
             if attempt:
                 patience -= self._wait_for_nodes(what, patience)
                 self.state.attempt += 1

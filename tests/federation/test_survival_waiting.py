@@ -48,6 +48,7 @@ def test_the_run_waits_for_a_site_that_was_lost_and_sums_over_all_again(deployed
     require_all_back(deployed)
 
 
+@pytest.mark.soak
 def test_a_run_whose_lost_site_stays_away_ends_as_a_model_after_its_time(deployed: Deployment) -> None:
     site = site_number(deployed, 2)
 
@@ -57,7 +58,7 @@ def test_a_run_whose_lost_site_stays_away_ends_as_a_model_after_its_time(deploye
 
     with while_it_runs(kill):
         run = start(deployed, "gone", "--wait", "20", study="gone")
-        assert run.wait(SECONDS) == 0, run.text
+        assert run.wait(2 * SECONDS) == 0, run.text
     history = rounds(deployed, "gone")
     assert 1 <= history[-1]["round"] < LAST and all(entry["sites"] == 4 for entry in history)
     assert "before its end was reached" in run.text
