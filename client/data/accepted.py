@@ -26,7 +26,7 @@ FORMAT = 1
 class AcceptedFile:
     """The schema of exclusions.yaml in the site's state folder: digest of a list -> when it was accepted, in UTC."""
 
-    format: Annotated[int, Field(ge=1)] = FORMAT
+    format: int = border.format_number(FORMAT)
     accepted: dict[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], str] = field(default_factory=dict)
 
 
@@ -67,7 +67,4 @@ def _read(state: Path) -> AcceptedFile:
     path = state / FILE
     if not path.exists():
         return AcceptedFile()
-    kept = border.read(path, AcceptedFile, DataError)
-    if kept.format > FORMAT:
-        raise DataError(f"{path}: is of a newer release of wardround than this one, format {kept.format}.")
-    return kept
+    return border.read(path, AcceptedFile, DataError)
