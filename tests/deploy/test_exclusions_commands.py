@@ -56,14 +56,16 @@ def test_approval_asks_about_a_list_that_finds_nobody(north: SiteFolder, tmp_pat
     (north.root / "list.csv").write_text("patient_id\n4711\n4712\n", encoding="utf-8")
     done = call("site", "approve", tmp_path / "study.yaml", "--at", north.root, answer=answers)
     assert "2 listed, 0 found here" in done.output and "Nobody in it is a patient here" in done.output
-    assert Approvals(north.root / "state").all()[STUDY.digest].approved
-    assert is_accepted(north.root / "state", found_here(north)) == (answers[0] == "y")
+    accepted = answers[0] == "y"
+    assert is_accepted(north.root / "state", found_here(north)) == accepted
+    assert (STUDY.digest in Approvals(north.root / "state").all()) == accepted, done.output
 
 
 def test_a_yes_to_the_study_is_none_to_the_list(north: SiteFolder, tmp_path: Path) -> None:
     (north.root / "list.csv").write_text("patient_id\n4711\n", encoding="utf-8")
     done = call("site", "approve", tmp_path / "study.yaml", "--at", north.root, "--yes")
-    assert done.exit_code == 0 and "site exclusions --accept" in done.output
+    assert done.exit_code == 1 and "site exclusions --accept" in done.output
+    assert STUDY.digest not in Approvals(north.root / "state").all()
     refused = call("study", "check", tmp_path / "study.yaml", "--hospitals", tmp_path / "h")
     assert refused.exception is not None and "Nobody in it" in str(refused.exception)
     looked = call("site", "exclusions", "--at", north.root)
@@ -78,4 +80,13 @@ def test_a_yes_to_the_study_is_none_to_the_list(north: SiteFolder, tmp_path: Pat
 def test_approval_of_a_site_whose_list_is_missing_says_so(north: SiteFolder, tmp_path: Path) -> None:
     (north.root / "list.csv").unlink()
     done = call("site", "approve", tmp_path / "study.yaml", "--at", read_site(north.root).root, answer="y\n")
-    assert done.exit_code == 0 and "does no work" in done.output
+    assert done.exit_code == 1 and "does no work" in done.output and "cannot be read" in str(done.exception)
+
+
+def test_a_simulation_says_what_each_list_comes_to(
+    north: SiteFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call("simulate", tmp_path / "study.yaml", "--hospitals", tmp_path / "h", "--no-compare")
+    assert f"north: opted out: {SAID}" in done.output
+    assert done.exception is not None  # one site is no consortium; what is said comes before all work
