@@ -129,11 +129,14 @@ def test_approval_says_what_becomes_of_a_hospital_that_drops_out(north, study) -
     assert "LOST SITES" not in done(approve(north.root, "--yes"))
 
 
-def test_approving_reads_no_patient(north, study) -> None:
-    for name in ("records.csv", "genes.csv", "notes.csv", "patients.csv"):
-        (north.root / name).unlink()
+def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:
+    """With privacy a person decides here whether there is enough; data that cannot be read is not approved."""
     said = done(approve(north.root, "--yes"))
+    assert "Cases: " in said and "Patients who have: labs 16, genes 16" in said
     assert all(secret not in said for number in range(16) for secret in person(number).secrets)
+    assert Approvals(north.root / "state").modalities(study.digest) == ("labs", "genes")
+    (north.root / "genes.csv").unlink()
+    assert isinstance(approve(north.root, "--yes").exception, SiteFileError)
 
 
 def test_a_changed_study_is_another_one(north, study) -> None:
