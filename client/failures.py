@@ -49,15 +49,35 @@ def answered(site: Site, plan: RoundPlan, part: Part, make: Callable[[], T], ins
     return instead()
 
 
-def _tell(site: Site, plan: RoundPlan, part: Part, error: Exception) -> None:
+def of_patients(site: Site, plan: RoundPlan, part: Part) -> Callable[[Exception], None] | None:
+    """Return what is to be told of a patient of whom the work fails; None without privacy, where that is raised.
+
+    That patient counts as nobody, and the others as ever: were noise alone sent, one patient would move the answer by
+    all of them. The first of a round is told of at this site.
+    """
+    if site.privacy is None:
+        return None
+    told: list[str] = []
+
+    def tell(error: Exception) -> None:
+        if not told:
+            _tell(site, plan, part, error, "Patients of whom it fails are left out")
+        told.append(part)
+
+    return tell
+
+
+def _tell(
+    site: Site, plan: RoundPlan, part: Part, error: Exception, sent: str = "Noise alone is sent in its place"
+) -> None:
     """In the log and the audit log of this site: kind and place, never the text."""
     frames = traceback.extract_tb(error.__traceback__)
     name, line = (frames[-1].name, frames[-1].lineno or 0) if frames else ("unknown", 0)
     kind = type(error).__name__
     log.error(
-        "%s: %s of round %d FAILED with %s at %s, line %d. Noise alone is sent in its place, and the round is paid "
-        "for. To stop: wardround site pause %s",
-        site.name, part, plan.round, kind, name, line, plan.study[:12],
+        "%s: %s of round %d FAILED with %s at %s, line %d. %s, and the round is paid for. To stop: "
+        "wardround site pause %s",
+        site.name, part, plan.round, kind, name, line, sent, plan.study[:12],
     )  # fmt: skip
     try:
         site.audit.append(Failed(plan.study, plan.run, plan.round, part, _word(kind), _word(name), line))

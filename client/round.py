@@ -23,7 +23,7 @@ from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
 from client.data.split import PARTS
 from client.data.statistics import statistic_sums
-from client.failures import answered, clamped, fitting
+from client.failures import answered, clamped, fitting, of_patients
 from client.ledger import Ledger
 from client.limits import require_honest_normaliser, require_honest_weights
 from client.sides import split_of
@@ -269,7 +269,8 @@ class _Round:
     def scores(self) -> Mapping[str, Values]:
         site, cohort = self.site, self._cohort
         part = cohort.validation if self.plan.evaluate == "validation" else cohort.test
-        sums = evaluate(site.network, part, site.study, site.device)
+        failed = of_patients(site, self.plan, "scores")
+        sums = evaluate(site.network, part, site.study, site.device, failed=failed)
         return fitting(self._score_noised(sums) if site.privacy else sums, self.layout)
 
     def no_scores(self) -> Mapping[str, Values]:
@@ -290,7 +291,9 @@ class _Round:
         site = self.site
         if site.privacy is not None:
             _ready(self.plan, site)  # a score that failed may have left it in any state
-        stop = _deadline(self.plan.seconds or None, site.policy.round_seconds)
+        # Where a clock stops is where private patients' work took it: the coordinator must not choose the moment.
+        asked = None if site.privacy else self.plan.seconds or None
+        stop = _deadline(asked, site.policy.round_seconds)
         steps = self._train(self._cohort.train, site.device, site.folder.file.clipping, stop)
         return self._moved(self._cohort.train), _steps_said(site, steps)
 
@@ -314,6 +317,7 @@ class _Round:
             clipping=clipping,
             stop=stop,
             progress=lambda done, total: site.progress("training", done, total),
+            failed=of_patients(site, self.plan, "training"),
         ).steps_done
 
     def _moved(self, train: Batch) -> Mapping[str, Values]:
@@ -339,7 +343,11 @@ def _steps_said(site: Site, done: int) -> int:
     steps = site.study.training.local_steps
     if done < steps:
         log.warning(
-            "%s: training stopped by the clock after %d of %d steps; the reply does not say so.", site.name, done, steps
+            "%s: training stopped by the clock after %d of %d steps; the others are of noise alone, and the reply does "
+            "not say so.",
+            site.name,
+            done,
+            steps,
         )
     return steps
 

@@ -66,5 +66,6 @@ def told(event: Failed, when: datetime) -> str:
     """Return the sentence about one failure."""
     return (
         f"FAILED {when:%Y-%m-%d %H:%M} UTC, study {event.study[:SHOWN]}, round {event.round}: {event.part} with "
-        f"{event.error} at {event.place}, line {event.line}. Noise alone was sent in its place, and was paid for."
+        f"{event.error} at {event.place}, line {event.line}. Noise alone was sent in its place, or without the "
+        "patients of whom it failed; it was paid for."
     )

@@ -122,7 +122,8 @@ class LedgerAccepted(_Checked):
 
 @dataclass(frozen=True)
 class Failed(_Checked):
-    """A part of a private round's work failed after its charge, and noise alone was sent in its place.
+    """A part of a private round's work failed after its charge, as a whole or for some patients: noise alone was sent
+    in place of the part, or of those patients.
 
     error, place, line: the kind of exception and the function where it was raised, never its text
     """

@@ -114,8 +114,8 @@ class Run:
     ) -> None:
         """`sites`: how many to wait for; or `nodes`, with their sites, exactly those that take part.
         `seconds`: deadline of a leg. `time_box`: seconds after which a site stops training and hands over what it has;
-        0 for never. `wait`: seconds, of a round, for lost sites without whom it cannot be tried again. `over`: other
-        runs, that nobody plays any more.
+        0 for never, and with privacy it does not stop. `wait`: seconds, of a round, for lost sites without whom it
+        cannot be tried again. `over`: other runs, that nobody plays any more.
         """
         self.study, self.grid, self.observer = study, grid, observer or Unwatched()
         self.path, self.time_box, self.wait = folder / CHECKPOINT_FILE, time_box, wait

@@ -75,6 +75,9 @@ def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield from _split(folder, study)
     if policy.round_seconds is not None:
         yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
+        if study.private:
+            yield "  How far it came by then hangs on the patients and shows in what is sent, which no epsilon covers."
+            yield "  Without round_seconds every round does all of its steps."
     if policy.hours is not None:
         yield f"  Work begins only at {policy.hours}, local time (policy.hours)."
 

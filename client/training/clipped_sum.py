@@ -3,7 +3,8 @@
 Adding or removing one patient changes the sum by at most `bound` in L2 norm, whatever the weights are, because each
 patient's gradient is computed alone: `loop`, plain autograd, one patient after the other. Clipping aims a hair below
 the bound and adds up in float64, so that rounding stays inside. A patient whose gradient is not finite counts as zero,
-and neither result, error nor log tells that there was one.
+and neither result, error nor log tells that there was one. So does a patient whose gradient fails in a private round,
+of which this site alone is told.
 
 `opacus` takes the gradients of several patients at once and does not promise that: see `client.training.hooks`. A site
 gets it only by its own wish, and only where every row goes through every layer as that row, which
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from client.training.clipping import Clipper, factors, norms, zeros
 from client.training.hooks import OpacusClipper
-from client.training.rows import Loss, chunks, flat, one_by_one, trainable, two_rows_like
+from client.training.rows import Failed, Loss, chunks, flat, of_row, one_by_one, trainable, two_rows_like
 from common.errors import PrivacyError
 from common.models.batch import Batch
 from common.models.clippable import unhookable
@@ -33,9 +35,10 @@ _SAME = 1e-3  # of the sum's norm: what rounding has been seen to make of honest
 
 
 class LoopClipper:
-    """One patient after the other."""
+    """One patient after the other. `failed` is told of a patient whose gradient fails: that patient counts as zero."""
 
-    def __init__(self, network: nn.Module, loss: Loss) -> None:
+    def __init__(self, network: nn.Module, loss: Loss, failed: Failed | None = None) -> None:
+        self._failed = failed
         self._network = network.train()
         self._loss = loss
         self._parameters = trainable(network)
@@ -43,7 +46,9 @@ class LoopClipper:
     def sum(self, batch: Batch, bound: float) -> Tensor:
         total = flat(zeros(self._parameters))
         for row in one_by_one(batch):
-            gradient = self._gradient(row)
+            gradient = of_row(partial(self._gradient, row), self._failed)
+            if gradient is None:
+                continue
             factor = float(factors(norms([gradient.unsqueeze(0)], 1), bound))
             if factor > 0:
                 total.add_(gradient, alpha=factor)
@@ -63,14 +68,16 @@ def choose_backend(network: nn.Module, wish: Literal["auto", "loop", "opacus"]) 
     return "opacus" if wish == "opacus" and not unhookable(network) else "loop"
 
 
-def clipper(network: nn.Module, loss: Loss, backend: Backend, shape: Batch | None = None) -> Clipper:
-    """A clipper for this network.
+def clipper(
+    network: nn.Module, loss: Loss, backend: Backend, shape: Batch | None = None, failed: Failed | None = None
+) -> Clipper:
+    """A clipper for this network. `failed`: as for `LoopClipper`; of patients taken together none is told apart.
 
     `shape`: any batch of the study, of which only the shapes are looked at. With it `opacus` is compared with the loop
     on two rows that are no patients', and is the loop where it fails or differs. Raises PrivacyError for `opacus` on a
     network of which it is known that its hooks get it wrong.
     """
-    loop = LoopClipper(network, loss)
+    loop = LoopClipper(network, loss, failed)
     if backend == "loop":
         return loop
     if wrong := unhookable(network):

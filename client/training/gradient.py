@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from client.training.clipped_sum import choose_backend, clipper
 from client.training.hooks import GIVEN_UP
-from client.training.rows import Loss, trainable
+from client.training.rows import Failed, Loss, trainable
 from common.models.batch import Batch
 from common.models.fusion import drop_modalities
 from common.privacy.mechanism import noisy, poisson_sample, uniform
@@ -31,7 +31,6 @@ class Gradient(Protocol):
     """One flat gradient a step, over the trainable parameters in the order of `named_parameters`."""
 
     def next(self) -> Tensor: ...
-
     def close(self) -> None: ...
 
 
@@ -41,10 +40,18 @@ class NoisyGradient:
     Modality dropout is drawn here from the operating system too. Drawn from a known seed it would go by a patient's
     place in the sample, and a patient who is taken out would shift the masks of all others: the sum would then move
     by far more than one clipped gradient.
+
+    failed: is told of a patient whose gradient fails, and who then counts as zero
     """
 
     def __init__(
-        self, network: nn.Module, train: Batch, study: Study, plan: PrivacyPlan, clipping: Clipping = "auto"
+        self,
+        network: nn.Module,
+        train: Batch,
+        study: Study,
+        plan: PrivacyPlan,
+        clipping: Clipping = "auto",
+        failed: Failed | None = None,
     ) -> None:
         self._train, self._plan = train, plan
         self._hidden = study.fusion.modality_dropout
@@ -52,11 +59,17 @@ class NoisyGradient:
         backend = choose_backend(network, clipping)
         if backend == "opacus":
             log.warning("clipping: opacus takes patients together. %s", GIVEN_UP)
-        self._clipper = clipper(network, partial(loss_rows, study), backend, train.to(self._device))
+        self._clipper = clipper(network, partial(loss_rows, study), backend, train.to(self._device), failed)
 
     def next(self) -> Tensor:
+        return self._of(self._train.rows(torch.from_numpy(poisson_sample(len(self._train), self._plan.sample_rate))))
+
+    def of_nobody(self) -> Tensor:
+        """What `next` gives where no patient is in the step: the noise alone."""
+        return self._of(self._train.rows([]))
+
+    def _of(self, sample: Batch) -> Tensor:
         plan = self._plan
-        sample = self._train.rows(torch.from_numpy(poisson_sample(len(self._train), plan.sample_rate)))
         present = drop_modalities(sample.present, self._hidden, torch.from_numpy(uniform(*sample.present.shape)))
         shown = Batch(sample.inputs, present, sample.target).to(self._device)
         total = self._clipper.sum(shown, plan.max_grad_norm).cpu().numpy()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from client.training.gradient import Clipping, Gradient, MeanGradient, NoisyGradient
-from client.training.rows import trainable
+from client.training.rows import Failed, trainable
 from client.training.subnormal import flushed_to_zero
 from common.models.batch import Batch
 from common.privacy.plan import PrivacyPlan
@@ -50,8 +50,12 @@ def train_locally(
     clipping: Clipping = "auto",
     stop: Callable[[], bool] | None = None,
     progress: Progress | None = None,
+    failed: Failed | None = None,
 ) -> Trained:
     """Train `network` in place for the study's local steps, or until `stop()` says so between two steps.
+
+    With privacy the steps after `stop()` are taken without patients: how many there were would show in the noise.
+    `failed`, with privacy, is told of a patient whose gradient fails: that patient counts as zero.
 
     With privacy an empty cohort, and an empty sample, still take their noisy steps: that there was nobody to learn
     from must not show. Without privacy an empty cohort takes none. On the CPU torch is set to one thread for the
@@ -64,17 +68,17 @@ def train_locally(
     steps = study.training.local_steps if len(train) or privacy else 0
     mover = _Mover(network, study.training)
     done = 0
-    source: Gradient = (
-        NoisyGradient(network, train, study, privacy, clipping)
-        if privacy
-        else MeanGradient(network, train, study, site, round_number)
-    )
+    noisy = NoisyGradient(network, train, study, privacy, clipping, failed) if privacy else None
+    source: Gradient = noisy or MeanGradient(network, train, study, site, round_number)
     with closing(source) as gradient, flushed_to_zero() if privacy else nullcontext():
         while done < steps and not (stop is not None and stop()):
             mover.step(gradient.next())
             done += 1
             if progress is not None:
                 progress(done, steps)
+        if noisy is not None:
+            for _ in range(done, steps):
+                mover.step(noisy.of_nobody())
     return Trained(done, len(train))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from common.models.batch import Batch
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits, target -> one number a row
+Failed = Callable[[Exception], None]  # is told of what a patient's row raised
+T = TypeVar("T")
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
@@ -34,6 +37,21 @@ def one_by_one(batch: Batch) -> Iterator[Batch]:
         yield Batch(
             {name: value.clone() for name, value in row.inputs.items()}, row.present.clone(), row.target.clone()
         )
+
+
+def of_row(make: Callable[[], T], failed: Failed | None) -> T | None:
+    """Return `make()`, the work on one patient's row; where that fails, tell `failed` and return None.
+
+    Raised further, it would take all other patients out of the sum: one patient more would then move it by everybody.
+    failed: None: what is raised stays raised
+    """
+    if failed is None:
+        return make()
+    try:
+        return make()
+    except Exception as error:  # whatever it is: to tell it apart from any other would tell of the patient
+        failed(error)
+    return None
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ import importlib
 import math
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from scipy import stats
 from client.consent.terms import require_terms
 from client.round import Site, work
 from client.standing import standing
+from client.training import evaluate as evaluation
+from client.training.clipped_sum import LoopClipper
 from common.audit import Failed
 from common.errors import PolicyError, ProtocolOrderError
 from common.privacy.accounting import epsilon
@@ -130,6 +133,29 @@ def test_each_patient_is_in_a_step_by_a_draw_of_its_own(tmp_path: Path) -> None:
     spread(counts[:, None], sd, slack=0.02)
 
 
+def counted(updates: Mapping[str, NDArray[np.float64]]) -> float:
+    """Patients of one outcome less those of the other, over all steps, as the updates of `alike` tell, in the mean."""
+    moved = np.hstack([values for name, values in updates.items() if name.startswith("update/")])
+    return float(np.linalg.norm(moved.mean(axis=0)) / (0.01 * 0.01))  # learning rate, bound
+
+
+def test_the_coordinators_clock_stops_no_private_round(tmp_path: Path) -> None:
+    """Where a clock stops hangs on the patients, and everybody's gradients of the steps behind it with that."""
+    here = alike(tmp_path)
+    updates = here.attempts(20, statistics=False, evaluate="", seconds=1e-9)
+    assert counted(updates) == pytest.approx(2 * 0.5 * 36, rel=0.2)
+
+
+def test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps(tmp_path: Path) -> None:
+    here, times = ward(tmp_path), 40
+    file = here.folder.file
+    here.folder = replace(here.folder, file=replace(file, policy=replace(file.policy, round_seconds=1e-9)))
+    updates = here.attempts(times, statistics=False, evaluate="")
+    assert here.site.privacy is not None
+    sd = here.study.training.learning_rate / PRIVACY["expected_batch_size"] * math.sqrt(2)
+    spread(updates["update/shared"], sd * here.site.privacy.noise_multiplier, slack=0.01)
+
+
 # --------------------------------------------------------------------------------------------- paid for before, always
 
 # Where something can go wrong in `work` after the charge, and the part of the answer that fails with it.
@@ -218,6 +244,47 @@ def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, mo
     spread(found["scores/histogram"], plan.evaluation_noise_multiplier * math.sqrt(5))
     step = here.study.training.learning_rate / PRIVACY["expected_batch_size"]
     spread(found["update/shared"], step * math.sqrt(2) * plan.noise_multiplier, slack=0.01)
+
+
+def test_a_patient_of_whom_training_fails_is_left_out_and_the_others_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise alone in place of everybody would tell of that one patient by all the others."""
+    here, gradient = alike(tmp_path), LoopClipper._gradient
+    monkeypatch.setattr(LoopClipper, "_gradient", _fails_for(0, lambda _, row: row.target, gradient))
+    with_one = counted(here.attempts(20, statistics=False, evaluate=""))
+    assert with_one == pytest.approx(2 * 0.5 * 38, rel=0.2)
+    assert {event.part for event in failures(here.site)} == {"training"}
+
+
+def test_a_patient_of_whom_the_score_fails_is_left_out_and_the_others_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ward(tmp_path, epsilon=1e6)
+    targets = here.site.cohort.validation.target
+    others = int((targets == 0).sum())
+    assert 0 < others < len(targets)
+    scores = _fails_for(1, lambda study, logits, target: target, evaluation.score_sums)
+    monkeypatch.setattr(evaluation, "score_sums", scores)
+    assert here.site.privacy is not None
+    sd = here.site.privacy.evaluation_noise_multiplier * math.sqrt(1 + 4)
+    found = here.segments(here.plan(statistics=False, train=False))["scores/cases"]
+    assert abs(float(found[0]) - others) < stats.norm.isf(RARE) * sd < others
+    (event,) = failures(here.site)
+    assert (event.part, event.error) == ("scores", "Foreign"), "and the site is told once a round"
+
+
+def _fails_for(wrong: int, target_of: Any, original: Any) -> Any:
+    def failing(*arguments: Any) -> Any:
+        if (target_of(*arguments) == wrong).any():
+            raise Foreign("Annegret")
+        return original(*arguments)
+
+    return failing
+
+
+def failures(site: Site) -> list[Failed]:
+    return [record.event for record in site.audit.events() if isinstance(record.event, Failed)]
 
 
 def _fails_for_somebody(n: int, rate: float) -> NDArray[np.int64]:
