@@ -196,7 +196,8 @@ class SiteHandler:
         require_declared_owners(plan, context)
         present = [offer.name for offer in offers]
         require_owners(plan, present, context)
-        require_modalities(plan, present, context, self.site.study, self._decided)
+        believed = self.site.privacy is not None or not self._waits
+        require_modalities(plan, present, context, self.site.study, self._decided, believed=believed)
         counted = context.counted_parts(present)
         require_parts(plan.parts(counted), present, context)
         signed = declaration_of(context.members[context.place(self.site.name) - 1])
@@ -228,6 +229,8 @@ class SiteHandler:
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
+        if self.site.privacy is None:
+            opening(self.site.state, self.site.cohort.sides, self._smallest)
         self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
         return RoundReply(derived.digest, packed, done.steps, done.epsilon, done.held_out_epsilon)
 

@@ -35,17 +35,30 @@ def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:
 
 
 def require_modalities(
-    plan: RoundPlan, present: Collection[str], context: SumContext, study: Study, decided: Collection[str] | None
+    plan: RoundPlan,
+    present: Collection[str],
+    context: SumContext,
+    study: Study,
+    decided: Collection[str] | None,
+    *,
+    believed: bool = True,
 ) -> None:
     """Refuse a plan whose modalities do not follow from what was signed: SecureSumError.
 
     In round 0 they are those that at least c + 2 sites of U1 (`present`) signed for; that decides for the run. Later
-    they are those of the decided ones that have as many in this U1. decided: None where this site was not in round 0
+    they are those of the decided ones that have as many in this U1.
+
+    decided: None where this site was not in round 0
+    believed: then any of them may have been decided on. Else it is all that have as many: in a run without round 0 a
+        coordinator would choose them, and two sums would differ by the patients who have nothing but what it left out
     """
     least = context.colluding + 2
     enough = {name for name in study.names if len(set(context.owners(name)) & set(present)) >= least}
     named = set(plan.owners) - {SHARED}
-    wanted = enough if plan.round == 0 else enough & set(named if decided is None else decided)
+    if plan.round > 0 and (decided is not None or believed):
+        wanted = enough & set(named if decided is None else decided)
+    else:
+        wanted = enough
     if SHARED not in plan.owners or named != wanted:
         raise SecureSumError("The plan's modalities are not those that enough sites signed for in this run.")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from client.charges import charge
+from client.charges import certified, charge
 from client.round import Site
 from client.sides import split_of
-from common.errors import PrivacyError
+from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import epsilon
 from common.study import Study
 from tests.support.hospital import hospital, study_of, write_csv
@@ -62,6 +63,34 @@ def test_a_patient_who_changed_sides_between_two_runs_is_charged_on_both(here: W
     both = epsilon([*releases(site, "held_out"), *releases(site, "training")], 1e-5)
     assert site.ledger.spent(1e-5, "held_out") > twice > alone, "in one of the runs they trained"
     assert site.ledger.spent(1e-5, "held_out") < both, "and not in both"
+
+
+def after_two_runs(here: Ward, moved: int) -> Site:
+    """Before the second of which so many patients changed sides."""
+    shutil.rmtree(here.folder.root / "state", ignore_errors=True)
+    parts(here.folder.root, 24)
+    a_run(here, "a")
+    parts(here.folder.root, 24, moved=moved)
+    return a_run(here, "b")
+
+
+def test_that_somebody_changed_sides_is_seen_in_what_is_certified(here: Ward) -> None:
+    """The one number of a private study that hangs on a patient: SECURITY.md names it."""
+    assert certified(after_two_runs(here, 0)) < certified(after_two_runs(here, 1))
+
+
+@pytest.mark.soak
+def test_that_somebody_changed_sides_is_seen_in_when_the_budget_ends(here: Ward) -> None:
+    """And the one code."""
+    scored = []
+    for moved in (0, 1):
+        site = after_two_runs(here, moved)
+        scored.append(0)
+        with pytest.raises(BudgetError):
+            for attempt in range(2, 200):
+                charge(here.plan(run="b" * 16, attempt=attempt, statistics=False, train=False), site)
+                scored[-1] += 1
+    assert scored[0] > scored[1], "one patient who moved costs scores of the others"
 
 
 def test_who_comes_or_leaves_changes_no_side(here: Ward) -> None:

@@ -1,0 +1,222 @@
+"""Sums over the very same sites, without privacy, that show few patients or one site by their difference.
+
+The first tests are of what is refused. The others are of what is not, each named in SECURITY.md: they hold that page to
+what is true, and fail when it becomes better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client.data.cohort import Cohort
+from client.data.split import PARTS
+from client.questions import Asked
+from client.sum_records import SumRecords
+from common.errors import AnsweredError
+from common.messages import RoundRequest
+from common.models.batch import Batch
+from common.models.record import RecordColumns
+from common.study import RecordModality, Study
+from deploy.simulation.enrol import enrol
+from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, cohort_of, refused
+from tests.support.tiny import study_of
+
+SCORES = {"round": 1, "train": False, "evaluate": "validation"}
+STATISTICS = {"round": 0, "train": False, "statistics": True}
+ALL = dict.fromkeys(("shared", "chart", "panel"), NAMES)
+CHARTS = dict.fromkeys(("shared", "chart"), NAMES)
+OTHER_RUN = "f" * 16
+Sums = Mapping[str, NDArray[np.float64]]
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return study_of("chart", "panel", **PLAIN)
+
+
+def sided(cohort: Cohort) -> Cohort:
+    """With a name for each patient, in the order of the rows."""
+    return replace(cohort, sides={f"{part} {i}": part for part in PARTS for i in range(len(getattr(cohort, part)))})
+
+
+def cohorts_of(study: Study) -> dict[str, Cohort]:
+    return {name: sided(cohort_of(study, name, seed=10 * i, patients=20)) for i, name in enumerate(NAMES)}
+
+
+def with_one_panel_alone(study: Study) -> dict[str, Cohort]:
+    """Everybody has both, but for one validation patient of ME, who has no chart."""
+    cohorts = cohorts_of(study)
+    cohorts[ME].validation.present[0, 0] = False
+    return cohorts
+
+
+def hospitals(folder: Path, study: Study, cohorts: dict[str, Cohort]) -> Hospitals:
+    return Hospitals(folder, study, cohorts=cohorts, smallest_part=10, lost_site="wait")
+
+
+def in_study(them: Hospitals, study: Study, cohorts: dict[str, Cohort]) -> Hospitals:
+    """The sites, started anew from what is on their disks, with another study."""
+    return hospitals(them.folder, study, cohorts)
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def test_a_run_that_skips_round_0_chooses_no_modalities(tmp_path, study) -> None:
+    """Two scores under the same weights, one without panels: their difference was one patient's label and score."""
+    them = hospitals(tmp_path, study, with_one_panel_alone(study))
+    them.summed(1, **SCORES)
+    sum = them.offered(1, run=OTHER_RUN, **SCORES, owners=CHARTS)
+    for name in NAMES:
+        assert refused(them, name, them.round_request(sum)) == "secure_sum"
+    them.opened(sum, owners=ALL)  # round 0 may be skipped, as a run that is resumed does
+
+
+def test_where_lost_sites_are_shown_the_plan_is_believed_and_shows_who_has_nothing_else(tmp_path, study) -> None:
+    cohorts = with_one_panel_alone(study)
+    them = Hospitals(tmp_path, study, cohorts=cohorts, smallest_part=10, lost_site="show")
+    none = np.zeros_like(them.weights)
+    both = them.summed(1, **SCORES, weights=none)
+    charts = them.opened(them.offered(1, run=OTHER_RUN, **SCORES, weights=none, owners=CHARTS))
+    difference = np.round(both["scores/histogram"] - charts["scores/histogram"]).reshape(2, -1)
+    assert difference.sum(axis=1).tolist() == np.eye(2)[int(cohorts[ME].validation.target[0])].tolist()
+
+
+def test_what_was_shown_in_the_open_counts_as_opened(tmp_path) -> None:
+    """With the secure sum off no cut was kept, and the next study could differ from it by one test patient."""
+    study = study_of("chart", "panel", **PLAIN, secure_sum={"enabled": False})
+    cohorts = cohorts_of(study)
+    them = hospitals(tmp_path, study, cohorts)
+    them.context(1)
+    them.ask(ME, RoundRequest(1, them.plan(**SCORES), ()))
+    other = replace(study, split=replace(study.split, key="another"))
+    cohorts[ME] = moved(cohorts[ME], 1)
+    them = in_study(them, other, cohorts)
+    them.context(2)
+    assert refused(them, ME, RoundRequest(2, them.plan(**SCORES), ())) == "answered"
+    them.ask("north", RoundRequest(2, them.plan(**SCORES), ()))
+
+
+def moved(cohort: Cohort, number: int) -> Cohort:
+    """The first of the training patients are test patients."""
+    size = len(cohort.train)
+    return replace(
+        cohort,
+        train=cohort.train.rows(range(number, size)),
+        test=Batch.join([cohort.test, cohort.train.rows(range(number))]),
+        sides={**cohort.sides, **{f"train {i}": "test" for i in range(number)}},
+        version="9" * 64,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- what is not refused
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_site_that_waits_protects_the_others_and_not_itself(tmp_path, study, others) -> None:
+    """It is not asked about the sum that leaves it out; one of those that are is enough."""
+    them = Hospitals(tmp_path, study)
+    them.lost_site = "wait"
+    for name in ("west", "north")[: 1 + others]:
+        them.sites[name] = them.start(name)
+    all_four = them.summed(1, **SCORES)
+    sum = them.offered(2, **SCORES, weights=np.nextafter(them.weights, np.float32(9)))
+    if others:
+        them.masked(sum, NAMES[:3])
+        with pytest.raises(AssertionError, match="north refused ConfirmRequest: answered"):
+            them.confirmed(sum, NAMES[:3])
+        return
+    three = them.opened(sum, NAMES[:3])
+    assert all_four["scores/cases"] - three["scores/cases"] == len(them.cohorts["west"].validation)
+
+
+def test_the_counts_of_two_modalities_show_how_many_patients_the_one_site_has_that_lacks_one(tmp_path, study) -> None:
+    cohorts = cohorts_of(study)
+    for part in PARTS:
+        getattr(cohorts["west"], part).present[:, 0] = False
+    cohorts["west"] = replace(cohorts["west"], owned=("panel",))
+    them = hospitals(tmp_path, study, cohorts)
+    sums = them.summed(1, **STATISTICS, owners={**ALL, "chart": NAMES[:3]})
+    assert sums["present"].tolist() == [3 * 60, 3 * 60 + 60]
+
+
+def test_two_cuts_that_differ_at_one_site_alone_show_what_that_site_moved(tmp_path, study) -> None:
+    """As by a split column with a word that only one hospital uses: at least ten of its patients, and no other's."""
+    cohorts = cohorts_of(study)
+    them = hospitals(tmp_path, study, cohorts)
+    before = them.summed(1, **STATISTICS)
+    of_west = np.bincount(cohorts["west"].train.target[:10], minlength=2)
+    other = replace(study, split=replace(study.split, key="another"))
+    cohorts["west"] = moved(cohorts["west"], 10)
+    them = in_study(them, other, cohorts)
+    after = them.summed(2, **STATISTICS, study=other.digest)
+    assert (before["classes"] - after["classes"]).tolist() == of_west.tolist()
+
+
+def test_two_studies_of_other_modalities_show_who_is_in_one_alone(tmp_path, study) -> None:
+    cohorts = with_one_panel_alone(study)
+    them = hospitals(tmp_path, study, cohorts)
+    before = them.summed(1, **STATISTICS)
+    other = study_of("chart", **PLAIN)
+    charts = {name: sided(cohort.seen_with(["chart"])) for name, cohort in cohorts.items()}
+    for name, cohort in charts.items():
+        narrow = {part: without_panels(getattr(cohort, part)) for part in PARTS}
+        charts[name] = replace(cohort, owned=("chart",), **narrow)
+    them = in_study(them, other, charts)
+    after = them.summed(2, **STATISTICS, owners=CHARTS, study=other.digest)
+    assert (before["cases"] - after["cases"]).tolist() == [0, 1, 0]
+
+
+def without_panels(part: Batch) -> Batch:
+    """As a study has it that knows no panels."""
+    return Batch({"chart": part.inputs["chart"]}, part.present[:, :1], part.target)
+
+
+def test_who_takes_over_a_name_counts_as_who_had_it(tmp_path, study) -> None:
+    """Another hospital with the name of one that left: a person sees at `join` that the name has another key."""
+    cohorts = cohorts_of(study)
+    them = hospitals(tmp_path, study, cohorts)
+    before = them.summed(1, **STATISTICS)
+    shutil.rmtree(tmp_path / "west")
+    enrol("test", {name: tmp_path / name for name in NAMES})
+    new = sided(cohort_of(study, "west", seed=77, patients=20))
+    after = in_study(them, study, {**cohorts, "west": new}).summed(2, **STATISTICS)
+    left, came = (np.bincount(one.train.target, minlength=2) for one in (cohorts["west"], new))
+    assert (before["classes"] - after["classes"] + came).tolist() == left.tolist()
+
+
+def test_statistics_with_another_range_count_who_is_above_any_value(tmp_path) -> None:
+    """`low` and `high` of a study's column are what it likes: here the oldest of all patients is found."""
+    plain = study_of("chart", "panel", **PLAIN)
+    cohorts = cohorts_of(plain)
+    chart = plain.modalities["chart"]
+    assert isinstance(chart, RecordModality)
+    columns = RecordColumns.of(chart)
+    rows = np.concatenate([np.asarray(cohort.train.inputs["chart"], dtype=np.float64) for cohort in cohorts.values()])
+    second, first = np.sort(rows[rows[:, columns.missing][:, 0] == 0, 0])[-2:]
+    age = replace(chart.numeric["age"], low=float(second), high=float(first))
+    narrow = replace(chart, numeric={**chart.numeric, "age": age}, normalise="secure_sum")
+    study = replace(plain, modalities={**plain.modalities, "chart": narrow})
+    sums = hospitals(tmp_path, study, cohorts).summed(1, **STATISTICS)
+    number, above, _ = sums["moments/chart"][:3]
+    assert number > 20
+    assert above == pytest.approx(1.0, abs=1e-3)
+
+
+def test_sets_of_release_0_1_are_not_known(tmp_path) -> None:
+    """It kept of each answer a digest of the sites: the very same question is refused, almost the same is not."""
+    same = {"answered": {"asked": hashlib.sha256(json.dumps(sorted(NAMES)).encode()).hexdigest()}}
+    (tmp_path / "secure_sum.json").write_text(json.dumps(same))
+    records, signers = SumRecords(tmp_path), {"shared": NAMES}
+    with pytest.raises(AnsweredError):
+        records.require_allowed(Asked(("asked",), signers), NAMES[:3])
+    records.require_allowed(Asked(("almost",), signers), NAMES[:3])
