@@ -7,6 +7,7 @@ run waits until its deadline, and then ends with the model that it has.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ class LostSites:
         self.met = self.met or any(why.endswith(REFUSED) for why in dropped.values())
         if self.met and self._ends is None:
             self._ends = time.monotonic() + self.wait
+
+    @property
+    def left(self) -> float:
+        """Seconds that the round still waits for a lost site; without end where it waits for none."""
+        return math.inf if self._ends is None or not self.wait else max(0.0, self._ends - time.monotonic())
 
     def goes_on(self, attempt: int, attempts: int) -> bool:
         """Whether the round may be tried again: by its time where it waits for a site, else by its attempts."""

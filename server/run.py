@@ -142,6 +142,7 @@ class Run:
             keep=self._keep,
             over=over,
             first=self.state.round + 1,
+            patience=lambda: self.lost.left,
         )
 
     def _fresh(self, weights: NDArray[np.float32]) -> RunState:

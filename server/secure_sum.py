@@ -5,6 +5,7 @@ No function here returns one site's numbers: masked vectors go straight into the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -42,7 +43,7 @@ from server.invitation import Participant, invite, participant_of, require_disti
 from server.reasons import in_words
 
 # Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
-TALK_SECONDS, JOIN_SECONDS = 180.0, 900.0
+TALK_SECONDS, JOIN_SECONDS, LEAST_JOIN_SECONDS = 180.0, 900.0, 15.0
 
 NOTHING = np.empty(0, dtype=np.uint8)
 
@@ -104,6 +105,7 @@ class Summation:
     names: Mapping[int, str] = field(default_factory=dict)  # node -> site, where that is known before it joins
     over: Sequence[str] = ()  # other runs, that nobody plays any more
     kept_to: Collection[str] = ()  # the sites that alone take part in sums to come; all, if empty
+    patience: Callable[[], float] = lambda: math.inf  # seconds that a lost site is still waited for
     first: int = -1  # the round that this process begins with, until a sum of it was opened
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
@@ -294,9 +296,8 @@ class Summation:
 
     def _join(self, only: Collection[str]) -> list[Participant]:
         """Ask all nodes to join the next sum; who is ready, by name."""
-        joined, missing = invite(
-            self.grid, self.nodes, self._invitation(), self.roster, seconds=min(self.seconds, JOIN_SECONDS)
-        )
+        seconds = min(self.seconds, JOIN_SECONDS, max(LEAST_JOIN_SECONDS, self.patience()))
+        joined, missing = invite(self.grid, self.nodes, self._invitation(), self.roster, seconds=seconds)
         require_distinct(joined)
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():

@@ -36,3 +36,13 @@ def test_who_has_no_time_to_wait_tries_again_as_often_as_others() -> None:
     lost.begin()
     lost.heard(ANSWERED)
     assert lost.goes_on(4, 5) and not lost.goes_on(5, 5)
+
+
+def test_nobody_is_waited_for_longer_than_the_round_has_left() -> None:
+    lost = LostSites(0.2, FOUR)
+    lost.begin()
+    assert lost.left == float("inf"), "nobody is waited for yet"
+    lost.heard(ANSWERED)
+    assert 0.0 < lost.left <= 0.2
+    time.sleep(0.25)
+    assert lost.left == 0.0
