@@ -22,7 +22,7 @@
     │       ├── NotApprovedError   54    not_approved     nobody at this site approved the study, or it was withdrawn
     │       ├── PausedError        55    paused           this site paused the study
     │       ├── OutsideHoursError  56    outside_hours    not within this site's hours of work
-    │       └── BusyError          57    busy             this site is at work for another run
+    │       └── BusyError          58    busy             this site is at work for another run
     ├── InstallationError          60    installation     the installed packages do not fit each other
     └── AuditError                 70    audit            the audit log cannot take an event, or is broken
 
@@ -193,7 +193,7 @@ class BusyError(PolicyError):
     """This site is at work for another run, and serves one at a time."""
 
     code = "busy"
-    exit_code = 57
+    exit_code = 58
 
 
 class InstallationError(WardroundError):

@@ -84,7 +84,9 @@ def test_what_is_approved_shows_how_the_patients_are_cut(hospitals, study):
     """A key or a fraction can be chosen so that one patient stands alone: the person sees both, and what holds here."""
     site = read_site(hospitals / "lindenhof")
     plain = replace(
-        study, split=replace(study.split, key="k7", test=0.150026), privacy=replace(study.privacy, mode="none")
+        study,
+        split=replace(study.split, key="k7", test=0.150026, validation=0.1),
+        privacy=replace(study.privacy, mode="none"),
     )
     said = "\n".join(describe(site, plain))
     assert "the key 'k7': about 15.0026% of the\n  patients test, 10.0000% validate" in said

@@ -17,7 +17,7 @@ import pytest
 from client.sum_records import SumRecords
 from common.messages import ConfirmRequest
 from common.study import Study
-from tests.support.scripted import NAMES, Hospitals, cohort_of, plain_study, refused
+from tests.support.scripted import NAMES, Hospitals, cohort_of, normalised_study, refused
 
 THREE = NAMES[:3]  # all but west
 EIGHT = tuple("abcdefgh")
@@ -28,7 +28,7 @@ CHART = {"chart": (np.array([50.0, 4.0]), np.array([10.0, 2.0]))}
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return plain_study()
+    return normalised_study()
 
 
 def one_ulp_away(them: Hospitals) -> tuple[Hospitals, dict[str, Any]]:

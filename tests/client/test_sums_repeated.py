@@ -7,7 +7,7 @@ import pytest
 
 from common.messages import ConfirmRequest, OfferRequest, RoundReply
 from common.study import Study
-from tests.support.scripted import ME, NAMES, PRIVATE, Hospitals, plain_study, refused
+from tests.support.scripted import ME, NAMES, PRIVATE, Hospitals, normalised_study, plain_study, refused
 from tests.support.tiny import study_of
 
 
@@ -79,8 +79,9 @@ def test_a_private_site_answers_again_and_pays_again(tmp_path) -> None:
     assert (tmp_path / ME / "ledger.jsonl").stat().st_size > before
 
 
-def test_what_was_asked_before_does_not_change_an_answer(tmp_path, study) -> None:
+def test_what_was_asked_before_does_not_change_an_answer(tmp_path) -> None:
     """A plan without a normaliser has none: not the one that another plan brought."""
+    study = normalised_study()
     asked = {"evaluate": "validation", "train": False, "round": 2, "weights": None}
     answers = []
     for place, before in enumerate(({}, {"chart": (np.array([5.0, 5.0]), np.array([1.0, 0.1]))})):

@@ -57,7 +57,7 @@ def test_a_run_without_privacy_gives_the_simulations_very_weights(
     theirs, ours = arrays(tmp_path / "simulated" / "checkpoint.npz"), arrays(deployed.checkpoint("open"))
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
-        assert np.array_equal(ours[name], value, equal_nan=True), name
+        assert np.array_equal(ours[name], value, equal_nan=value.dtype.kind == "f"), name
     report = json.loads((deployed.at / "runs" / "open" / "report.json").read_text())
     assert report["sites"] == 4 and report["threshold"] == 3
     assert not report["simulated"]

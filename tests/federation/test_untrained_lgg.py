@@ -12,7 +12,7 @@ import yaml
 from common.study import Study, read_study
 from deploy.examples.lgg import FOLDS, lgg
 from deploy.simulation.baselines import judge_model
-from deploy.simulation.simulate import hospitals_in
+from deploy.simulation.hospitals import hospitals_in
 from tests.support.federation import run
 
 SOURCE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "lgg"

@@ -43,7 +43,7 @@ from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer
 from common.secure_sum.secret import Secret
 from common.study import Study
 from deploy.simulation.enrol import enrol
-from tests.support.tiny import cases_of, study_of
+from tests.support.tiny import MODALITIES, cases_of, study_of
 
 RUN = "0123456789abcdef"
 NAMES = ("east", "north", "south", "west")
@@ -54,6 +54,12 @@ PRIVATE = {"privacy": {"mode": "local", "epsilon": 8.0, "sample_rate": 0.25, "ex
 
 def plain_study() -> Study:
     return study_of("chart", "panel", **PLAIN)
+
+
+def normalised_study() -> Study:
+    """The same, with the chart's columns normalised by a secure sum: only such a study's plans have a normaliser."""
+    chart = MODALITIES["chart"] | {"normalise": "secure_sum"}
+    return study_of("chart", "panel", **PLAIN, modalities={"chart": chart, "panel": MODALITIES["panel"]})
 
 
 def cohort_of(study: Study, name: str, *, seed: int = 0, patients: int = 12) -> Cohort:

@@ -63,14 +63,19 @@ def test_a_reply_is_no_request(listening: Path, reply: Reply) -> None:
     assert code_of(listening, sent(reply)) == "run"
 
 
+def refusal(name: str) -> str:
+    """The code for a wrong field: whoever speaks another protocol is told so."""
+    return "other_release" if name == "protocol" else "run"
+
+
 @pytest.mark.parametrize(("name", "value"), OTHER_VALUES)
 def test_what_is_on_no_list_is_refused(listening: Path, site: AgentSite, name: str, value: object) -> None:
-    assert code_of(listening, changed(site.join(), lambda config: config.update({name: value}))) == "run"
+    assert code_of(listening, changed(site.join(), lambda config: config.update({name: value}))) == refusal(name)
 
 
 @pytest.mark.parametrize("name", ["kind", "protocol", *(field.name for field in fields(JoinRequest))])
 def test_a_request_that_lacks_a_field_is_refused(listening: Path, site: AgentSite, name: str) -> None:
-    assert code_of(listening, changed(site.join(), lambda config: config.pop(name))) == "run"
+    assert code_of(listening, changed(site.join(), lambda config: config.pop(name))) == refusal(name)
 
 
 @pytest.mark.parametrize("what", NO_RECORDS)

@@ -58,9 +58,9 @@ AWKWARD = ("resnet18", "densenet121", "efficientnet_b0", "mobilenet_v3_small", "
 
 @pytest.mark.parametrize("backbone", AWKWARD)
 def test_torchvisions_networks_give_each_rows_own_gradient(backbone: str) -> None:
-    network = encoder(backbone).train()
-    loss = loss_over(images(2))
-    assert difference(by_autograd(network, loss, 2), by_hooks(network, loss, 2)) < 1e-4
+    network = encoder(backbone).train().double()  # a hundred layers in float32 differ by 4e-4 on some CPUs
+    loss = loss_over(images(2).double())
+    assert difference(by_autograd(network, loss, 2), by_hooks(network, loss, 2)) < 1e-9
     assert unhookable(network) == []
 
 
