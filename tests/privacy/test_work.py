@@ -133,6 +133,18 @@ def test_each_patient_is_in_a_step_by_a_draw_of_its_own(tmp_path: Path) -> None:
     spread(counts[:, None], sd, slack=0.02)
 
 
+def test_who_is_shown_without_a_modality_is_drawn_anew_for_each_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a seed that others know, one patient more would shift the masks of all behind."""
+    one = ward(tmp_path)
+    here = Ward(one.folder, replace(one.study, fusion=replace(one.study.fusion, modality_dropout=0.5)))
+    monkeypatch.setattr("client.training.gradient.noisy", lambda values, sd: values)
+    monkeypatch.setattr("client.training.gradient.poisson_sample", lambda n, rate: np.arange(n))
+    updates = here.attempts(2, statistics=False, evaluate="")["update/shared"]
+    assert updates.any() and not np.array_equal(updates[0], updates[1])
+
+
 def counted(updates: Mapping[str, NDArray[np.float64]]) -> float:
     """Patients of one outcome less those of the other, over all steps, as the updates of `alike` tell, in the mean."""
     moved = np.hstack([values for name, values in updates.items() if name.startswith("update/")])

@@ -43,7 +43,19 @@ def _paused_by_the_failure(original: Any) -> Any:
     return tell
 
 
+def _raised(_: Any) -> Any:
+    return lambda site, plan, part: None
+
+
+def _steps_of_zeros(original: Any) -> Any:
+    return lambda self: original(self) * 0.0
+
+
 MUTANTS = (
+    Mutant("a patient of whom the work fails takes everybody out", "client.round.of_patients", _raised,
+           (f"{WORK}test_a_patient_of_whom_the_score_fails_is_left_out_and_the_others_count",)),
+    Mutant("no noise in the steps that a clock cut off", "client.training.gradient.NoisyGradient.of_nobody",
+           _steps_of_zeros, (f"{WORK}test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps",)),
     Mutant("a failure after the charge is refused", "client.round.answered", _refused, ANSWERED),
     Mutant("zeros in place of failed statistics", "client.round._Round.no_statistics", _exact_zeros, ALONE),
     Mutant("zeros in place of failed scores", "client.round._Round.no_scores", _exact_zeros, ALONE),

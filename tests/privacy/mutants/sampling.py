@@ -47,6 +47,10 @@ def _seeded(_: Any) -> Any:
     return lambda n, rate: np.flatnonzero(np.random.default_rng(1).random(n) < rate)
 
 
+def _dropout_from_a_seed(_: Any) -> Any:
+    return lambda *shape: np.random.default_rng(1).random(shape)
+
+
 _TARGET = "client.training.gradient.poisson_sample"
 MUTANTS = (
     Mutant("a sample of a fixed size", _TARGET, _fixed_size, OUTPUTS),
@@ -55,4 +59,10 @@ MUTANTS = (
     Mutant("one draw for all patients", _TARGET, _all_or_nobody, OUTPUTS),
     Mutant("a larger sample rate than was charged", _TARGET, _more_often, OUTPUTS),
     Mutant("the sample from a seed", _TARGET, _seeded, OUTPUTS),
+    Mutant(
+        "modality dropout from a seed",
+        "client.training.gradient.uniform",
+        _dropout_from_a_seed,
+        ("tests/privacy/test_work.py::test_who_is_shown_without_a_modality_is_drawn_anew_for_each_attempt",),
+    ),
 )
