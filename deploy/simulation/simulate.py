@@ -24,7 +24,7 @@ from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
 from server.report.evidence import Comparison, Coverage, Evidence
 from server.run import Observer, Outcome, Run, Unwatched
-from server.run_folder import coverage_of, evidence_of, now, open_run, save_model
+from server.run_folder import coverage_of, evidence_of, now, open_run, save_model, tested
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,20 @@ def simulate(
         )
         outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
-    judged = _compare(plan, names, outcome, observer) if plan.compare else []
-    comparisons = [
-        Comparison(item.label, item.kind, item.metrics, item.interval, _note(plan.study, item)) for item in judged
-    ]
+    comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else tested(outcome)
     coverage = _coverage(plan, outcome)
     said = tuple(f"{found.site}: {sentence}" for found in seen for sentence in found.loud)
     evidence = evidence_of(
         plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=comparisons, simulated=True
     )
     return outcome, replace(evidence, warnings=(*evidence.warnings, *said))
+
+
+def _comparisons(plan: Simulation, names: Sequence[str], outcome: Outcome, observer: Observer) -> list[Comparison]:
+    return [
+        Comparison(item.label, item.kind, item.metrics, item.interval, _note(plan.study, item))
+        for item in _compare(plan, names, outcome, observer)
+    ]
 
 
 def _note(study: Study, item: Judged) -> str:

@@ -43,6 +43,7 @@ class View:
     alarm: bool  # something that protects patients was switched off, or overspent
     measure: str
     metric_chart: charts.Chart | None
+    scored: bool  # whether any round has a score, drawn or not
     small_charts: tuple[charts.Chart, ...]
     comparisons: ComparisonTable | None
     privacy_chart: charts.Chart | None
@@ -75,6 +76,7 @@ def view(evidence: Evidence) -> View:
         alarm=alarming(evidence),
         measure=text.measure_name(key),
         metric_chart=metric_chart,
+        scored=any(entry.metrics is not None for entry in rounds),
         small_charts=small_charts,
         comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
@@ -148,7 +150,7 @@ def _figures(evidence: Evidence, rounds: Sequence[RoundEvidence], key: str) -> l
             found.append(KeyFigure(f"{name}, {what}", written(entry.metrics, key), _beside(entry, key)))
     found.append(_epsilon(rounds, _privacy(evidence.study)))
     kept = "" if evidence.selected_round is None else f"kept: round {evidence.selected_round}"
-    found.append(KeyFigure("Rounds", text.count(len(rounds)), kept))
+    found.append(KeyFigure("Rounds", text.count(sum(entry.round > 0 for entry in rounds)), kept))
     opened = "" if evidence.threshold is None else f"sums open with {evidence.threshold}"
     found.append(KeyFigure("Sites", text.count(evidence.sites), opened))
     return found

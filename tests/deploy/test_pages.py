@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from common.errors import PUBLIC_CODES, tree
+from common.schema import _UniqueKeys
 from deploy.cli import commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,13 +119,15 @@ def test_every_code_that_may_leave_a_site_is_explained_with_its_exit_code():
         code: ", ".join(sorted({str(kind.exit_code) for kind in tree() if kind.code == code})) for code in PUBLIC_CODES
     }
     assert exits == rows
+    numbers = ", ".join(exits.values()).split(", ")
+    assert len(set(numbers)) == len(numbers), "two codes end with one exit code"
 
 
 def test_settings_that_the_pages_show_are_taken():
     """Keys in the yaml blocks are keys of site.yaml; wrong values would be refused here."""
     from client.site import Policy, SiteFile
 
-    shown = [yaml.safe_load(block) for block in blocks(DEPLOY / "hospital-it.md", "yaml")]
+    shown = [yaml.load(block, _UniqueKeys) for block in blocks(DEPLOY / "hospital-it.md", "yaml")]  # no key twice
     assert len(shown) == 2
     for content in shown:
         Policy(**content.pop("policy", {}))

@@ -63,6 +63,8 @@ def test_a_site_of_one_class_takes_part_and_the_run_ends_with_a_report(tmp_path:
     change(folder / "north", lambda row: row | {"outcome": "dead"})
     outcome, evidence = simulate(Simulation(study, hospitals_in(folder), tmp_path / "run", workers=1, compare=False))
     assert outcome.sites == 4
+    (tested,) = evidence.comparisons  # nothing to compare with, and still the score of the test patients
+    assert tested.kind == "federated" and tested.metrics == outcome.test
     assert any(words.startswith("north: All 16 patients have the same target") for words in evidence.warnings)
     kept = json.loads((tmp_path / "run" / "sites" / "north" / "data.json").read_text())
     assert "All 16 patients" in kept["warnings"][0] and kept["counts"]["target: values"] == 16

@@ -195,6 +195,22 @@ def test_the_table_holds_every_round_or_says_how_many_not():
     assert len(render(VARIANTS["many rounds"])) < 400_000
 
 
+def test_scores_that_noise_hides_in_every_round_were_scored_all_the_same():
+    hidden = replace(evidence(), rounds=tuple(
+        replace(entry, metrics={**(entry.metrics or {}), "auc": 0.6, "auc_noise": 0.3, "share_noise": 0.3})
+        for entry in evidence().rounds
+    ))  # fmt: skip
+    assert "Nothing is drawn" in render(hidden) and "No round was evaluated" not in render(hidden)
+    unscored = replace(evidence(), rounds=tuple(replace(entry, metrics=None) for entry in evidence().rounds))
+    assert "No round was evaluated" in render(unscored) and "Nothing is drawn" not in render(unscored)
+
+
+def test_the_statistics_before_the_first_round_are_no_round():
+    began = evidence(rounds=tuple(round_of(number) for number in range(5)))
+    words = re.sub(r"\s+", " ", read_page(render(began)).text)
+    assert re.search(r"Rounds\s*4\s*kept", words)
+
+
 def test_numbers_are_the_evidence_s_own():
     words = read_page(render(evidence())).text
     for figure in ("0.861", "0.788", "0.892", "of 8", "kept: round 17", "sums open with 3", "1\u202f185", "47.7 MB"):
