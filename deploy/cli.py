@@ -155,13 +155,16 @@ def _simulate(
     from common.study import read_study
     from deploy.simulation.display import Display
     from deploy.simulation.faults import Loss
-    from deploy.simulation.hospitals import hospitals_in
+    from deploy.simulation.hospitals import hospitals_in, oddities
     from deploy.simulation.simulate import Simulation, simulate
     from server.report.page import write
 
+    study = read_study(path)
+    for sentence in oddities(study, hospitals):
+        click.secho(sentence, fg="yellow")
     _say_opt_outs(hospitals)
     plan = Simulation(
-        read_study(path),
+        study,
         hospitals_in(hospitals),
         folder,
         losses=tuple(Loss.parse(text) for text in lose),

@@ -31,7 +31,8 @@ def key(text: str) -> str:
         value = Decimal(f"{power[1]}.{power[2] or 0}e{power[3]}")
         if value == value.to_integral_value():
             return str(int(value))
-    return re.sub(r"0*(\d+)", lambda digits: str(int(digits[1])), plain)
+    whole = re.sub(r"(?<=\d)[.,]0+$", "", plain)  # a column of text and numbers: `SC/10000.0`
+    return re.sub(r"0*(\d+)", lambda digits: str(int(digits[1])), whole)
 
 
 def _plain(text: str) -> str:

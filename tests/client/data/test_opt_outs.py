@@ -80,6 +80,7 @@ def test_whoever_objected_is_out_however_the_list_writes_the_number(tmp_path: Pa
         ("010000", "10000"),
         ("10000.0", "10000"),
         ("MRN-0704", "mrn-704"),
+        ("SC/982783", "SC/982783.0"),
         ("P007", "p7;letter of May"),
         ("2019-001", "2019 - 1 objected"),
         ("AB 12", "ab12"),
