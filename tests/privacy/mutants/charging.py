@@ -98,5 +98,5 @@ MUTANTS = (
     Mutant("who changed sides is not noticed", "client.round.split_of", _one_split,
            (f"{SIDES}test_a_patient_who_changed_sides_between_two_runs_is_charged_on_both",)),
     Mutant("a ledger that was put back is taken", "client.ledger.Ledger._require_all", _never_missed,
-           (f"{LEDGER}test_a_ledger_that_was_deleted_or_put_back_is_refused_in_words",)),
+           ("tests/client/test_spending.py::test_a_ledger_that_was_deleted_or_put_back_is_refused_in_words",)),
 )  # fmt: skip
