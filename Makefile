@@ -11,7 +11,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test soak mutants check bench format environment clean
+.PHONY: demo test soak week mutants check bench format environment clean
 
 environment: $(VENV)/installed
 
@@ -29,6 +29,9 @@ test: environment
 
 soak: environment
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m soak
+
+week: environment
+	$(BIN)/python -m pytest -q -m week tests/federation/test_survival_week.py
 
 mutants: environment
 	$(BIN)/python -m pytest -q -n 2 -m mutants tests/privacy/test_mutants.py

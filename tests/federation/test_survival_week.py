@@ -30,7 +30,7 @@ from tests.support.survival import (
     write,
 )
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.week
 
 ROUNDS, STEPS = 12, 200
 KILLS = 10  # at least; they go on until the run is over, or the week is
