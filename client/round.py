@@ -21,6 +21,7 @@ from client.consent.readiness import readiness, require_enough
 from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
 from client.data.prepare import prepare
+from client.data.pseudonym import site_secret
 from client.data.split import PARTS
 from client.data.statistics import statistic_sums
 from client.failures import answered, clamped, fitting, of_patients
@@ -77,7 +78,7 @@ class Site:
         privacy a person looked at that before approving the study, and from then on no answer hangs on it.
         """
         self._excluded = read_exclusions(self.folder)
-        cohort = prepare(self._approved_folder, self.study, progress=self.progress)
+        cohort = prepare(self._approved_folder, self.study, progress=self.progress, state=self.state)
         if cohort.opt_outs:
             log.info("%s: patients who opted out: %s", self.name, cohort.opt_outs)
         found = readiness(cohort, self.study)
@@ -148,9 +149,12 @@ class Site:
 
     @property
     def split(self) -> str:
-        """Which split of the study these patients are in: see `client/sides.py`."""
+        """Which split of the study these patients are in, and stay in from here on: see `client/sides.py`."""
+        if self.study.split.column is None:
+            return ""
         if self._split is None or self._split[0] != self.cohort.version:
-            self._split = self.cohort.version, split_of(self.state, self.study, self.cohort.sides)
+            secret = site_secret(self.folder.path(self.folder.file.state))
+            self._split = self.cohort.version, split_of(self.state, self.study, self.cohort.sides, secret)
         return self._split[1]
 
     @cached_property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from client.data.cohort import Cohort
+from client.data.labels import KEEPING
 from client.data.losses import told
 from client.site import Policy
 from common.errors import CohortError
@@ -52,6 +53,12 @@ def warnings(cohort: Cohort, study: Study) -> list[str]:
         found.append(
             f"All {len(targets)} patients have the same target. Other sites have the others; or is it a mistake in "
             "target.column or target.values of site.yaml?"
+        )
+    if stay := cohort.counts.get(KEEPING, 0):
+        found.append(
+            f"{stay} patients have another part in the file of `split` than when this study began here. They keep the "
+            "part that they had: nobody is trained on and tested in one study. For a corrected split ask for another "
+            "study."
         )
     empty = [name for place, name in enumerate(study.names) if name in cohort.owned and not _any(cohort, place)]
     if empty:

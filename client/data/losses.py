@@ -19,7 +19,7 @@ LOUD_WORD = "LOST MUCH"
 SHOWN = 20  # kinds of loss
 LOUD = 0.1  # a larger part of what is there is said aloud
 _WHOLE = re.compile(r"[^:]+: \w+")  # the form of a key that says how many there are
-_REPLACED = " replaced"  # by the gate, in notes: not left out
+_NOT_LEFT_OUT = (" replaced", " keep that one")  # by the gate, in notes; in their part, which readiness warns of
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ def told(counts: Mapping[str, int]) -> Iterator[str]:
     yield from (f"lost: {loss.text}" for loss in found[:SHOWN])
     if found[SHOWN:]:
         yield f"lost: and {sum(loss.number for loss in found[SHOWN:]):,} more, in {len(found[SHOWN:]):,} kinds"
-    yield from (f"left out: {words}" for words in left_out(counts) if not words.endswith(_REPLACED))
+    yield from (f"left out: {words}" for words in left_out(counts) if not words.endswith(_NOT_LEFT_OUT))

@@ -20,6 +20,7 @@ from client.data.labels import Label, read_labels
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
+from client.sides import staying
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
@@ -32,17 +33,26 @@ Progress = Callable[[str, int, int], None]
 PIPELINE_VERSION = 1
 
 
-def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, progress: Progress | None = None) -> Cohort:
+def prepare(
+    folder: SiteFolder,
+    study: Study,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    state: Path | None = None,
+) -> Cohort:
     """The site's cases for a study. What was prepared before, from the same files and for the same modality, is reused.
 
-    `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`.
-    Raises SiteFileError, DataError, CohortError or DeidentificationError; no value of a patient stands in their text.
+    `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`;
+    `state` is where the ledger is, and the sides that patients keep, by default the same folder.
+    Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/sides.py`); no value
+    of a patient stands in their text.
     For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
     """
     try:
         found = found_here(folder)
         folder = replace(folder, excluded=found.passed_over)
-        cohort = _prepare(folder, study, cache, progress or _silent, found)
+        cohort = _prepare(folder, study, cache, progress or _silent, found, state)
         return replace(cohort, opt_outs=found.said() if folder.file.exclusions else "")
     except WardroundError:
         raise
@@ -51,13 +61,15 @@ def prepare(folder: SiteFolder, study: Study, *, cache: Path | None = None, prog
     raise DataError(f"{folder.root}: cannot be prepared: {problem}.")  # outside of `except`: it keeps no context
 
 
-def _prepare(folder: SiteFolder, study: Study, cache: Path | None, progress: Progress, found: Found) -> Cohort:
+def _prepare(
+    folder: SiteFolder, study: Study, cache: Path | None, progress: Progress, found: Found, sides: Path | None
+) -> Cohort:
     state, counts = folder.path(folder.file.state), Counter[str]()
     secret, store = site_secret(state), Cache(cache or state / "cache")
     try:
         require_accepted(state, found)
         sources = sources_here(folder, study)
-        labels = read_labels(folder, study, counts)
+        labels = staying(read_labels(folder, study, counts), sides or state, study, secret, counts)
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
