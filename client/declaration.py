@@ -1,4 +1,6 @@
-"""What a site signs for in a run: the modalities that it has, and the parts of the cohort that it can fill."""
+"""What a site signs for in a run: the modalities that it has, the parts of the cohort that it can fill, and whether it
+waits for lost sites.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from common.errors import ProtocolOrderError
 from common.plan import Declaration
 
 
-def declared(site: Site, smallest: int, used: Collection[str] | None = None) -> Declaration:
+def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, waits: bool) -> Declaration:
     """Return what this site signs for. used: the run's modalities, where they are known; None: the study's.
 
     Without privacy a part has at least `smallest` patients, and a modality as many training patients: a sum over the
@@ -18,14 +20,14 @@ def declared(site: Site, smallest: int, used: Collection[str] | None = None) -> 
     would tell it without noise: every part is signed.
     """
     if site.privacy is not None:
-        return Declaration(tuple(sorted(site.declared)), tuple(sorted(PARTS)))
+        return Declaration(tuple(sorted(site.declared)), tuple(sorted(PARTS)), waits)
     names = site.study.names
     train = site.cohort.train
     cases = dict(zip(names, train.present.sum(dim=0).tolist(), strict=True)) if len(train) else dict.fromkeys(names, 0)
     having = [name for name in names if name in site.cohort.owned and cases[name] >= smallest]
     seen = site.seen_with([name for name in having if used is None or name in used])
     filled = (part for part in PARTS if len(getattr(seen, part)) >= smallest)
-    return Declaration(tuple(sorted(having)), tuple(sorted(filled)))
+    return Declaration(tuple(sorted(having)), tuple(sorted(filled)), waits)
 
 
 def require_as_signed(signed: Declaration, now: Declaration) -> None:

@@ -160,7 +160,7 @@ class SiteHandler:
         if request.run != self.run:
             self._worked.clear()
             self._decided = self._used = None
-        member = self.sums.consent(request.run, request.number, declared(self.site, self._smallest, self._used))
+        member = self.sums.consent(request.run, request.number, self._declared())
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
         return JoinReply(member.to_bytes())
@@ -196,7 +196,7 @@ class SiteHandler:
         require_declared_owners(plan, context)
         present = [offer.name for offer in offers]
         require_owners(plan, present, context)
-        believed = self.site.privacy is not None or not self._waits
+        believed = self.site.privacy is not None or not (self._waits or context.waiting())
         require_modalities(plan, present, context, self.site.study, self._decided, believed=believed)
         counted = context.counted_parts(present)
         require_parts(plan.parts(counted), present, context)
@@ -286,8 +286,11 @@ class SiteHandler:
         self._used = plan.used(self.site.study)
         if self.site.privacy is None:
             self.site.refresh()
-            require_as_signed(signed, declared(self.site, self._smallest, self._used))
+            require_as_signed(signed, self._declared())
             require_alike(self.site.state, self.site.cohort.sides, self._smallest)
+
+    def _declared(self) -> Declaration:
+        return declared(self.site, self._smallest, self._used, waits=self._waits)
 
     @property
     def _smallest(self) -> int:

@@ -6,7 +6,7 @@ A private site answers with fresh noise, and pays for it, each time: for it ther
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from client.kept_sets import KeptSet
 from client.round import Site
@@ -22,13 +22,16 @@ class Asked:
 
     questions: one a kind of answer, by all that decides it; such an answer is given over one set of sites for good
     signers: segment -> the sites of R that add to it
-    waits: also no other question is answered over sites whose sum shows, beside the sums before, what few sites added
+    waits: this site answers also no other question over sites whose sum shows, beside the sums before, what few sites
+        added
+    said: member of the sum -> whether it signed that it waits. One that does is enough for all
     """
 
     questions: tuple[str, ...] = ()
     signers: Mapping[str, tuple[str, ...]] | None = None
     colluding: int = 1
     waits: bool = True
+    said: Mapping[str, bool] = field(default_factory=dict)
 
     def sets(self, survivors: Collection[str]) -> dict[str, KeptSet]:
         """Return, by segment, the sites that add to it where these have survived."""
@@ -48,7 +51,8 @@ def asked_by(plan: RoundPlan, site: Site, context: SumContext, parts: Collection
     groups = dict.fromkeys((SHARED, *(plan.groups if plan.statistics or plan.train else ())))
     signers = {group: context.names if group == SHARED else context.owners(group) for group in groups}
     signers |= {f"part/{part}": context.fillers(part) for part in parts}
-    return Asked(_questions(plan, site, tuple(groups)), signers, context.colluding, waits)
+    said = {name: name in context.waiting() for name in context.names}
+    return Asked(_questions(plan, site, tuple(groups)), signers, context.colluding, waits, said)
 
 
 def _questions(plan: RoundPlan, site: Site, groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class _Consent:
 
 def declaration_of(member: Member) -> Declaration:
     """Return what a site signed for."""
-    return Declaration(member.modalities, member.parts)
+    return Declaration(member.modalities, member.parts, bool(member.waits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +182,7 @@ class SiteSums:
                 self._identity.name,
                 self._declared.modalities,
                 self._declared.parts,
+                int(self._declared.waits),
                 key.public,
             )
             for other in self._consents.values():  # one consent is out at a time: a later one takes its place

@@ -3,6 +3,7 @@
     runs       per run, the highest number that it made an offer for, and the highest that it made a masked vector for
     answered   what was summed over whom: a question about the same data is answered over one set of sites only
     sets       by segment, all the sets of sites that anything was opened over; without privacy
+    waiting    the sites that waited for lost sites, by what each of them signed last in a sum that was opened
     allowed    the sets of sites that a person allowed, whatever they show
 
 Every claim is checked and written under one lock, and is on disk before what it allows. Two processes on one state
@@ -59,6 +60,8 @@ class SumRecords:
                     "INSERT INTO sets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET colluding = max(colluding, ?)",
                     (segment, _text(new.sites), new.colluding, new.colluding),
                 )
+            file.executemany("DELETE FROM waiting WHERE site = ?", [(name,) for name in asked.said])
+            file.executemany("INSERT INTO waiting VALUES (?)", [(name,) for name, waits in asked.said.items() if waits])
 
     def allow(self, sites: Collection[str]) -> None:
         """A person allows sums over just these sites, whatever they show beside the sums before."""
@@ -106,7 +109,8 @@ def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) ->
 
 def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
     """By segment: the partition that these sites and all the sets before make has no small atom."""
-    if not asked.waits or file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(survivors),)).fetchone():
+    allowed = file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(survivors),)).fetchone()
+    if allowed or not _anybody_waits(file, asked):
         return
     for segment, new in asked.sets(survivors).items():
         if not is_allowed(list(_kept(file, segment)), new):
@@ -115,6 +119,15 @@ def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) 
                 "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
                 "come, a person may allow the new set of sites: wardround site allow-set."
             )
+
+
+def _anybody_waits(file: Connection, asked: Asked) -> bool:
+    """This site, a member of the sum, or a site of an earlier sum that is no member of this one: by what it signed
+    last. Who is left out of a sum cannot refuse it.
+    """
+    if asked.waits or any(asked.said.values()):
+        return True
+    return any(name not in asked.said for (name,) in file.execute("SELECT site FROM waiting"))
 
 
 def _kept(file: Connection, segment: str) -> Iterator[KeptSet]:

@@ -100,10 +100,14 @@ class RoundPlan:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a site signs for, each in the order of names: modalities, and parts of the cohort that it can fill."""
+    """What a site signs for, each in the order of names: modalities, and parts of the cohort that it can fill.
+
+    waits: whether it waits for lost sites, by its `policy.without_privacy.lost_site`
+    """
 
     modalities: tuple[str, ...]
     parts: tuple[str, ...]
+    waits: bool = True
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _lost_site(folder: SiteFolder) -> Iterator[str]:
         yield "  by the difference; a run that cannot wait any longer ends with the model that it has."
     else:
         yield "  LOST SITES: SHOWN (policy.without_privacy.lost_site). A run goes on without a hospital that drops out,"
-        yield "  and what that hospital added can be computed from two sums."
+        yield "  and what that hospital added can be computed from two sums, unless a site of the run says `wait`."
     yield "  Were the other sites summed before without this one, then what this site adds can be computed: ask the"
     yield "  coordinator before you approve."
 

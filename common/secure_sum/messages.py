@@ -146,7 +146,8 @@ class Member(Signed):
     """A site's consent to hold shares in one sum, with its share key `ek` for just this one.
 
     `study`, `roster`: digests of what the site approved and pinned. `modalities`: those that it has, by name. `parts`:
-    those of the cohort that it can fill, by name.
+    those of the cohort that it can fill, by name. `waits`: 1 for a site that, without privacy, gives no sum over other
+    sites than before which shows one by the difference, and wants none given that shows itself; else 0.
     """
 
     study: bytes = field(repr=False)
@@ -156,6 +157,7 @@ class Member(Signed):
     name: str
     modalities: tuple[str, ...]
     parts: tuple[str, ...]
+    waits: int
     share_key: bytes = field(repr=False)
     signature: bytes = field(default=b"", repr=False)
 
@@ -166,6 +168,8 @@ class Member(Signed):
         _require_ascending(self.parts)
         if not set(self.parts) <= COHORT_PARTS:
             raise SecureSumError("A part of the cohort is none of train, validation and test.")
+        if self.waits not in (0, 1):
+            raise SecureSumError("A site waits for lost sites or does not.")
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,10 @@ class SumContext(Message):
     def fillers(self, part: str) -> tuple[str, ...]:
         """The members that signed that they can fill a part of the cohort."""
         return tuple(member.name for member in self.members if part in member.parts)
+
+    def waiting(self) -> tuple[str, ...]:
+        """The members that signed that they wait for lost sites."""
+        return tuple(member.name for member in self.members if member.waits)
 
     def counted_parts(self, present: Collection[str]) -> tuple[str, ...]:
         """The parts of the cohort that at least c + 2 of these sites signed for, by name."""

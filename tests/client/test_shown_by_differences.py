@@ -22,12 +22,12 @@ from client.data.split import PARTS
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
-from common.messages import RoundRequest
+from common.messages import ConfirmRequest, RoundRequest
 from common.models.batch import Batch
 from common.models.record import RecordColumns
 from common.study import RecordModality, Study
 from deploy.simulation.enrol import enrol
-from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, cohort_of, refused
+from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, Sum, cohort_of, refused
 from tests.support.tiny import study_of
 
 SCORES = {"round": 1, "train": False, "evaluate": "validation"}
@@ -118,25 +118,52 @@ def moved(cohort: Cohort, number: int) -> Cohort:
     )
 
 
-# ---------------------------------------------------------------------------------------------- what is not refused
-
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_a_site_that_waits_protects_the_others_and_not_itself(tmp_path, study, others) -> None:
-    """It is not asked about the sum that leaves it out; one of those that are is enough."""
+@pytest.mark.parametrize("asked", [NAMES, NAMES[:3]], ids=["asked and lost", "not asked"])
+@pytest.mark.parametrize("who", ["west", "north"])
+def test_one_site_that_waits_protects_all_and_itself(tmp_path, study, who, asked) -> None:
+    """Also where it is not asked about the sum that leaves it out, and the three others show lost sites."""
     them = Hospitals(tmp_path, study)
-    them.lost_site = "wait"
-    for name in ("west", "north")[: 1 + others]:
-        them.sites[name] = them.start(name)
+    waits(them, who)
+    them.summed(1, **SCORES)
+    again = ulp_away(them)
+    without_west(them, 2, asked, again)
+    for name in NAMES[:3]:
+        assert refused(them, name, ConfirmRequest(2, NAMES[:3])) == "answered"
+    sum = them.masked(them.offered(3, **SCORES, weights=again))
+    them.revealed(them.confirmed(sum))  # over the same sites
+
+
+def test_a_site_that_says_show_from_now_on_is_waited_for_no_longer(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    waits(them, "west")
     all_four = them.summed(1, **SCORES)
-    sum = them.offered(2, **SCORES, weights=np.nextafter(them.weights, np.float32(9)))
-    if others:
-        them.masked(sum, NAMES[:3])
-        with pytest.raises(AssertionError, match="north refused ConfirmRequest: answered"):
-            them.confirmed(sum, NAMES[:3])
-        return
-    three = them.opened(sum, NAMES[:3])
+    them.sites["west"] = them.start("west")
+    without_west(them, 2, NAMES[:3], ulp_away(them))
+    for name in NAMES[:3]:
+        assert refused(them, name, ConfirmRequest(2, NAMES[:3])) == "answered", "it has told nobody yet"
+    three = them.opened(them.offered(3, **SCORES, weights=ulp_away(them)), NAMES[:3])
     assert all_four["scores/cases"] - three["scores/cases"] == len(them.cohorts["west"].validation)
+
+
+def waits(them: Hospitals, name: str) -> None:
+    """This site alone has `lost_site: wait`."""
+    them.lost_site = "wait"
+    them.sites[name] = them.start(name)
+    them.lost_site = "show"
+
+
+def ulp_away(them: Hospitals) -> NDArray[np.float32]:
+    """Weights with which the same question is another one."""
+    return np.nextafter(them.weights, np.float32(9))
+
+
+def without_west(them: Hospitals, number: int, asked: tuple[str, ...], weights: NDArray[np.float32]) -> Sum:
+    """A sum up to its masked vectors, to which the three others add."""
+    owners = dict.fromkeys(ALL, asked)
+    return them.masked(them.offered(number, names=asked, **SCORES, weights=weights, owners=owners), NAMES[:3])
+
+
+# ---------------------------------------------------------------------------------------------- what is not refused
 
 
 def test_the_counts_of_two_modalities_show_how_many_patients_the_one_site_has_that_lacks_one(tmp_path, study) -> None:

@@ -65,6 +65,7 @@ def consent(name: str, share_key: bytes, **about: object) -> Member:
         "number": 7,
         "modalities": ("image",),
         "parts": ("train",),
+        "waits": 1,
     } | about
     return Member(name=name, share_key=share_key, **given)  # type: ignore[arg-type]
 
@@ -99,7 +100,7 @@ class Consortium:
         self.keys = {name: ShareKey.generate() for name in listed}
         study = os.urandom(32)
         self.members = {
-            name: Member(study, self.roster.digest, run, number, name, ("image",), ("train",), key.public).signed(
+            name: Member(study, self.roster.digest, run, number, name, ("image",), ("train",), 1, key.public).signed(
                 self.signing[name]
             )
             for name, key in self.keys.items()
