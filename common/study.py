@@ -353,13 +353,14 @@ def defaults_of(content: dict[Any, Any], number: int) -> dict[Any, Any]:
     """
     if number < 1:
         return content
-    if not isinstance(privacy := content.get("privacy"), dict) or "mode" not in privacy:
+    privacy = content.get("privacy", {})
+    if "study" in content and isinstance(privacy, dict) and "mode" not in privacy:
         raise StudyError(
             "study.yaml: privacy.mode: missing. From schema 1 on it is written out: `local` for differential privacy, "
             "`none` only where everybody is to read that there is none."
         )
     evaluation = content.get("evaluation", {})
-    if privacy["mode"] != "none" and isinstance(evaluation, dict) and "bins" not in evaluation:
+    if isinstance(privacy, dict) and privacy.get("mode", "none") != "none" and isinstance(evaluation, dict) and "bins" not in evaluation:
         return content | {"evaluation": evaluation | {"bins": PRIVATE_BINS}}
     return content
 

@@ -108,7 +108,10 @@ def _readings(found: re.Match[str], folded: str) -> Iterator[tuple[int, int, int
     else:
         day = DAY_WORDS.get(re.sub(r"[\s-]+", " ", parts["day"])) or number(parts["day"])
         month = MONTHS.get(parts.get("month", "")) or _ROMAN.get(parts.get("roman", "")) or number(parts.get("han", ""))
-        yield day, month, _digits(parts["year"]) if "year" in parts else None
+        year = _digits(parts["year"]) if "year" in parts else None
+        yield day, month, year
+        if year is not None and year < 100 and "roman" not in parts:
+            yield day, month, None  # two figures behind `April 12` need be no year, and the second look takes none
 
 
 def _in_any_order(a: str, b: str, c: str) -> Iterator[tuple[int, int, int | None]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from client.data.losses import LOUD_WORD
 from deploy.commands.groups import at_site, log_head, site
 
 if TYPE_CHECKING:
@@ -84,6 +83,7 @@ def _show_readiness(here: SiteFolder, study: Study) -> None:
     In a study with privacy this is where a person decides: no request after the approval is refused for what it says.
     """
     from client.consent.readiness import readiness, require_enough
+    from client.data.losses import LOUD_WORD
     from client.data.prepare import prepare
     from deploy.progress import ProgressLines
 

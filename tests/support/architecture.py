@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def imported(path: Path, root: Path) -> set[str]:
     """Full dotted names of all that `path` imports; relative imports resolved against `root`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    tree = _parsed(path)
     package = path.relative_to(root).parent.parts
     return {name for node in ast.walk(tree) for name in _names(node, package)}
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file.
+
+    Python below 3.11.8 can fail here (CPython's issue 106905) when another parse comes in between, as from the garbage
+    collector; so it does not run meanwhile.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    finally:
+        if was:
+            gc.enable()
 
 
 def _names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -199,6 +199,7 @@ WORDS = [
 
 
 @settings(deadline=None)
+@example(words=["April", "12.04."], glue=".")
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14), glue=st.sampled_from([" ", "", "-", "  ", "."]))
 def test_pieces_of_identifiers_pass_both_looks(words: list[str], glue: str) -> None:
     once, _ = scrub(glue.join(words), KNOWN)
