@@ -360,7 +360,8 @@ def defaults_of(content: dict[Any, Any], number: int) -> dict[Any, Any]:
             "`none` only where everybody is to read that there is none."
         )
     evaluation = content.get("evaluation", {})
-    if isinstance(privacy, dict) and privacy.get("mode", "none") != "none" and isinstance(evaluation, dict) and "bins" not in evaluation:
+    private = isinstance(privacy, dict) and privacy.get("mode", "none") != "none"
+    if private and isinstance(evaluation, dict) and "bins" not in evaluation:
         return content | {"evaluation": evaluation | {"bins": PRIVATE_BINS}}
     return content
 
