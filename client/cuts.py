@@ -2,8 +2,10 @@
 another study may cut them otherwise. Without privacy only.
 
 Two sums of the test patients, of two studies whose cuts differ by one patient, show that patient. So where the same
-patients are cut otherwise, each side by which a part differs has nobody or at least `smallest` of them. The cuts are
-compared in pairs: of three or more cuts a coordinator may compute smaller groups, which this does not hold against it.
+patients are cut otherwise, each side by which a part differs has nobody or at least `smallest` of them. And where no
+other site cuts its patients otherwise, the difference is this site's own: so a person here is told of it at approval,
+and allows it or not. Where `smallest` is 1, as in a simulation, nobody is to be hidden and nothing is asked. The cuts
+are compared in pairs: of three or more a coordinator may compute smaller groups, which this does not hold against it.
 
 On disk, `cuts.json` of the site's state folder (0600): pseudonyms by part, one entry a cut. Cuts that agree about all
 patients whom they share are one entry.
@@ -15,6 +17,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,58 +35,97 @@ def differing(one: Cut, other: Cut) -> list[int]:
     return [sides.count(side) for side in set(sides)]
 
 
-def require_alike(state: Path, cut: Cut, smallest: int) -> None:
-    """AnsweredError when this cut differs, from one that was opened before, by a few patients of a part."""
+@dataclass
+class _Kept:
+    """One cut. studies: digests of those that opened it; allowed: of those that a person lets differ from it."""
+
+    sides: dict[str, str] = field(repr=False)
+    studies: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+
+def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
+    """AnsweredError when this study (a digest) cuts otherwise than one that was opened before, by a few patients of a
+    part or without a person's word.
+    """
     with _locked(state) as kept:
-        _require_alike(kept, cut, smallest)
+        _require_alike(kept, study, cut, smallest)
 
 
-def opening(state: Path, cut: Cut, smallest: int) -> None:
+def opening(state: Path, study: str, cut: Cut, smallest: int) -> None:
     """Keep that sums of this cut are opened. AnsweredError as `require_alike`."""
     with _locked(state) as kept:
-        _require_alike(kept, cut, smallest)
+        _require_alike(kept, study, cut, smallest)
         for before in kept:
-            if not differing(before, cut):
-                before.update(cut)
+            if not differing(before.sides, cut):
+                before.sides.update(cut)
+                before.studies = sorted({*before.studies, study})
                 return
-        kept.append(dict(cut))
+        others = sorted({one for before in kept if differing(before.sides, cut) for one in before.studies})
+        kept.append(_Kept(dict(cut), [study], others))  # both ways: those differ from this one as this does from them
 
 
-def _require_alike(kept: list[dict[str, str]], cut: Cut, smallest: int) -> None:
-    sizes = [size for before in kept for size in differing(before, cut)]
-    if sizes and min(sizes) < smallest:
+def asked_about(state: Path, study: str, cut: Cut) -> int:
+    """Return by how many patients of a part this study cuts otherwise than opened ones where no person allowed it."""
+    with _locked(state) as kept:
+        news = [before.sides for before in kept if study not in before.allowed]
+        return max((size for sides in news for size in differing(sides, cut)), default=0)
+
+
+def allow(state: Path, study: str, cut: Cut) -> None:
+    """A person lets this study differ from the cuts that were opened by now."""
+    with _locked(state) as kept:
+        for before in kept:
+            if differing(before.sides, cut) and study not in before.allowed:
+                before.allowed.append(study)
+
+
+def _require_alike(kept: list[_Kept], study: str, cut: Cut, smallest: int) -> None:
+    sizes = [(size, study in before.allowed) for before in kept for size in differing(before.sides, cut)]
+    if sizes and min(sizes)[0] < smallest:
         raise AnsweredError(
-            f"This study cuts the patients otherwise than one that was opened before, by {min(sizes)} patients of a "
+            f"This study cuts the patients otherwise than one that was opened before, by {min(sizes)[0]} patients of a "
             f"part: the difference of two sums would show these. Fewer than {smallest} are not shown "
             "(policy.without_privacy.smallest_part). Take the split of the earlier study, or one that differs by more."
+        )
+    if smallest > 1 and not all(allowed for _, allowed in sizes):
+        raise AnsweredError(
+            f"This study cuts the patients otherwise than one that was opened before, by up to {max(sizes)[0]} "
+            "patients of a part. If no other site does, the difference of two sums is these patients' alone. Take the "
+            "split of the earlier study; or a person at this site allows it: wardround site approve STUDY.yaml, which "
+            "asks."
         )
 
 
 @contextmanager
-def _locked(state: Path) -> Iterator[list[dict[str, str]]]:
+def _locked(state: Path) -> Iterator[list[_Kept]]:
     """The kept cuts; what is changed in them is on disk when the block ends, and nothing when it raises."""
     make_private(state)
     path = state / "cuts.json"
     with (state / "cuts.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            before = _read(path)
-            kept = [dict(cut) for cut in before]
+            kept = _read(path)
+            before = _text(kept)
             yield kept
-            if kept != before:
-                write_whole(path, json.dumps({"format": FORMAT, "cuts": kept}).encode())
+            if _text(kept) != before:
+                write_whole(path, _text(kept))
         finally:  # closing does not free it while a child forked meanwhile has the file
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _text(kept: list[_Kept]) -> bytes:
+    return json.dumps({"format": FORMAT, "cuts": [asdict(cut) for cut in kept]}).encode()
+
+
+def _read(path: Path) -> list[_Kept]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        number, cuts = int(content["format"]), content["cuts"]
+        number = int(content["format"])
+        if number > FORMAT:
+            raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
+        return [_Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"])) for cut in content["cuts"]]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
-    if number > FORMAT:
-        raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
-    return [{str(patient): str(part) for patient, part in cut.items()} for cut in cuts]

@@ -230,7 +230,7 @@ class SiteHandler:
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
         if self.site.privacy is None:
-            opening(self.site.state, self.site.cohort.sides, self._smallest)
+            opening(self.site.state, plan.study, self.site.cohort.sides, self._smallest)
         self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
         return RoundReply(derived.digest, packed, done.steps, done.epsilon, done.held_out_epsilon)
 
@@ -260,7 +260,7 @@ class SiteHandler:
         worked = self._done(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
         if self.site.privacy is None:
-            opening(self.site.state, worked.cut, self._smallest)
+            opening(self.site.state, worked.plan.study, worked.cut, self._smallest)
         reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
         if worked.plan.round == 0:
@@ -287,7 +287,7 @@ class SiteHandler:
         if self.site.privacy is None:
             self.site.refresh()
             require_as_signed(signed, self._declared())
-            require_alike(self.site.state, self.site.cohort.sides, self._smallest)
+            require_alike(self.site.state, plan.study, self.site.cohort.sides, self._smallest)
 
     def _declared(self) -> Declaration:
         return declared(self.site, self._smallest, self._used, waits=self._waits)

@@ -15,6 +15,7 @@ from deploy.commands.groups import at_site, log_head, site
 if TYPE_CHECKING:
     from client.consent.approvals import Approvals
     from client.consent.receipts import Receipts
+    from client.data.cohort import Cohort
     from client.site import SiteFolder
     from common.audit import Audit
     from common.study import Study
@@ -69,15 +70,16 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     require_terms(here.file, found)
     click.echo("\n".join(describe(here, found)))
     _opt_outs_at_approval(here, state, yes=yes)
-    _show_readiness(here, found)
+    cohort = _show_readiness(here, found)
     if not yes and not click.confirm(f"Shall {here.file.site} take part in this study?"):
         click.echo("Not approved. Nothing was changed.")
         raise click.exceptions.Exit(1)
     Approvals(state).approve(found, modalities=tuple(sources_here(here, found)))
+    _cut_at_approval(here, state, found, cohort, yes=yes)
     click.echo(f"Approved. To stop: wardround site pause {found.digest[:_SHOWN]} (or withdraw)")
 
 
-def _show_readiness(here: SiteFolder, study: Study) -> None:
+def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
     """Read the data, and say what is there: counts for this terminal alone. CohortError for fewer than policy asks for.
 
     In a study with privacy this is where a person decides: no request after the approval is refused for what it says.
@@ -95,6 +97,26 @@ def _show_readiness(here: SiteFolder, study: Study) -> None:
     for sentence in found.warnings:
         click.secho(f"  WARNING: {sentence}", fg="yellow")
     require_enough(cohort, here.file.policy)
+    return cohort
+
+
+def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort, *, yes: bool) -> None:
+    """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
+    from client.cuts import allow, asked_about
+
+    smallest = here.file.policy.without_privacy.smallest(simulated=False)
+    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cohort.sides)
+    if not number:
+        return
+    click.secho(
+        f"  ANOTHER SPLIT: a study whose sums are out cuts these patients otherwise, by up to {number} of a part. If\n"
+        "  no other hospital's patients move, the difference of two sums is of these alone: their counts and means.",
+        fg="yellow",
+    )
+    if not yes and click.confirm("Shall it be given all the same?"):
+        allow(state, study.digest, cohort.sides)
+        return
+    click.secho("  Until a person allows it (site approve, without --yes) this site does no work of it.", fg="yellow")
 
 
 def _opt_outs_at_approval(here: SiteFolder, state: Path, *, yes: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cuts import differing, opening, require_alike
+from client.cuts import allow, asked_about, differing, opening, require_alike
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from common.errors import AnsweredError, RunError
@@ -63,11 +63,41 @@ def test_two_fractions_that_differ_by_one_patient_are_not_both_answered(tmp_path
     assert (tmp_path / ME / "cuts.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_cut_that_differs_by_many_patients_is_answered(tmp_path) -> None:
+def test_a_cut_that_differs_by_many_patients_is_answered_where_a_person_allowed_it(tmp_path) -> None:
     first, second = two_fractions(moved=40)  # of the others too more than ten
     them = Hospitals(tmp_path, first, cohorts=cohorts(first), smallest_part=10)
     opened_by(them, first, 1)
+    sum = going_on_with(them, second).offered(2, run="2" * 16, study=second.digest, **TEST)
+    for name in NAMES:
+        assert refused(them, name, them.round_request(sum)) == "answered"
+        allow(tmp_path / name, second.digest, them.cohorts[name].sides)
+    them.revealed(them.confirmed(them.masked(sum)))
+    opened_by(them, first, 3)  # and the first goes on
+
+
+def test_where_single_patients_may_be_shown_another_split_is_tried_without_a_person(tmp_path) -> None:
+    """In a simulation: `smallest_part` is 1."""
+    first, second = two_fractions(moved=1)
+    them = Hospitals(tmp_path, first, cohorts=cohorts(first))
+    opened_by(them, first, 1)
     opened_by(them, second, 2)
+
+
+def test_a_person_allows_what_was_opened_by_then_and_nothing_after(tmp_path) -> None:
+    one, two, three = ({str(i): "test" if i < size else "train" for i in range(100)} for size in (20, 40, 60))
+    opening(tmp_path, "a", one, 10)
+    assert asked_about(tmp_path, "b", two) == 20
+    allow(tmp_path, "b", two)
+    assert asked_about(tmp_path, "b", two) == 0
+    opening(tmp_path, "b", two, 10)
+    require_alike(tmp_path, "a", one, 10)
+    for study, cut in (("c", three), ("d", one)):
+        with pytest.raises(AnsweredError, match="by up to"):
+            require_alike(tmp_path, study, cut, 10)
+    few = dict(two, **{"39": "train"})
+    allow(tmp_path, "e", few)
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        require_alike(tmp_path, "e", few, 10)
 
 
 @pytest.mark.parametrize(
@@ -89,26 +119,26 @@ def test_it_is_the_sides_that_count_whatever_moved_the_patients(other) -> None:
 
 
 def test_patients_of_one_cut_alone_are_no_difference(tmp_path) -> None:
-    opening(tmp_path, {"a": "train", "b": "test"}, 10)
-    opening(tmp_path, {"b": "test", "c": "train"}, 10)
+    opening(tmp_path, "one", {"a": "train", "b": "test"}, 10)
+    opening(tmp_path, "two", {"b": "test", "c": "train"}, 10)
     with pytest.raises(AnsweredError, match="by 1 patients"):
-        require_alike(tmp_path, {"c": "test"}, 10)
-    require_alike(tmp_path, {"c": "test"}, 1)
+        require_alike(tmp_path, "three", {"c": "test"}, 10)
+    require_alike(tmp_path, "three", {"c": "test"}, 1)
     assert len(json.loads((tmp_path / "cuts.json").read_text())["cuts"]) == 1, "cuts that agree are one entry"
 
 
 def test_a_newer_or_a_damaged_file_of_cuts_is_named_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "cuts.json").write_text('{"format": 2, "cuts": []}')
     with pytest.raises(RunError, match="newer release"):
-        require_alike(tmp_path, {}, 10)
+        require_alike(tmp_path, "one", {}, 10)
     (tmp_path / "cuts.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
-        require_alike(tmp_path, {}, 10)
+        require_alike(tmp_path, "one", {}, 10)
 
 
 def test_a_private_study_keeps_no_cut_and_asks_none(tmp_path) -> None:
     """What is answered there hangs on no exact number of patients."""
     study = study_of("chart", "panel", **PRIVATE, split={"validation": 0.0, "test": 0.15})
     them = Hospitals(tmp_path, study, cohorts=cohorts(study), smallest_part=10)
-    opening(tmp_path / ME, dict.fromkeys(PATIENTS[ME], "train"), 10)
+    opening(tmp_path / ME, "another", dict.fromkeys(PATIENTS[ME], "train"), 10)
     them.played(1, **TEST)

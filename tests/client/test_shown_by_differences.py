@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from client.cuts import allow
 from client.data.cohort import Cohort
 from client.data.split import PARTS
 from client.questions import Asked
@@ -106,6 +107,22 @@ def test_what_was_shown_in_the_open_counts_as_opened(tmp_path) -> None:
     them.ask("north", RoundRequest(2, them.plan(**SCORES), ()))
 
 
+def test_two_cuts_that_differ_at_one_site_alone_show_nothing_without_a_person_there(tmp_path, study) -> None:
+    """As by a split column with a word that only one hospital uses: ten of its patients, and no other's."""
+    cohorts = cohorts_of(study)
+    them = hospitals(tmp_path, study, cohorts)
+    before = them.summed(1, **STATISTICS)
+    of_west = np.bincount(cohorts["west"].train.target[:10], minlength=2)
+    other = replace(study, split=replace(study.split, key="another"))
+    cohorts["west"] = moved(cohorts["west"], 10)
+    them = in_study(them, other, cohorts)
+    sum = them.masked(them.offered(2, **STATISTICS, study=other.digest), NAMES[:3])
+    assert refused(them, "west", them.round_request(sum)) == "answered"
+    allow(tmp_path / "west", other.digest, cohorts["west"].sides)
+    after = them.opened(them.offered(3, **STATISTICS, study=other.digest))
+    assert (before["classes"] - after["classes"]).tolist() == of_west.tolist(), "which is what that person is told"
+
+
 def moved(cohort: Cohort, number: int) -> Cohort:
     """The first of the training patients are test patients."""
     size = len(cohort.train)
@@ -174,19 +191,6 @@ def test_the_counts_of_two_modalities_show_how_many_patients_the_one_site_has_th
     them = hospitals(tmp_path, study, cohorts)
     sums = them.summed(1, **STATISTICS, owners={**ALL, "chart": NAMES[:3]})
     assert sums["present"].tolist() == [3 * 60, 3 * 60 + 60]
-
-
-def test_two_cuts_that_differ_at_one_site_alone_show_what_that_site_moved(tmp_path, study) -> None:
-    """As by a split column with a word that only one hospital uses: at least ten of its patients, and no other's."""
-    cohorts = cohorts_of(study)
-    them = hospitals(tmp_path, study, cohorts)
-    before = them.summed(1, **STATISTICS)
-    of_west = np.bincount(cohorts["west"].train.target[:10], minlength=2)
-    other = replace(study, split=replace(study.split, key="another"))
-    cohorts["west"] = moved(cohorts["west"], 10)
-    them = in_study(them, other, cohorts)
-    after = them.summed(2, **STATISTICS, study=other.digest)
-    assert (before["classes"] - after["classes"]).tolist() == of_west.tolist()
 
 
 def test_two_studies_of_other_modalities_show_who_is_in_one_alone(tmp_path, study) -> None:

@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.consent.approvals import Approvals, approved_study
+from client.cuts import opening, require_alike
 from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
 from common.audit import Audit, Refused, Sent, Spent
-from common.errors import AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError
+from common.errors import AnsweredError, AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError
 from common.study import Study, study_text
 from deploy.cli import commands
 from tests.support.hospital import hospital, person, study_of, write_site
@@ -127,6 +128,24 @@ def test_approval_says_what_becomes_of_a_hospital_that_drops_out(north, study) -
     assert "what that hospital added can be computed from two sums" in done(approve(north.root, "--yes"))
     written(north.root, study_of({"privacy": {"mode": "local"}}, modalities=["labs", "genes"]))
     assert "LOST SITES" not in done(approve(north.root, "--yes"))
+
+
+def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north, study) -> None:
+    """A yes to the study is none to that; and where nothing was opened, nothing is asked."""
+    state = north.root / "state"
+    policy(north.root, require_privacy=False, without_privacy={"smallest_part": 2})
+    assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
+    opening(state, study.digest, prepare(north, study).sides, 2)
+    other = written(north.root, replace(study, split=replace(study.split, validation=0.4, test=0.4)))
+    sides = prepare(north, other).sides
+    for options, answer in ((["--yes"], ""), ([], "y\nn\n"), ([], "y\ny\n")):
+        with pytest.raises(AnsweredError):
+            require_alike(state, other.digest, sides, 2)
+        assert "ANOTHER SPLIT" in done(approve(north.root, *options, answer=answer))
+    assert "ANOTHER SPLIT" not in done(approve(north.root, answer="y\n"))
+    require_alike(state, other.digest, sides, 2)
+    with pytest.raises(AnsweredError):
+        require_alike(state, "another", sides, 2)
 
 
 def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:
