@@ -1,14 +1,20 @@
 """The sum of the patients' clipped gradients: what DP-SGD adds noise to (Abadi et al. 2016).
 
-Adding or removing one patient changes the sum by at most `bound` in L2 norm, whatever the weights are, because each
-patient's gradient is computed alone: `loop`, plain autograd, one patient after the other. Clipping aims a hair below
-the bound and adds up in float64, so that rounding stays inside. A patient whose gradient is not finite counts as zero,
-and neither result, error nor log tells that there was one. So does a patient whose gradient fails in a private round,
-of which this site alone is told.
+Adding or removing one patient changes the sum by at most `bound` in L2 norm, whatever the weights are, because no
+other patient changes what is computed of one:
+
+    loop   plain autograd, one patient after the other
+    slots  a constant number of rows, in which each patient's place is drawn by itself: see `client.training.slots`
+
+`auto` takes slots for small networks on the CPU, where they are faster and tested, and else the loop. Clipping aims a
+hair below the bound and adds up in float64, so that rounding stays inside. A patient whose gradient is not finite
+counts as zero, and neither result, error nor log tells that there was one. So does a patient whose gradient fails in a
+private round, of which this site alone is told.
 
 `opacus` takes the gradients of several patients at once and does not promise that: see `client.training.hooks`. A site
 gets it only by its own wish, and only where every row goes through every layer as that row, which
-`common.models.clippable` checks, and two rows that are no patients' come out as the loop has them.
+`common.models.clippable` checks. Slots and `opacus` both serve only where two rows that are no patients' come out as
+the loop has them.
 """
 
 from __future__ import annotations
@@ -24,13 +30,14 @@ from torch import Tensor, nn
 from client.training.clipping import Clipper, factors, norms, zeros
 from client.training.hooks import OpacusClipper
 from client.training.rows import Failed, Loss, chunks, flat, of_row, one_by_one, trainable, two_rows_like
+from client.training.slots import SlotClipper, slots_serve
 from common.errors import PrivacyError
 from common.models.batch import Batch
 from common.models.clippable import unhookable
 
 log = logging.getLogger("wardround.site")
 
-Backend = Literal["loop", "opacus"]
+Backend = Literal["loop", "slots", "opacus"]
 _SAME = 1e-3  # of the sum's norm: what rounding has been seen to make of honest weights is below 2e-5
 
 
@@ -63,48 +70,53 @@ class LoopClipper:
         pass
 
 
-def choose_backend(network: nn.Module, wish: Literal["auto", "loop", "opacus"]) -> Backend:
-    """What a site's `clipping` means: `auto` is the loop. What hooks cannot serve is looped over in any case."""
+def choose_backend(network: nn.Module, wish: Literal["auto", "loop", "opacus"], shape: Batch | None = None) -> Backend:
+    """What a site's `clipping` means: `auto` is slots where these serve. What hooks cannot serve is looped over.
+
+    `shape`: any batch of the study; with it, how dear a row is counts too.
+    """
+    if wish == "auto":
+        return "slots" if slots_serve(network, shape) else "loop"
     return "opacus" if wish == "opacus" and not unhookable(network) else "loop"
 
 
 def clipper(
     network: nn.Module, loss: Loss, backend: Backend, shape: Batch | None = None, failed: Failed | None = None
 ) -> Clipper:
-    """A clipper for this network. `failed`: as for `LoopClipper`; of patients taken together none is told apart.
+    """A clipper for this network. `failed`: as for `LoopClipper`; where `opacus` takes patients together, none is told
+    apart.
 
-    `shape`: any batch of the study, of which only the shapes are looked at. With it `opacus` is compared with the loop
-    on two rows that are no patients', and is the loop where it fails or differs. Raises PrivacyError for `opacus` on a
-    network of which it is known that its hooks get it wrong.
+    `shape`: any batch of the study, of which only the shapes are looked at. With it `slots` and `opacus` are compared
+    with the loop on two rows that are no patients', and are the loop where they fail or differ. Raises PrivacyError for
+    hooks on a network of which it is known that its hooks get it wrong.
     """
-    loop = LoopClipper(network, loss, failed)
     if backend == "loop":
-        return loop
+        return LoopClipper(network, loss, failed)
     if wrong := unhookable(network):
         raise PrivacyError(f"Opacus's hooks cannot serve {', '.join(wrong)}. Set clipping: loop in site.yaml.")
-    parts = _two_rows_and_each(shape) if shape is not None else []
-    expected = [loop.sum(part, 1.0) for part in parts]  # before there are hooks
-    hooked = OpacusClipper(network, loss)
-    if _agrees(hooked, parts, expected):
-        return hooked
-    hooked.close()
+    if shape is None or _as_the_loop(network, loss, backend, shape):
+        return SlotClipper(network, loss, failed) if backend == "slots" else OpacusClipper(network, loss)
     log.warning("clipping: Opacus's hooks get this network wrong; its patients are taken one by one.")
-    return loop
+    return LoopClipper(network, loss, failed)
 
 
-def _two_rows_and_each(shape: Batch) -> list[Batch]:
-    rows = two_rows_like(shape)
-    return [rows, *chunks(rows, 1)]
-
-
-def _agrees(hooked: Clipper, parts: list[Batch], expected: list[Tensor]) -> bool:
-    """Whether it gives these sums up to rounding."""
+def _as_the_loop(network: nn.Module, loss: Loss, backend: Backend, shape: Batch) -> bool:
+    """Whether it gives the loop's sums of two rows that are no patients', up to rounding; and neither of them fails."""
+    parts = _two_rows(shape, each=backend == "opacus")
     try:
-        found = [hooked.sum(part, 1.0) for part in parts]
-    except Exception:  # whatever a foreign network makes Opacus raise: the loop serves
+        expected = [LoopClipper(network, loss).sum(part, 1.0) for part in parts]  # before there are hooks
+        with closing(clipper(network, loss, backend)) as hooked:
+            found = [hooked.sum(part, 1.0) for part in parts]
+    except Exception:  # whatever a foreign network raises, or makes Opacus raise: the loop serves
         return False
     pairs = zip(found, expected, strict=True)
     return all(float((one - other).norm()) <= _SAME * float(other.norm()) for one, other in pairs)
+
+
+def _two_rows(shape: Batch, *, each: bool) -> list[Batch]:
+    """Both together, and each alone where that is another number of rows for the network."""
+    rows = two_rows_like(shape)
+    return [rows, *chunks(rows, 1)] if each else [rows]
 
 
 def clipped_sum(

@@ -56,10 +56,11 @@ class NoisyGradient:
         self._train, self._plan = train, plan
         self._hidden = study.fusion.modality_dropout
         self._device = _device(network)
-        backend = choose_backend(network, clipping)
+        shape = train.to(self._device)
+        backend = choose_backend(network, clipping, shape)
         if backend == "opacus":
             log.warning("clipping: opacus takes patients together. %s", GIVEN_UP)
-        self._clipper = clipper(network, partial(loss_rows, study), backend, train.to(self._device), failed)
+        self._clipper = clipper(network, partial(loss_rows, study), backend, shape, failed)
 
     def next(self) -> Tensor:
         return self._of(self._train.rows(torch.from_numpy(poisson_sample(len(self._train), self._plan.sample_rate))))

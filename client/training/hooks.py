@@ -1,4 +1,5 @@
 """Clipping of several patients at once, through Opacus's hooks: fast on accelerators, and not for crafted weights.
+`client.training.slots` uses the same hooks on a constant number of rows, for which what follows does not hold.
 
 The last bits of a row's gradient depend on the size of the batch and on the row's place in it, as in any batched
 kernel. For weights that come out of training these are the last bits. A hostile coordinator can make weights that turn

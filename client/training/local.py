@@ -14,7 +14,7 @@ starts a fresh optimiser: a momentum would otherwise carry one round's weights i
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import torch
@@ -68,9 +68,12 @@ def train_locally(
     steps = study.training.local_steps if len(train) or privacy else 0
     mover = _Mover(network, study.training)
     done = 0
-    noisy = NoisyGradient(network, train, study, privacy, clipping, failed) if privacy else None
-    source: Gradient = noisy or MeanGradient(network, train, study, site, round_number)
-    with closing(source) as gradient, flushed_to_zero() if privacy else nullcontext():
+    with ExitStack() as stack:
+        if privacy:
+            stack.enter_context(flushed_to_zero())  # before the clipper is made: that tries the network too
+        noisy = NoisyGradient(network, train, study, privacy, clipping, failed) if privacy else None
+        source: Gradient = noisy or MeanGradient(network, train, study, site, round_number)
+        gradient = stack.enter_context(closing(source))
         while done < steps and not (stop is not None and stop()):
             mover.step(gradient.next())
             done += 1

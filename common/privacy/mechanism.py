@@ -60,6 +60,16 @@ def uniform(*shape: int) -> NDArray[np.float64]:
     return _generator().random(shape)
 
 
+def places(n: int, among: int) -> NDArray[np.int64]:
+    """A place in [0, among) for each of `n` patients, each drawn by itself: a byte from the operating system.
+
+    `among`: a power of two, at most 256, so that all places are equally likely.
+    """
+    if among not in (1 << bits for bits in range(9)):
+        raise PrivacyError("The number of places is a power of two, at most 256.")
+    return (np.frombuffer(os.urandom(n), dtype=np.uint8) & np.uint8(among - 1)).astype(np.int64)
+
+
 def _generator() -> np.random.Generator:
     from randomgen import ChaCha
 

@@ -24,6 +24,7 @@ from client.round import Site, work
 from client.standing import standing
 from client.training import evaluate as evaluation
 from client.training.clipped_sum import LoopClipper
+from client.training.slots import SlotClipper
 from common.audit import Failed
 from common.errors import PolicyError, ProtocolOrderError
 from common.privacy.accounting import epsilon
@@ -258,14 +259,18 @@ def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, mo
     spread(found["update/shared"], step * math.sqrt(2) * plan.noise_multiplier, slack=0.01)
 
 
+@pytest.mark.parametrize("clipping", ["auto", "loop"])
 def test_a_patient_of_whom_training_fails_is_left_out_and_the_others_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clipping: str
 ) -> None:
-    """Noise alone in place of everybody would tell of that one patient by all the others."""
-    here, gradient = alike(tmp_path), LoopClipper._gradient
-    monkeypatch.setattr(LoopClipper, "_gradient", _fails_for(0, lambda _, row: row.target, gradient))
-    with_one = counted(here.attempts(20, statistics=False, evaluate=""))
-    assert with_one == pytest.approx(2 * 0.5 * 38, rel=0.2)
+    """Noise alone in place of everybody would tell of that one patient by all the others. `auto` is slots here, where
+    he stands among others."""
+    here = alike(tmp_path, many=2, few=38, clipping=clipping)
+    clipper, name = {"auto": (SlotClipper, "of_each_place"), "loop": (LoopClipper, "_gradient")}[clipping]
+    fails = _fails_for(1, lambda _, rows: rows.target, getattr(clipper, name))
+    monkeypatch.setattr(clipper, name, fails)
+    without = counted(here.attempts(20, statistics=False, evaluate=""))
+    assert without == pytest.approx(2 * 0.5 * 38, rel=0.2)
     assert {event.part for event in failures(here.site)} == {"training"}
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.training import gradient as gradient_module
+from client.training import slots as slots_module
 from client.training.gradient import Clipping, NoisyGradient
+from client.training.rows import Failed
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork
 from common.privacy.plan import PrivacyPlan
@@ -32,7 +34,8 @@ PLAN = PrivacyPlan(
 
 @dataclass
 class Draws:
-    """The draws of some of `most` patients: in the sample or not, and which modalities are hidden from whom."""
+    """The draws of some of `most` patients: in the sample or not, which modalities are hidden from whom, and each one's
+    place among the slots."""
 
     most: int
     seed: int
@@ -54,6 +57,11 @@ class Draws:
         assert rows == len(self._sampled)
         return np.random.default_rng([self.seed, 1]).random((self.most, columns))[self._sampled]
 
+    def places(self, rows: int, among: int) -> NDArray[np.int64]:
+        """Of the sampled, in their order."""
+        assert rows == len(self._sampled)
+        return np.random.default_rng([self.seed, 2]).integers(among, size=self.most)[self._sampled]
+
     @contextmanager
     def given(self, patients: Sequence[int]) -> Iterator[None]:
         """Within this context these patients' draws are what training draws, and no noise is added."""
@@ -61,6 +69,7 @@ class Draws:
         with (
             patch.object(gradient_module, "poisson_sample", self.sample),
             patch.object(gradient_module, "uniform", self.uniform),
+            patch.object(slots_module, "places", self.places),
             patch.object(gradient_module, "noisy", lambda values, sd: values),
         ):
             yield
@@ -73,9 +82,10 @@ def clipped_step(
     study: Study,
     draws: Draws,
     clipping: Clipping = "auto",
+    failed: Failed | None = None,
 ) -> NDArray[np.float64]:
     """The sum that a private step adds noise to, over these of all patients, in units of the bound."""
-    source = NoisyGradient(network, everyone.rows(patients), study, PLAN, clipping)
+    source = NoisyGradient(network, everyone.rows(patients), study, PLAN, clipping, failed)
     try:
         with draws.given(patients):
             return source.next().double().numpy()

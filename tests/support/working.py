@@ -88,7 +88,7 @@ def ward(folder: Path, patients: int = 40, **privacy: Any) -> Ward:
     return Ward(hospital(folder, patients), study)
 
 
-def alike(folder: Path, many: int = 38, few: int = 2, **changes: Any) -> Ward:
+def alike(folder: Path, many: int = 38, few: int = 2, clipping: str = "auto", **changes: Any) -> Ward:
     """Patients who differ by their outcome only, all in training, and hardly any noise: sums of gradients are counts.
 
     Every gradient is clipped to the bound, and those of the two outcomes point in opposite directions.
@@ -99,7 +99,7 @@ def alike(folder: Path, many: int = 38, few: int = 2, **changes: Any) -> Ward:
         for number, outcome in enumerate(outcomes)
     ]
     write_csv(folder / "records.csv", rows)
-    absent = {"images": None, "notes": None, "sequences": None, "identity": None}
+    absent = {"images": None, "notes": None, "sequences": None, "identity": None, "clipping": clipping}
     linear = {"kind": "record", "numeric": {"pulse": {"low": 20, "high": 220, "mean": 60, "sd": 15}}}
     study = study_of(
         {

@@ -2,9 +2,9 @@
 
 `privacy.sensitivity_worst` is the largest movement of the clipped sum and of the score sums when one patient is taken
 out, in units of what is charged for him, over 200 crafted networks and cohorts of 1 to 300. Each patient's own draws
-(sample, modality dropout) are the same in both cohorts. Half of the networks are switches: their weights add up
-exactly in the kernels of this machine that serve few rows and not in those that serve more. The rest have weights that
-are huge, tiny, of all magnitudes at once, or a hair beside 1, with every encoder and fusion.
+(sample, modality dropout, place among the slots) are the same in both cohorts. Half of the networks are switches: their
+weights add up exactly in the kernels of this machine that serve few rows and not in those that serve more. The rest
+have weights that are huge, tiny, of all magnitudes at once, or a hair beside 1, with every encoder and fusion.
 """
 
 from __future__ import annotations
