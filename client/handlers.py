@@ -210,7 +210,7 @@ class SiteHandler:
                 plan,
                 plan.parts(counted),
                 self.site.cohort.sides,
-                asked_by(plan, self.site, context, plan.parts(counted), waits=self._waits),
+                asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits),
             )
         }
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))

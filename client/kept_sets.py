@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class KeptSet:
-    """Sites that added to a sum that was opened, and how many of them may collude by the study that asked."""
+    """Sites (their keys) that added to a sum that was opened, and how many may collude by the study that asked."""
 
     sites: frozenset[str]
     colluding: int

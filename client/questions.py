@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from client.kept_sets import KeptSet
 from client.round import Site
+from common.identity import Roster
 from common.parameters import SHARED
 from common.plan import RoundPlan
 from common.secure_sum.encoding import digest, number
@@ -21,25 +22,34 @@ class Asked:
     """All that one sum shows of this site.
 
     questions: one a kind of answer, by all that decides it; such an answer is given over one set of sites for good
-    signers: segment -> the sites of R that add to it
+    signers: segment -> the sites of R that add to it: name -> public signing key, in hex. `shared` has all of them.
+        A site is its key: another hospital under an old name is another site
     waits: this site answers also no other question over sites whose sum shows, beside the sums before, what few sites
         added
-    said: member of the sum -> whether it signed that it waits. One that does is enough for all
+    said: key of a member of the sum -> whether it signed that it waits. One that does is enough for all
     """
 
     questions: tuple[str, ...] = ()
-    signers: Mapping[str, tuple[str, ...]] | None = None
+    signers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     colluding: int = 1
     waits: bool = True
     said: Mapping[str, bool] = field(default_factory=dict)
 
     def sets(self, survivors: Collection[str]) -> dict[str, KeptSet]:
         """Return, by segment, the sites that add to it where these have survived."""
-        there = frozenset(survivors)
-        return {segment: KeptSet(there & set(sites), self.colluding) for segment, sites in (self.signers or {}).items()}
+        return {
+            segment: KeptSet(frozenset(key for name, key in keys.items() if name in survivors), self.colluding)
+            for segment, keys in self.signers.items()
+        }
+
+    def over(self, survivors: Collection[str]) -> frozenset[str]:
+        """Return the keys of these sites."""
+        return frozenset(self.signers[SHARED][name] for name in survivors)
 
 
-def asked_by(plan: RoundPlan, site: Site, context: SumContext, parts: Collection[str], *, waits: bool) -> Asked:
+def asked_by(
+    plan: RoundPlan, site: Site, context: SumContext, roster: Roster, parts: Collection[str], *, waits: bool
+) -> Asked:
     """Return what the plan asks of this site's cases as they are; nothing where each answer is a new, paid release.
 
     A segment is a group: `shared`, to which every site adds, or a modality, to which those add that signed for it. Its
@@ -51,8 +61,9 @@ def asked_by(plan: RoundPlan, site: Site, context: SumContext, parts: Collection
     groups = dict.fromkeys((SHARED, *(plan.groups if plan.statistics or plan.train else ())))
     signers = {group: context.names if group == SHARED else context.owners(group) for group in groups}
     signers |= {f"part/{part}": context.fillers(part) for part in parts}
-    said = {name: name in context.waiting() for name in context.names}
-    return Asked(_questions(plan, site, tuple(groups)), signers, context.colluding, waits, said)
+    keys = {segment: {name: roster.sites[name].hex() for name in names} for segment, names in signers.items()}
+    said = {key: name in context.waiting() for name, key in keys[SHARED].items()}
+    return Asked(_questions(plan, site, tuple(groups)), keys, context.colluding, waits, said)
 
 
 def _questions(plan: RoundPlan, site: Site, groups: tuple[str, ...]) -> tuple[str, ...]:

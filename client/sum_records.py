@@ -5,6 +5,10 @@
     sets       by segment, all the sets of sites that anything was opened over; without privacy
     waiting    the sites that waited for lost sites, by what each of them signed last in a sum that was opened
     allowed    the sets of sites that a person allowed, whatever they show
+    names      what the sites were called
+
+A site is its public signing key: another hospital that takes over the name of one that left is another site, and so is
+one that made itself new keys.
 
 Every claim is checked and written under one lock, and is on disk before what it allows. Two processes on one state
 folder (a fork, a second daemon, a machine resumed from a snapshot) share these claims; on two disks they cannot.
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -24,6 +28,8 @@ from client.questions import Asked
 from client.sums_file import opened
 from common.errors import AnsweredError, ProtocolOrderError
 from common.parameters import SHARED
+
+_SHOWN = 8  # digits of a key
 
 
 class SumRecords:
@@ -53,30 +59,41 @@ class SumRecords:
         with opened(self._state) as file:
             _require_same(file, asked, survivors)
             _require_hidden(file, asked, survivors)
-            names = _digest(survivors)
-            file.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", [(it, names) for it in asked.questions])
+            rows = [(question, _digest(asked.over(survivors))) for question in asked.questions]
+            file.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", rows)
+            named = [(key, name) for name, key in asked.signers.get(SHARED, {}).items()]
+            file.executemany("INSERT OR REPLACE INTO names VALUES (?, ?)", named)
             for segment, new in asked.sets(survivors).items():
                 file.execute(
                     "INSERT INTO sets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET colluding = max(colluding, ?)",
                     (segment, _text(new.sites), new.colluding, new.colluding),
                 )
-            file.executemany("DELETE FROM waiting WHERE site = ?", [(name,) for name in asked.said])
-            file.executemany("INSERT INTO waiting VALUES (?)", [(name,) for name, waits in asked.said.items() if waits])
+            file.executemany("DELETE FROM waiting WHERE site = ?", [(key,) for key in asked.said])
+            file.executemany("INSERT INTO waiting VALUES (?)", [(key,) for key, waits in asked.said.items() if waits])
 
-    def allow(self, sites: Collection[str]) -> None:
-        """A person allows sums over just these sites, whatever they show beside the sums before."""
+    def allow(self, sites: Mapping[str, str]) -> None:
+        """A person allows sums over just these sites (name -> key), whatever they show beside the sums before."""
         with opened(self._state) as file:
-            file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites),))
+            file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites.values()),))
 
-    def shown_by(self, sites: Collection[str]) -> list[str]:
-        """Return, in words, whom a sum over these sites shows beside the sums before."""
+    def shown_by(self, sites: Mapping[str, str]) -> list[str]:
+        """Return, in words, whom a sum over these sites (name -> key) shows beside the sums before."""
         found = list[str]()
-        before = self.kept().get(SHARED, ())
-        for atom in atoms([*(item.sites for item in before), sites]):
+        before, names = self.kept().get(SHARED, ()), self._names(sites)
+        for atom in atoms([*(item.sites for item in before), sites.values()]):
             if len(atom) <= max((item.colluding for item in before), default=1) + 1:
-                who = f"{', '.join(sorted(atom))} together" if len(atom) > 1 else f"{next(iter(atom))} alone"
+                several = sorted(names.get(key, key[:_SHOWN]) for key in atom)
+                who = f"{', '.join(several)} together" if len(several) > 1 else f"{several[0]} alone"
                 found.append(f"Whoever has the sums before can compute from such a sum what {who} added.")
         return found or ["The sums before and such a sum show nobody."]
+
+    def _names(self, sites: Mapping[str, str]) -> dict[str, str]:
+        """Key -> name, told apart where another key had the name before."""
+        with opened(self._state) as file:
+            names = {
+                key: f"{name} (key {key[:_SHOWN]}, as it was)" for key, name in file.execute("SELECT * FROM names")
+            }
+        return names | {key: name for name, key in sites.items()}
 
     def kept(self) -> Mapping[str, tuple[KeptSet, ...]]:
         """Return the sets of sites that anything was opened over, by segment."""
@@ -97,10 +114,10 @@ def _raise_to(file: Connection, column: str, run: str, number: int, refusal: str
 
 
 def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
-    names = _digest(survivors)
+    same = (_digest(asked.over(survivors)), _digest(survivors)) if asked.questions else ()  # release 0.1 kept names
     for question in asked.questions:
         row = file.execute("SELECT sites FROM answered WHERE question = ?", (question,)).fetchone()
-        if row is not None and row[0] != names:
+        if row is not None and row[0] not in same:
             raise AnsweredError(
                 "This was summed before over other sites, and the difference of the two sums would show a site. "
                 "Only the same sites can repeat it; a private study pays for a new answer instead."
@@ -109,15 +126,16 @@ def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) ->
 
 def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
     """By segment: the partition that these sites and all the sets before make has no small atom."""
-    allowed = file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(survivors),)).fetchone()
-    if allowed or not _anybody_waits(file, asked):
+    if not asked.signers or not _anybody_waits(file, asked):
+        return
+    if file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(asked.over(survivors)),)).fetchone():
         return
     for segment, new in asked.sets(survivors).items():
         if not is_allowed(list(_kept(file, segment)), new):
             raise AnsweredError(
                 f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over other sites "
                 "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
-                "come, a person may allow the new set of sites: wardround site allow-set."
+                "come, or has new keys, a person may allow the new set of sites: wardround site allow-set."
             )
 
 
@@ -127,7 +145,7 @@ def _anybody_waits(file: Connection, asked: Asked) -> bool:
     """
     if asked.waits or any(asked.said.values()):
         return True
-    return any(name not in asked.said for (name,) in file.execute("SELECT site FROM waiting"))
+    return any(key not in asked.said for (key,) in file.execute("SELECT site FROM waiting"))
 
 
 def _kept(file: Connection, segment: str) -> Iterator[KeptSet]:
@@ -135,9 +153,9 @@ def _kept(file: Connection, segment: str) -> Iterator[KeptSet]:
         yield KeptSet(frozenset(json.loads(sites)), colluding)
 
 
-def _text(sites: Collection[str]) -> str:
+def _text(sites: Iterable[str]) -> str:
     return json.dumps(sorted(sites))
 
 
-def _digest(sites: Collection[str]) -> str:
+def _digest(sites: Iterable[str]) -> str:
     return hashlib.sha256(_text(sites).encode()).hexdigest()

@@ -28,13 +28,14 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     roster = SiteIdentity.read(here.file.site, state / "identity").roster
     sites, records = sorted(set(names)), SumRecords(state)
     _require_named(sites, here.file.site, set(roster.sites))
-    for line in records.shown_by(sites):
+    keys = {name: roster.sites[name].hex() for name in sites}
+    for line in records.shown_by(keys):
         click.echo(line)
     if not yes and not click.confirm(f"Shall sums over {', '.join(sites)} be given, whatever they show?"):
         click.echo("Not allowed. Nothing was changed.")
         raise click.exceptions.Exit(1)
     Audit(state / "audit.jsonl").append(AllowedSet(len(sites)))
-    records.allow(sites)
+    records.allow(keys)
     click.echo("Allowed, and on record. Every other site of them has to allow the same set.")
 
 

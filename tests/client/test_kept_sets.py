@@ -102,7 +102,7 @@ def test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_s
     records = {site: SumRecords(tmp_path / site) for site in SITES}
     opened = []
     for number, sites in enumerate(BIPLANE):
-        asked = Asked((f"question {number}",), {"shared": SITES}, 1)
+        asked = Asked((f"question {number}",), {"shared": {site: site for site in SITES}}, 1)
         agreeing = []
         for site in sorted(sites):
             try:

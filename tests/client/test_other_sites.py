@@ -163,7 +163,7 @@ def test_a_late_site_and_a_new_member_are_others_and_a_person_may_allow_them(tmp
     sum = them.masked(them.offered(2, round=3))
     for name in THREE:
         assert refused(them, name, ConfirmRequest(2, NAMES)) == "answered"
-        SumRecords(tmp_path / name).allow(NAMES)
+        SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
     them.revealed(them.confirmed(sum))
     sum = them.masked(them.offered(3, round=3, weights=them.weights + np.float32(0.5)))
     others = ("east", "south", "west")

@@ -16,11 +16,12 @@ from client.sum_records import SumRecords
 from common.errors import AnsweredError, ProtocolOrderError, RunError
 
 FOUR, THREE = ("east", "north", "south", "west"), ("east", "north", "south")
+KEYS = {name: f"key of {name}" for name in FOUR}
 MANY = 100_000  # runs; the bound holds for any number, for a claim looks nothing through
 
 
 def asked(question: str, *, waits: bool = False) -> Asked:
-    return Asked((question,), {"shared": FOUR}, 1, waits)
+    return Asked((question,), {"shared": KEYS}, 1, waits)
 
 
 def key(run: str) -> str:
@@ -76,11 +77,11 @@ def test_a_claim_that_is_refused_leaves_everything_as_it_was(tmp_path) -> None:
     records.answering(asked("aa"), FOUR)
     before = (tmp_path / "secure_sum.db").read_bytes()
     with pytest.raises(AnsweredError):
-        records.answering(Asked(("bb", "aa"), {"shared": FOUR}, 1, False), THREE)
+        records.answering(Asked(("bb", "aa"), {"shared": KEYS}, 1, False), THREE)
     with pytest.raises(AnsweredError):
         records.answering(asked("cc", waits=True), THREE)
     assert (tmp_path / "secure_sum.db").read_bytes() == before
-    records.answering(Asked(("bb", "aa"), {"shared": FOUR}, 1, False), FOUR)
+    records.answering(Asked(("bb", "aa"), {"shared": KEYS}, 1, False), FOUR)
 
 
 def _claim(state: Path, results) -> None:
@@ -108,7 +109,7 @@ def filled(state: Path, runs: int) -> SumRecords:
     records.answering(asked("first"), FOUR)
     with sqlite3.connect(state / "secure_sum.db") as file:
         file.executemany("INSERT INTO runs VALUES (?, 3, 3)", ((key(str(run)),) for run in range(runs)))
-        names = hashlib.sha256(json.dumps(sorted(FOUR)).encode()).hexdigest()
+        names = hashlib.sha256(json.dumps(sorted(KEYS.values())).encode()).hexdigest()
         file.executemany("INSERT INTO answered VALUES (?, ?)", ((key(f"q{run}"), names) for run in range(runs)))
     return records
 
@@ -133,7 +134,7 @@ def test_a_person_allows_one_set_of_sites(tmp_path) -> None:
     records.answering(asked("aa", waits=True), THREE)
     with pytest.raises(AnsweredError, match="allow-set"):
         records.answering(asked("bb", waits=True), FOUR)
-    records.allow(FOUR)
+    records.allow(KEYS)
     records.answering(asked("bb", waits=True), FOUR)
     with pytest.raises(AnsweredError):
         records.answering(asked("cc", waits=True), FOUR[1:])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from client.membership.identity import ROSTER_FILE
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError
+from common.identity import Roster
 from deploy.cli import commands
 from deploy.simulation.enrol import enrol
 from tests.support.hospital import hospital
@@ -23,12 +26,13 @@ def north(tmp_path: Path) -> Path:
     """A site that was summed with two others, before the fourth came."""
     root = hospital(tmp_path / "north", patients=4).root
     enrol("test", {name: root / "state" if name == "north" else tmp_path / name for name in (*NOW, "ward")})
-    SumRecords(root / "state").answering(asked(1), BEFORE)
+    SumRecords(root / "state").answering(asked(root, 1), BEFORE)
     return root
 
 
-def asked(number: int) -> Asked:
-    return Asked((f"question {number}",), {"shared": NOW}, 1, waits=True)
+def asked(root: Path, number: int) -> Asked:
+    keys = {name: key.hex() for name, key in Roster.read(root / "state" / "identity" / ROSTER_FILE).sites.items()}
+    return Asked((f"question {number}",), {"shared": keys}, 1, waits=True)
 
 
 def call(root: Path, *arguments: str, answer: str = "") -> Result:
@@ -40,14 +44,21 @@ def test_who_is_shown_is_named_and_one_set_allowed(north: Path) -> None:
     refused = call(north, *NOW, answer="n\n")
     assert refused.exit_code == 1 and "what west alone added" in refused.output
     with pytest.raises(AnsweredError):
-        records.answering(asked(2), NOW)
+        records.answering(asked(north, 2), NOW)
     allowed = call(north, *NOW, "--yes")
     assert allowed.exit_code == 0, allowed.output
     *_, last = Audit(north / "state" / "audit.jsonl").events()
     assert last.event == AllowedSet(4)
-    records.answering(asked(2), NOW)
+    records.answering(asked(north, 2), NOW)
     with pytest.raises(AnsweredError):
-        records.answering(asked(3), ("north", "south", "west"))
+        records.answering(asked(north, 3), ("north", "south", "west"))
+
+
+def test_a_hospital_with_new_keys_is_named_beside_itself_as_it_was(north: Path) -> None:
+    shutil.rmtree(north.parent / "south")
+    enrol("test", {name: north / "state" if name == "north" else north.parent / name for name in (*NOW, "ward")})
+    said = call(north, *BEFORE, answer="n\n").output
+    assert "what south alone added" in said and "as it was) alone added" in said
 
 
 @pytest.mark.parametrize("names", [("east", "south", "west"), ("east", "north"), (*NOW, "nowhere")])
