@@ -78,9 +78,11 @@ class Site:
         privacy a person looked at that before approving the study, and from then on no answer hangs on it.
         """
         self._excluded = read_exclusions(self.folder)
-        cohort = prepare(self._approved_folder, self.study, progress=self.progress, state=self.state)
+        cohort = prepare(self._approved_folder, self.study, progress=self.progress, state=self.state, at_work=True)
         if cohort.opt_outs:
             log.info("%s: patients who opted out: %s", self.name, cohort.opt_outs)
+        if cohort.doubt:
+            log.warning("%s: THE STUDY GOES ON, BUT LOOK AT THIS. %s", self.name, cohort.doubt)
         found = readiness(cohort, self.study)
         for words in (*found.lines, *found.warnings):
             log.info("%s: %s", self.name, words)

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_study
+from client.data.accepted import doubt_of
+from client.data.exclusions import found_here
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from common.audit import Audit, Failed
@@ -27,6 +29,8 @@ def standing(folder: SiteFolder) -> Iterator[str]:
         yield "No study. Approve one: wardround site approve STUDY.yaml"
     if exact := exact_sums(ledger):
         yield exact
+    if folder.file.exclusions is not None:
+        yield from _opt_outs(folder)
     yield from _failures(Audit(state / AUDIT_FILE))
 
 
@@ -50,6 +54,16 @@ def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
         return f"epsilon {spent:.3f} of {plan.epsilon:g} is spent at delta {delta:g}, over all studies"
     except WardroundError as error:
         return f"cannot be told: {error}"
+
+
+def _opt_outs(folder: SiteFolder) -> Iterator[str]:
+    """A list that a person should look at: no study says so to anybody else, and private ones go on meanwhile."""
+    try:
+        if doubt := doubt_of(state_of(folder), found_here(folder)):
+            yield f"LOOK AT THE OPT-OUTS. {doubt}. Studies without privacy stop until then; others go on, without those"
+            yield "whom the list finds, and whom it left out when it was in order last."
+    except WardroundError as error:
+        yield f"The list of opt-outs: {error}"
 
 
 def _failures(audit: Audit) -> Iterator[str]:

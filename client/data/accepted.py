@@ -32,11 +32,18 @@ class AcceptedFile:
 
 def require_accepted(state: Path, found: Found) -> None:
     """DataError when a person should look at the list first, and none has at this content."""
-    if found.to_be_accepted and _digest(state, found) not in _read(state).accepted:
-        raise DataError(
-            f"The list of patients who opted out: {found.said()}. {why(found)} Look at it, and mend it; or, if it is "
-            "as it should be, say so once for this content: wardround site exclusions --accept"
-        )
+    if doubt := doubt_of(state, found):
+        raise DataError(doubt)
+
+
+def doubt_of(state: Path, found: Found) -> str:
+    """Return in words why a person should look at the list; nothing where it is in order, or was accepted as it is."""
+    if is_accepted(state, found):
+        return ""
+    return (
+        f"The list of patients who opted out: {found.said()}. {why(found)} Look at it, and mend it; or, if it is "
+        "as it should be, say so once for this content: wardround site exclusions --accept"
+    )
 
 
 def why(found: Found) -> str:

@@ -25,6 +25,7 @@ class Cohort:
     owned: the study's modalities that at least one case has; with privacy all that were looked for, whoever has them
     counts: what was left out and why, and what the gate replaced: for this site's eyes
     opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
+    doubt: what a person should look at in that list, in words; nothing where it is in order
     sides: pseudonym -> part of every case
     """
 
@@ -36,6 +37,7 @@ class Cohort:
     version: str = field(repr=False)
     counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     opt_outs: str = field(default="", repr=False)
+    doubt: str = field(default="", repr=False)
     sides: Mapping[str, Part] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -97,6 +99,7 @@ def cohort_of(
         version=_version(parts, pseudonyms, members, entries, secret),
         counts={what: number for what, number in counts.items() if number},
         opt_outs="",  # `prepare` has the list
+        doubt="",
         sides={pseudonyms[one]: part for part, several in members.items() for one in several},
         **parts,
     )

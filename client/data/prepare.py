@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.data.accepted import require_accepted
+from client.data.accepted import doubt_of, require_accepted
 from client.data.cache import Cache, Entry, EntryName, Writer
 from client.data.case import DeidentifiedCase
 from client.data.cohort import Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
+from client.data.left_out import keep_left_out, read_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
@@ -40,11 +41,14 @@ def prepare(
     cache: Path | None = None,
     progress: Progress | None = None,
     state: Path | None = None,
+    at_work: bool = False,
 ) -> Cohort:
     """The site's cases for a study. What was prepared before, from the same files and for the same modality, is reused.
 
     `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`;
     `state` is where the ledger is, and the sides that patients keep, by default the same folder.
+    `at_work`: nobody is there to look at the list of opt-outs. In a study with differential privacy one that is not in
+    order is then no error: whom it finds is left out, and whom the last one left out that was in order.
     Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/sides.py`); no value
     of a patient stands in their text.
     For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
@@ -52,8 +56,10 @@ def prepare(
     try:
         found = found_here(folder)
         folder = replace(folder, excluded=found.passed_over)
-        cohort = _prepare(folder, study, cache, progress or _silent, found, state)
-        return replace(cohort, opt_outs=found.said() if folder.file.exclusions else "")
+        cohort = _prepare(folder, study, cache, progress or _silent, found, state, at_work=at_work)
+        if folder.file.exclusions is None:
+            return cohort
+        return replace(cohort, opt_outs=found.said(), doubt=doubt_of(folder.path(folder.file.state), found))
     except WardroundError:
         raise
     except Exception as error:
@@ -62,14 +68,23 @@ def prepare(
 
 
 def _prepare(
-    folder: SiteFolder, study: Study, cache: Path | None, progress: Progress, found: Found, sides: Path | None
+    folder: SiteFolder,
+    study: Study,
+    cache: Path | None,
+    progress: Progress,
+    found: Found,
+    sides: Path | None,
+    *,
+    at_work: bool,
 ) -> Cohort:
     state, counts = folder.path(folder.file.state), Counter[str]()
     secret, store = site_secret(state), Cache(cache or state / "cache")
     try:
-        require_accepted(state, found)
+        if not (at_work and study.private):
+            require_accepted(state, found)
         sources = sources_here(folder, study)
-        labels = staying(read_labels(folder, study, counts), sides or state, study, secret, counts)
+        labels = _without_opted_out(read_labels(folder, study, counts), state, secret, found)
+        labels = staying(labels, sides or state, study, secret, counts)
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
@@ -77,6 +92,19 @@ def _prepare(
     for entry in entries.values():
         counts.update(entry.counts)
     return cohort_of(folder.file.site, study, labels, entries, secret, counts)
+
+
+def _without_opted_out(
+    labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found
+) -> Mapping[str, Label]:
+    """Without those whom the last list in order left out, where this one is not in order. Those of the list are not
+    read at all; where it is in order, it is they who are kept.
+    """
+    if not doubt_of(state, found):
+        keep_left_out(state, {secret.pseudonym(patient) for patient in found.patients})
+        return labels
+    before = read_left_out(state)
+    return {patient: label for patient, label in labels.items() if secret.pseudonym(patient) not in before}
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,10 +19,12 @@ import pytest
 from client.consent.approvals import Approvals
 from client.consent.policy import Gate
 from client.data.losses import losses
+from client.data.pseudonym import site_secret
 from client.handlers import SiteHandler
 from client.round import Site
 from client.site import read_site
-from common.messages import Refusal, Reply
+from client.standing import standing
+from common.messages import JoinReply, Refusal, Reply
 from common.secure_sum.messages import Member
 from common.study import Study
 from tests.support.hospital import STUDY, hospital, person, study_of, write_csv, write_site
@@ -278,3 +280,43 @@ def test_rows_prepared_for_a_private_study_serve_no_other(tmp_path: Path) -> Non
     ward.study = replace(study_of(PLAIN, modalities=["labs"]))
     ward.sites[ME] = ward.start(ME)
     assert ward.join() == Refusal("data")
+
+
+def listed(root: Path, *lines: str) -> None:
+    (root / "list.csv").write_text("\n".join(["patient_id", *lines]) + "\n", encoding="utf-8")
+
+
+class Listed(Ward):
+    """This site has a list of opt-outs."""
+
+    def __init__(self, folder: Path, study: Study, *lines: str, spoil: Callable[[Path], None] = lambda _: None):
+        super().__init__(folder, study, spoil)
+        listed(self.root, *lines)
+        write_site(self.root, {"site": ME, "images": None, "notes": None, "exclusions": "list.csv"})
+        self.sites[ME] = self.start(ME)
+
+
+def test_whether_a_list_of_opt_outs_finds_a_patient_is_not_told(tmp_path, caplog) -> None:
+    """A list of one finds nobody once that patient is here no longer: the code `data` told so, uncharged."""
+    gone = only(lambda row: row["patient_id"] != ONE)
+    assert Listed(tmp_path / "here", private(), ONE).round() == ANSWERED
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert Listed(tmp_path / "gone", private(), ONE, spoil=gone).round() == ANSWERED
+    assert "LOOK AT THIS" in caplog.text and "1 listed, 0 found here" in caplog.text and ONE not in caplog.text
+    assert any("LOOK AT THE OPT-OUTS" in line for line in standing(read_site(tmp_path / "gone" / "files")))
+
+
+def test_without_privacy_such_a_list_still_stops_the_site(tmp_path) -> None:
+    study = study_of(PLAIN, modalities=["labs", "genes"])
+    assert Listed(tmp_path / "some", study, "x-1").round() == ["data"]
+    assert Listed(tmp_path / "none", study, ONE).round() == ANSWERED
+
+
+def test_who_was_left_out_stays_left_out_when_the_list_is_no_longer_in_order(tmp_path) -> None:
+    them = Listed(tmp_path, private(), ONE)
+    pseudonym = site_secret(them.root / "state").pseudonym(ONE)
+    for lines, there in ((), True), ((ONE,), False), (("x-1",), False), ((), True):
+        listed(them.root, *lines)
+        them.sites[ME] = them.start(ME)
+        assert isinstance(them.join(), JoinReply)
+        assert (pseudonym in them.sites[ME].site.cohort.sides) is there
