@@ -247,7 +247,14 @@ def _check_hospitals(study: Study, hospitals: Path) -> None:
     from client.consent.terms import objections
     from client.site import read_site
     from deploy.progress import ProgressLines
-    from deploy.simulation.hospitals import hospitals_in, look, oddities, require_all, require_two_classes
+    from deploy.simulation.hospitals import (
+        hospitals_in,
+        look,
+        oddities,
+        require_all,
+        require_two_classes,
+        untrained,
+    )
 
     for sentence in oddities(study, hospitals):
         click.secho(f"  {sentence}", fg="yellow")
@@ -263,6 +270,8 @@ def _check_hospitals(study: Study, hospitals: Path) -> None:
         click.echo(f"  {found.site}: has {', '.join(found.owned)}")
         found.tell(lambda line, colour: click.secho(f"    {line}", fg=colour))
     require_all(seen)
+    for sentence in untrained(seen, study):
+        click.secho(f"  {sentence}", fg="yellow")
     require_two_classes(seen, study)
 
 

@@ -26,7 +26,7 @@ from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
 from server.run import Outcome, Run
-from server.run_folder import coverage_of, evidence_of, now, open_run, playing, save_model, tested
+from server.run_folder import begun, coverage_of, evidence_of, open_run, playing, save_model, tested
 from server.watch import STATUS_FILE, RunStatus, Watch, clock, flower_run_of, listed, read_status, this_process
 
 MOST_ENDED = 100  # runs, of which sites are told that they are over
@@ -54,7 +54,7 @@ class Deployment:
 
 def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
     """Play the run. RunError with the reason when it cannot start or go on."""
-    started, keys, file = now(), _keys_of(plan), plan.folder / STATUS_FILE
+    keys, file = _keys_of(plan), plan.folder / STATUS_FILE
     with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
         if plan.resume and _not_begun(plan.folder):
             plan = replace(plan, resume=False)
@@ -66,9 +66,14 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
                 watch.tell = tell
                 run, outcome = _played(plan, keys, watch, tell)
                 save_model(plan.folder, plan.study, outcome, plan.models)
-                coverage = [coverage_of(plan.study, None, outcome.statistics)]
+                coverage = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
                 evidence = evidence_of(
-                    plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=tested(outcome)
+                    plan.study,
+                    run.state.run,
+                    begun(plan.folder),
+                    outcome,
+                    coverage=coverage,
+                    comparisons=tested(outcome),
                 )
                 write(evidence, plan.folder)
         except LostSiteError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from common.errors import RunError
@@ -13,7 +12,7 @@ from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, by_round, uncounted_in, used_in
-from server.run_folder import STUDY_FILE, coverage_of, evidence_of, playing, save_model
+from server.run_folder import STUDY_FILE, begun, coverage_of, evidence_of, playing, save_model
 from server.watch import STATUS_FILE, read_status
 
 STOPPED = "it was stopped"
@@ -26,6 +25,8 @@ def finish(folder: Path, *, models: Path | None = None) -> Evidence:
     its end, or where another process plays it. The checkpoint stays: a run that may go on yet is resumed as before.
     """
     if not (folder / CHECKPOINT_FILE).exists():
+        if (folder / STUDY_FILE).exists():
+            raise RunError(f"{folder}: this run ended before its first sum, so there is no model. {reason_of(folder)}")
         raise RunError(f"{folder}: holds no checkpoint of a run. Give the run's own folder, or its name.")
     with playing(folder):
         return finish_held(folder, reason_of(folder), models=models)
@@ -36,14 +37,14 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
     study = read_study(folder / STUDY_FILE)
     state = read(folder / CHECKPOINT_FILE, study.digest)
     _require_unfinished(folder, study, state)
-    outcome, began = outcome_of(study, state), (folder / STUDY_FILE).stat().st_mtime
+    outcome = outcome_of(study, state)
     save_model(folder, study, outcome, models)
     evidence = evidence_of(
         study,
         state.run,
-        datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        begun(folder),
         outcome,
-        coverage=[coverage_of(study, None, outcome.statistics)],
+        coverage=[coverage_of(study, None, outcome.statistics, outcome.untrained)],
         simulated=not (folder / STATUS_FILE).exists(),
     )
     rounds = min(state.round, study.rounds)

@@ -24,7 +24,8 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
         found = written(scores, "auc")
         said = "hidden by the noise" if found == NONE else found
         parts.append(f"AUC {said}" + (f" after round {number - 1}" if number <= rounds else ""))
-    if evidence.epsilon is not None:
-        parts.append(f"epsilon {evidence.epsilon:.2f}")
+    spent = [value for value in (evidence.epsilon, evidence.held_out_epsilon) if value is not None]
+    if spent:
+        parts.append(f"epsilon {max(spent):.2f}")
     parts.append(f"{evidence.bytes_up / 1e6:.1f} MB up, {evidence.seconds:.1f} s")
     return "  ".join(parts)

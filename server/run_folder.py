@@ -7,7 +7,7 @@ import importlib.metadata
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +24,12 @@ from common.schema import plain
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.left_out import left_out_in_words
-from server.report.evidence import Comparison, Coverage, Evidence
+from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
 from server.report.noise import interval
 from server.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
-STUDY_FILE, LOCK_FILE = "study.yaml", "run.lock"
+STUDY_FILE, LOCK_FILE, REPORT_FILE = "study.yaml", "run.lock", "report.json"
 _FLOCK = "hhqqi"  # Linux's struct flock: kind, whence, start, length, process
 
 
@@ -138,13 +138,19 @@ def tested(outcome: Outcome) -> list[Comparison]:
     return [Comparison("federated", "federated", outcome.test, ends, note)]
 
 
-def coverage_of(study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]]) -> Coverage:
-    """How many cases there are, from summed statistics; of all sites together where `site` is None."""
+def coverage_of(
+    study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]], untrained: Collection[str] = ()
+) -> Coverage:
+    """How many cases there are, from summed statistics; of all sites together where `site` is None.
+
+    untrained: modalities that are absent in the run; in their sum there is nobody, and with privacy there is noise
+    """
     cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
+    having: dict[str, Cell] = dict(zip(study.names, present, strict=True))
     return Coverage(
         site,
         dict(zip(("train", "validation", "test"), cases, strict=True)),
-        dict(zip(study.names, present, strict=True)),
+        {name: NOT_TRAINED if name in untrained else count for name, count in having.items()},
         dict(zip(study.task.classes, classes, strict=True)),
     )
 
@@ -152,3 +158,9 @@ def coverage_of(study: Study, site: str | None, sums: Mapping[str, NDArray[np.fl
 def now() -> str:
     """UTC, ISO 8601, seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def begun(folder: Path) -> str:
+    """When the run in `folder` was begun, however often it was resumed since; as `now`."""
+    written = (folder / STUDY_FILE).stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

@@ -180,12 +180,26 @@ def _play(
 def _folder_of(run: str, folder: Path) -> Path:
     """The run's folder. RunError, with the names of those that are there, if there is none."""
     from server.consortium import Consortium
+    from server.consortium_folder import CONSORTIUM_FILE
 
+    simulated = _simulated(run)
+    if simulated is not None and not (folder / CONSORTIUM_FILE).exists():
+        raise RunError(
+            f"{simulated} is a simulation's, and {folder} holds no consortium. To go on with it: `wardround simulate "
+            f"STUDY --hospitals FOLDER --run {run} --resume`; to end it as it is: `wardround finish {run}`."
+        )
     runs = Consortium.read(folder).runs
     there = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
     if run not in there:
-        raise RunError(f"{runs}: has no run {run!r}. It has: {', '.join(there) or 'none yet'}.")
+        also = f" {simulated} is a simulation's, not the consortium's." if simulated is not None else ""
+        raise RunError(f"{runs}: has no run {run!r}. It has: {', '.join(there) or 'none yet'}.{also}")
     return runs / run
+
+
+def _simulated(run: str) -> Path | None:
+    """The folder of the simulated run of this name, below the folder where one stands; None if there is none."""
+    place = Path("runs") / run
+    return place if (place / "study.yaml").exists() else None
 
 
 @click.command("status")
@@ -241,13 +255,29 @@ def stop(name: str, folder: Path) -> None:
 @click.option("--models", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
               help="Pretrained weights that the study names.")  # fmt: skip
 def finish(name: str, folder: Path, models: Path | None) -> None:
-    """Make a model and a report of a run that cannot go on, of a consortium (NAME) or a simulation (its FOLDER)."""
+    """Make a model and a report of a run that cannot go on.
+
+    NAME is a run of the consortium or, where that has none of this name, a simulation's in runs/NAME; or give its
+    folder.
+    """
     from server.finish import finish as made
 
-    there = Path(name) if Path(name).is_dir() else _folder_of(name, folder)
+    there = _to_finish(name, folder)
     evidence = made(there, models=models)
     click.echo(evidence.warnings[-1])
     click.echo(f"The model: {there / 'model.safetensors'}; the report: {there / 'report.html'}")
+
+
+def _to_finish(name: str, folder: Path) -> Path:
+    """The run's folder: as given, or the consortium's run of this name, or the simulation's."""
+    from server.consortium import Consortium
+    from server.consortium_folder import CONSORTIUM_FILE
+
+    if Path(name).is_dir():
+        return Path(name)
+    has = (folder / CONSORTIUM_FILE).exists() and (Consortium.read(folder).runs / name / "study.yaml").exists()
+    simulated = _simulated(name)
+    return simulated if simulated is not None and not has else _folder_of(name, folder)
 
 
 STUDIES = (run, resume, status, stop, finish)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from client.consent.readiness import Readiness, readiness, require_enough
+from client.data.cohort import Cohort
 from client.data.losses import LOUD_WORD, losses, loud
 from client.data.prepare import Progress, prepare
-from client.site import read_site
+from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study
 
@@ -50,11 +51,15 @@ def oddities(study: Study, directory: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Looked:
-    """A site's data for a study, or the error that keeps it from taking part."""
+    """A site's data for a study, or the error that keeps it from taking part.
+
+    signs: of the modalities that it has (`owned`), those with enough training cases to take part with in a simulation
+    """
 
     site: str
     error: WardroundError | None = None
     owned: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
     classes: frozenset[int] = frozenset()  # of its training cases
     readiness: Readiness = field(default_factory=lambda: Readiness((), ()))
     counts: dict[str, int] = field(default_factory=dict, repr=False)
@@ -93,7 +98,30 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
     found = readiness(cohort, study)
     if cohort.opt_outs:
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
-    return Looked(name, None, cohort.owned, classes, found, dict(cohort.counts))
+    signs = cohort.owned if study.private else _filled(cohort, study, site.file.policy)
+    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts))
+
+
+def _filled(cohort: Cohort, study: Study, policy: Policy) -> tuple[str, ...]:
+    """The modalities of which there are `policy.without_privacy.smallest_part` training cases."""
+    least = policy.without_privacy.smallest(simulated=True)
+    cases = dict(zip(study.names, np.asarray(cohort.train.present).sum(axis=0).tolist(), strict=True))
+    return tuple(name for name in cohort.owned if cases[name] >= least)
+
+
+def untrained(seen: Sequence[Looked], study: Study) -> list[str]:
+    """Sentences on the modalities that too few of these sites have for a run to train them."""
+    least = study.secure_sum.colluding + 2 if study.secure_sum.enabled else 1
+    found = []
+    for name in study.names:
+        having = [one.site for one in seen if name in one.signs]
+        if len(having) < least:
+            who = f"{len(having)} of {len(seen)} sites" + (f" ({', '.join(having)})" if having else "")
+            found.append(
+                f"{name}: NOT TRAINED. {who} would take part with it, and {least} are needed for a sum to hide each of "
+                "them. A run leaves it out of training, scores and model."
+            )
+    return found
 
 
 def require_all(seen: Sequence[Looked]) -> None:

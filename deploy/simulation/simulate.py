@@ -22,9 +22,9 @@ from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
 from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
-from server.report.evidence import Comparison, Coverage, Evidence
+from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run import Observer, Outcome, Run, Unwatched
-from server.run_folder import coverage_of, evidence_of, now, open_run, save_model, tested
+from server.run_folder import REPORT_FILE, begun, coverage_of, evidence_of, open_run, save_model, tested
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,6 @@ def simulate(
     tell_data: called with each site's data, before anything is trained
     """
     observer = observer or Unwatched()
-    started = now()
     open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
     _require_modalities(plan)
@@ -82,11 +81,17 @@ def simulate(
         )
         outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
-    comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else tested(outcome)
+    comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else _kept(plan, run, outcome)
     coverage = _coverage(plan, outcome)
     said = tuple(f"{found.site}: {sentence}" for found in seen for sentence in found.loud)
     evidence = evidence_of(
-        plan.study, run.state.run, started, outcome, coverage=coverage, comparisons=comparisons, simulated=True
+        plan.study,
+        run.state.run,
+        begun(plan.folder),
+        outcome,
+        coverage=coverage,
+        comparisons=comparisons,
+        simulated=True,
     )
     return outcome, replace(evidence, warnings=(*evidence.warnings, *said))
 
@@ -98,9 +103,21 @@ def _comparisons(plan: Simulation, names: Sequence[str], outcome: Outcome, obser
     ]
 
 
+def _kept(plan: Simulation, run: Run, outcome: Outcome) -> list[Comparison]:
+    """Return what this very run was compared with before, for it has not changed since; else its one sum over the test
+    patients.
+    """
+    path = plan.folder / REPORT_FILE
+    if plan.resume and path.exists():
+        before = read_evidence(path)
+        if before.run == run.state.run and before.comparisons:
+            return list(before.comparisons)
+    return tested(outcome)
+
+
 def _note(study: Study, item: Judged) -> str:
-    """Beside a comparison: which round, and that only the federated model of a private study has noise."""
-    return item.said + (", no noise, steps tuned" if study.private and item.kind != "federated" else "")
+    """Beside a comparison: which round; the page itself says which models have no noise."""
+    return item.said + (", steps tuned" if study.private and item.kind != "federated" else "")
 
 
 def _require_modalities(plan: Simulation) -> None:
@@ -155,9 +172,9 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
 
 def _coverage(plan: Simulation, outcome: Outcome) -> list[Coverage]:
     """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
-    rows = [coverage_of(plan.study, None, outcome.statistics)]
+    rows = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
     for folder in plan.hospitals:
         site = read_site(folder)
         cohort = prepare(site, plan.study).seen_with(set(plan.study.names) - set(outcome.untrained))
-        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, cohort)))
+        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, cohort), outcome.untrained))
     return rows

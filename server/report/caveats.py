@@ -37,7 +37,8 @@ def _held_out(evidence: Evidence) -> list[str]:
 
 def _overspent(evidence: Evidence, privacy: Mapping[str, Any]) -> list[str]:
     budget = privacy.get("epsilon")
-    spent = max((entry.epsilon for entry in evidence.rounds if entry.epsilon is not None), default=0.0)
+    each = (value for entry in evidence.rounds for value in (entry.epsilon, entry.held_out_epsilon))
+    spent = max((value for value in each if value is not None), default=0.0)
     if not isinstance(budget, int | float) or spent <= budget:
         return []
     return [f"MORE WAS SPENT THAN AGREED: epsilon {spent:.4g}, and the study allows {budget:g}."]

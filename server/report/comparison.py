@@ -53,6 +53,11 @@ class ComparisonTable:
     names: tuple[str, ...]
     width: float = WIDTH
 
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a bar: the noise of privacy may hide every score."""
+        return any(row.width is not None for row in self.rows)
+
 
 def comparison_table(comparisons: Sequence[Comparison], key: str, *, private: bool = False) -> ComparisonTable | None:
     """None where nothing was compared. `private`: the run had noise, and the models beside it had none."""
@@ -96,7 +101,8 @@ def _drawn(entry: Comparison, key: str) -> bool:
 def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[str], private: bool) -> Row:
     value = entry.metrics.get(key, math.nan)
     finite = _drawn(entry, key)
-    ends = entry.interval if entry.interval and drawable(*entry.interval) else None
+    known = written(entry.metrics, key)
+    ends = entry.interval if finite and entry.interval and drawable(*entry.interval) else None
     return Row(
         entry.label,
         entry.kind,
@@ -105,10 +111,16 @@ def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[st
         min(x(base), x(value)) if finite else x(base),
         round(abs(x(value) - x(base)), 2) if finite else None,
         (x(ends[0]), x(ends[1])) if ends else None,
-        text.number(value) if finite else text.NONE,
-        f"{text.number(ends[0])} to {text.number(ends[1])}" if ends else "",
+        known,
+        f"{text.number(ends[0])} to {text.number(ends[1])}" if ends else _unknown(entry, key),
         tuple(_number(entry, name) for name in others),
     )
+
+
+def _unknown(entry: Comparison, key: str) -> str:
+    """Beside a score that the noise hides."""
+    hidden = math.isfinite(entry.metrics.get(key, math.nan)) and not says_something(entry.metrics, key)
+    return "hidden by the noise" if hidden else ""
 
 
 def _number(entry: Comparison, name: str) -> str:

@@ -21,7 +21,9 @@ from common.format_number import KEY, take_format
 from common.study import Study
 
 Kind = Literal["federated", "federated_non_private", "pooled", "alone", "single_modality"]
-Cell = float | Literal["<5", "withheld"]  # a count of patients, or why it is not shown: see `server.report.release`
+# A count of patients; or why it is not shown (see `server.report.release`), or why there is none.
+Cell = float | Literal["<5", "withheld", "not trained"]
+NOT_TRAINED: Literal["not trained"] = "not trained"  # of a modality that is absent in the run, whoever has it
 
 REPORT_FORMAT = 1
 

@@ -63,7 +63,7 @@ def privacy_chart(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any]) -
     levels = [(f"budget {budget:g}", float(budget))] if isinstance(budget, int | float) and drawable(budget) else []
     if not training.finite and not held_out.finite:
         return None
-    last = (training.finite or held_out.finite)[-1][1]
+    last = max(series.finite[-1][1] for series in (training, held_out) if series.finite)
     story = f"Epsilon spent by round, {text.number(last, 2)} at the end"
     story += f"; the study allows {budget:g}." if levels else "."
     return line_chart("epsilon", "Epsilon spent", story, [training, held_out], _WIDE, levels=levels, from_zero=True)
@@ -91,8 +91,7 @@ def traffic_charts(rounds: Sequence[RoundEvidence]) -> tuple[Chart, ...]:
     sites = bar_chart(
         "sites",
         f"Sites in the sum (up) and dropped (down){worst}",
-        f"Between {min(e.sites for e in rounds)} and {max(e.sites for e in rounds)} sites took part in a round; "
-        f"at most {max(e.dropped for e in rounds)} dropped out of one.",
+        _attendance([e.sites for e in rounds], max(e.dropped for e in rounds)),
         _grouped(rounds, stride, lambda some: min(e.sites for e in some), lambda some: max(e.dropped for e in some)),
         _HALF,
     )
@@ -113,6 +112,14 @@ def _mean(values: Sequence[int]) -> float:
 
 def _extent(what: str, up: Sequence[int], down: Sequence[int]) -> str:
     return f"{what}: at most {text.size(max(up))} from all sites together and {text.size(max(down))} to them."
+
+
+def _attendance(sites: Sequence[int], dropped: int) -> str:
+    least, most = min(sites), max(sites)
+    there = (
+        f"{most} sites took part in every round" if least == most else f"{least} to {most} sites took part in a round"
+    )
+    return f"{there}; {f'at most {dropped} dropped out of one' if dropped else 'none dropped out'}."
 
 
 def round_rows(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

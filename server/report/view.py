@@ -169,7 +169,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
 def _epsilon(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any]) -> KeyFigure:
     if privacy.get("mode", "none") == "none":
         return KeyFigure("Epsilon", "∞", "no privacy")
-    spent = [entry.epsilon for entry in rounds if entry.epsilon is not None]
+    spent = [value for entry in rounds for value in (entry.epsilon, entry.held_out_epsilon) if value is not None]
     budget = privacy.get("epsilon")
     of = f"of {budget:g}" if isinstance(budget, int | float) else ""
     return KeyFigure("Epsilon spent", text.number(max(spent), 2) if spent else text.NONE, of)

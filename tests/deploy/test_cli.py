@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -56,6 +57,23 @@ def test_a_study_runs_from_the_command_line_and_tells_each_round(made, tmp_path)
     assert (tmp_path / "runs" / "first" / "model.safetensors").exists()
     again = wardround("report", tmp_path / "runs" / "first", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+
+
+def test_what_was_compared_stays_when_an_ended_run_is_resumed_without_comparing(copy, tmp_path):
+    names = sorted(path.parent.name for path in copy.glob("*/site.yaml"))[:3]
+    for path in set(copy.glob("*/site.yaml")) - {copy / name / "site.yaml" for name in names}:
+        shutil.rmtree(path.parent)
+    edit(copy / "study.yaml", lambda study: study.update(rounds=1))
+    words = ("simulate", copy / "study.yaml", "--hospitals", copy, "--run", "x")
+    assert wardround(*words, cwd=tmp_path).returncode == 0
+    path = tmp_path / "runs" / "x" / "report.json"
+    before = json.loads(path.read_text())
+    assert {item["kind"] for item in before["comparisons"]} == {"federated", "pooled", "alone"}
+    again = wardround(*words, "--resume", "--no-compare", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    after = json.loads(path.read_text())
+    assert after["comparisons"] == before["comparisons"] and after["started"] == before["started"]
+    assert "the best site alone" in again.stdout
 
 
 def test_a_wrong_key_is_named_with_every_other_mistake(copy, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -74,6 +75,23 @@ def test_a_stopped_run_is_finished_from_its_checkpoint(stopped: tuple[Study, Pat
     assert [item.round for item in found.rounds] == [0, 1, 2]
     assert found.selected_round == (state.best_round if chosen else 2)
     assert "ended after round 2 of 3" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_simulations_run_is_finished_by_its_name(
+    stopped: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was named for `wardround simulate --run`; what a consortium alone has says what it is."""
+    _, folder = stopped
+    shutil.copytree(folder, tmp_path / "runs" / "mine")
+    (tmp_path / "runs" / "mine" / "model.safetensors").unlink(missing_ok=True)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(commands, ["finish", "mine"])
+    assert done.exit_code == 0, done.exception
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").exists()
+    for command in ("resume", "status", "stop"):
+        said = str(CliRunner().invoke(commands, [command, "mine"]).exception)
+        assert "runs/mine is a simulation's" in said and "wardround finish mine" in said and "--resume" in said
+    assert "consortium new" in str(CliRunner().invoke(commands, ["finish", "other"]).exception)
 
 
 def test_the_report_says_why_it_ended(stopped: tuple[Study, Path]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -17,7 +18,8 @@ from client.data.prepare import prepare
 from client.site import read_site
 from common.models.batch import Batch
 from common.models.network import build_network
-from common.study import Study
+from common.study import Study, study_text
+from deploy.cli import commands
 from tests.support.federation import private, run, small_hospitals
 from tests.support.scripted import NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
 from tests.support.tiny import study_of
@@ -64,13 +66,29 @@ def test_a_modality_of_two_of_four_sites_stays_at_its_start_and_moves_no_output(
     federated, *_ = evidence.comparisons
     left = [prepare(read_site(folder), study).test.only(set(study.names) - {GENES}) for folder in folders]
     assert federated.metrics["cases"] == len(Batch.join(left).with_any())
-    assert evidence.coverage[0].present[GENES] == 0
+    assert {row.present[GENES] for row in evidence.coverage} == {"not trained"}
+
+
+def test_study_check_names_it_before_anything_is_run(two_with_genes, tmp_path) -> None:
+    """Who was about to run a study over its hospitals heard of it in the run's report alone."""
+    study, folders = two_with_genes
+    having = [read_site(folder).file.site for folder in folders if GENES in read_site(folder).file.modalities]
+    path = tmp_path / "study.yaml"
+    path.write_text(study_text(study), encoding="utf-8")
+    done = CliRunner().invoke(commands, ["study", "check", str(path), "--hospitals", str(folders[0].parent)])
+    assert done.exit_code == 0, done.output
+    [said] = [line for line in done.output.splitlines() if "NOT TRAINED" in line]
+    assert f"{GENES}: NOT TRAINED. 2 of 4 sites ({', '.join(having)})" in said and "3 are needed" in said
+    path.write_text(study_text(replace(study, secure_sum=replace(study.secure_sum, enabled=False))), encoding="utf-8")
+    done = CliRunner().invoke(commands, ["study", "check", str(path), "--hospitals", str(folders[0].parent)])
+    assert done.exit_code == 0 and "NOT TRAINED" not in done.output
 
 
 def test_a_private_run_masks_it_too(two_with_genes, tmp_path) -> None:
     study, folders = two_with_genes
-    outcome, _ = run(private(study), folders, tmp_path)
+    outcome, evidence = run(private(study), folders, tmp_path)
     assert outcome.untrained == (GENES,)
+    assert evidence.coverage[0].present[GENES] == "not trained"  # what was summed is noise over nobody
 
 
 def lonely_cohorts(study: Study, *, panels: bool) -> dict[str, Cohort]:
