@@ -77,5 +77,5 @@ def said_of(state: Path, study: Study, plan: PrivacyPlan, delta: float | None = 
         return ""
     return (
         f"epsilon {spent:.3f} is spent here already, over all studies; a whole run of this one would bring it to "
-        f"{then:.3f}, and stops before it passes the study's {plan.epsilon:g}"
+        f"{then:.3f}, above the study's {plan.epsilon:g}: such a run is not begun"
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from common.messages import Refusal, Reply, Request, RoundRequest
+from common.messages import JoinRequest, Refusal, Reply, Request, RoundRequest
 from common.plan import RoundPlan, title
 from common.study import Study
 
 _DONE = {
-    "JoinRequest": "joined",
     "OfferRequest": "offered to take part in a secure sum",
     "ConfirmRequest": "confirmed who is in the sum",
     "RevealRequest": "gave its shares, so that the sum can be opened",
@@ -18,6 +17,8 @@ def in_a_line(request: Request | Reply, reply: Request | Reply, run: str, study:
     """One request and its answer. `run`: the one that was joined last."""
     if isinstance(request, RoundRequest):
         asked, run = _work(request.plan, study), request.plan.run
+    elif isinstance(request, JoinRequest):
+        asked, run = "asked to join" if isinstance(reply, Refusal) else "joined", request.run
     else:
         asked = _DONE.get(type(request).__name__, type(request).__name__)
     ended = f"refused ({reply.code})" if isinstance(reply, Refusal) else "done"

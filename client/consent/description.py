@@ -89,13 +89,19 @@ def _split(folder: SiteFolder, study: Study) -> Iterator[str]:
         test, validation = _listed(split.test_values) or "no value", _listed(split.validation_values) or "no value"
         yield f"  Split by the column {split.column!r}: test patients have {test}, validation patients {validation}."
     else:
-        yield f"  Split by a hash of the patient's number with the key {split.key!r}: about {split.test:.4%} of the"
-        yield f"  patients test, {split.validation:.4%} validate, the others are trained on."
+        test, validation = _percent(split.test), _percent(split.validation)
+        yield f"  Split by a hash of the patient's number with the key {split.key!r}: about {test} of the"
+        yield f"  patients test, {validation} validate, the others are trained on."
     if not study.private:
         least = folder.file.policy.without_privacy.smallest(simulated=False)
         yield f"  A part, or the training patients of a modality, of fewer than {least} patients is left out here, and"
         yield "  so is a study that cuts the same patients otherwise than an earlier one by fewer"
         yield "  (policy.without_privacy.smallest_part). By more, a person here is asked."
+
+
+def _percent(part: float) -> str:
+    """With the digits that it has: a part that was chosen for one patient is an odd one."""
+    return f"{100 * part:g} %"
 
 
 def _protection(folder: SiteFolder, study: Study) -> Iterator[str]:

@@ -60,11 +60,6 @@ class Found:
     content: bytes
 
     @property
-    def nobody(self) -> int:
-        """How many lines are no patient of the target's file."""
-        return self.listed - len(self.here)
-
-    @property
     def to_be_accepted(self) -> bool:
         """Whether a person has to look at the list before anything is done with the data."""
         return bool(self.doubtful) or (self.listed > 0 and not self.here)

@@ -20,6 +20,7 @@ SHOWN = 20  # kinds of loss
 LOUD = 0.1  # a larger part of what is there is said aloud
 _WHOLE = re.compile(r"[^:]+: \w+")  # the form of a key that says how many there are
 _NOT_LEFT_OUT = (" replaced", " keep that one")  # by the gate, in notes; in their part, which readiness warns of
+_ONE = re.compile(r"^patients\b(?!.* (?:are|have|do)\b)")  # what can be said of one patient in the same words
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def left_out(counts: Mapping[str, int]) -> list[str]:
 
 
 def _sentence(what: str, number: int) -> str:
-    place, colon, words = what.partition(": ")
-    return f"{place}: {number:,} {words}" if colon else f"{number:,} {what}"
+    place, colon, words = what.partition(": ") if ": " in what else ("", "", what)
+    return f"{place}{colon}{number:,} {_ONE.sub('patient', words) if number == 1 else words}"
 
 
 def loud(found: list[Loss]) -> list[str]:

@@ -88,7 +88,7 @@ def _prepare(
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
-    counts["exclusions: patients who are not in the target's file"] += found.nobody
+    counts["exclusions: patients who opted out"] += len(found.patients)
     for entry in entries.values():
         counts.update(entry.counts)
     return cohort_of(folder.file.site, study, labels, entries, secret, counts)

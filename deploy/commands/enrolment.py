@@ -91,7 +91,12 @@ def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
     if not changes.none:
         require_yes(question, yes)
     join(place, read, replace=replace)
-    say(f"Site {place.name!r} has joined consortium {read.consortium!r}. Restart its daemons to use this.")
+    next_step = (
+        f"Then: `wardround site approve STUDY.yaml --at {folder}` for each study that it takes part in."
+        if changes.first
+        else "Restart its daemons to use this."
+    )
+    say(f"Site {place.name!r} has joined consortium {read.consortium!r}. {next_step}")
 
 
 def _show_changes(changes: Changes) -> None:

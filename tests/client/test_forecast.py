@@ -89,7 +89,7 @@ def test_what_is_approved_shows_how_the_patients_are_cut(hospitals, study):
         privacy=replace(study.privacy, mode="none"),
     )
     said = "\n".join(describe(site, plain))
-    assert "the key 'k7': about 15.0026% of the\n  patients test, 10.0000% validate" in said
+    assert "the key 'k7': about 15.0026 % of the\n  patients test, 10 % validate" in said
     assert "fewer than 3 sites have is not used in a run" in said
     assert "fewer than 10 patients" in said
     assert "fewer than 10 patients" not in "\n".join(describe(site, study))

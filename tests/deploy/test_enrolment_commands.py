@@ -107,6 +107,15 @@ def test_no_is_an_answer(here):
     assert set(Consortium.read(here / "consortium").roster.sites) == {"north"}
 
 
+def test_only_who_joined_before_has_daemons_to_restart(here):
+    admit_all()
+    for first in join_all():
+        assert "Restart" not in first.output and "site approve" in first.output
+    done("site rotate --at west --out west.yaml")
+    done("consortium admit west.yaml --yes --out kit.yaml")
+    assert "Restart its daemons" in done("site join kit.yaml --at west --yes").output
+
+
 def test_nothing_new_asks_nothing(here):
     admit_all()
     join_all()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from client.data import pixels
 from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
+from client.data.losses import told
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.statistics import statistic_sums
@@ -179,10 +180,14 @@ def test_a_damaged_cache_entry_cannot_hide_a_patient(tmp_path) -> None:
     assert not index.exists()
 
 
-def test_numbers_of_nobody_are_counted_for_the_site_s_eyes(tmp_path) -> None:
+def test_only_a_patient_who_is_here_is_left_out(tmp_path) -> None:
+    """The list is the whole hospital's: its other lines are counted as lines, and are nobody who is left out."""
     hospital(tmp_path)
     cohort = prepare(listed(tmp_path, person(0).patient, "7040013", "0012"), study_of(modalities=["labs"]))
-    assert cohort.counts["exclusions: patients who are not in the target's file"] == 2
+    assert cohort.opt_outs == "3 listed, 1 found here"
+    assert [line for line in told(cohort.counts) if "exclusions" in line] == [
+        "left out: exclusions: 1 patient who opted out"
+    ]
 
 
 def test_a_list_with_other_columns_and_separators_is_read_by_its_patient_column(tmp_path) -> None:
