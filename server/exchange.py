@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flwr.app import Array, Message
@@ -47,11 +48,13 @@ def exchange(
     seconds: float,
     optional: Mapping[int, Request] | None = None,
     optional_group: str = "",
+    decides: str = "",
 ) -> Answers:
     """Send each node its request; wait until all have answered or `seconds` are over.
 
     Nodes in `optional` are asked as well. They are waited for GRACE_SECONDS at most once the others have answered, and
-    nothing is missing when they stay silent.
+    nothing is missing when they stay silent. Nor is anyone waited for longer once a site has refused with the code
+    `decides`: whatever the others say, nothing comes of this leg.
     """
     both = {**requests, **(optional or {})}
     records = {id(request): to_records(request) for request in both.values()}  # one for all sites is made once
@@ -70,7 +73,8 @@ def exchange(
         for message in grid.pull_messages([item for item, node in node_of.items() if node not in came]):
             came[node_of[message.metadata.reply_to_message_id]] = message
             look = FIRST_LOOK_SECONDS
-        if not ready and requests.keys() <= came.keys():
+        decided = bool(decides) and any(_refused(message) == decides for message in came.values())
+        if not ready and (decided or requests.keys() <= came.keys()):
             ready, ends = True, min(ends, time.monotonic() + GRACE_SECONDS)
         if len(came) < len(both):
             time.sleep(look)
@@ -78,6 +82,14 @@ def exchange(
     replies, missing = _sorted_out(both, came)
     missing = {node: why for node, why in missing.items() if node in requests}
     return Answers(replies, missing, sent, sum(map(size, came.values())))
+
+
+def _refused(message: Message) -> str:
+    """The code of a refusal; "" of anything else."""
+    with suppress(RunError):
+        reply = None if message.has_error() else from_records(message.content)
+        return reply.code if isinstance(reply, Refusal) else ""
+    return ""
 
 
 def size(message: Message) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flwr.serverapp import Grid
 
-from common.errors import RunError, SecureSumError
+from common.errors import BudgetError, RunError, SecureSumError
 from common.identity import Roster
 from common.messages import JoinReply, JoinRequest, Reply
 from common.secure_sum.messages import Member
@@ -48,9 +48,12 @@ def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
 def invite(
     grid: Grid, nodes: Iterable[int], request: JoinRequest, roster: Roster, *, seconds: float
 ) -> tuple[dict[int, Participant], dict[int, str]]:
-    """Ask these nodes to join: who consented, over the roster's signature; and why the others did not."""
-    group = f"{request.run}/{request.number}"
-    answers = exchange(grid, dict.fromkeys(nodes, request), group=group, seconds=seconds)
+    """Ask these nodes to join: who consented, over the roster's signature; and why the others did not.
+
+    Where they are asked whether their budgets carry the run, the first that says no decides.
+    """
+    group, decides = f"{request.run}/{request.number}", BudgetError.code if request.first >= 0 else ""
+    answers = exchange(grid, dict.fromkeys(nodes, request), group=group, seconds=seconds, decides=decides)
     joined, missing = {}, dict(answers.missing)
     for node, reply in answers.replies.items():
         participant = participant_of(node, request, reply, roster)

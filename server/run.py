@@ -191,10 +191,11 @@ class Run:
             if attempt:
                 patience -= self._wait_for_nodes(what, patience)
                 self.state.attempt += 1
-            self.observer.doing(what + (f", attempt {attempt + 1}" if attempt else ""))
+            now = what + (f", attempt {attempt + 1}" if attempt else "")
+            self.observer.doing(self._asking if self.summation.first >= 0 else now)
             try:
                 total = self.summation.total(
-                    lambda holders, working: self._plan(holders, working, number, phase),
+                    lambda holders, working, now=now: self._plan(holders, working, number, phase, now),
                     only=self._only,
                     last=number == self.study.rounds + 2,
                 )
@@ -251,7 +252,17 @@ class Run:
             return set(self.names.values()) <= there  # nobody knows here over whom it was summed before
         return len(nodes) >= self.summation.least
 
-    def _plan(self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase) -> RoundPlan:
+    @property
+    def _asking(self) -> str:
+        """What the sites are asked before any of them works or pays for a run, or for the rest of one."""
+        carried = " and whether their budgets carry the run" if self.study.private else ""
+        return f"asking the sites whether they are ready{carried}"
+
+    def _plan(
+        self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase, now: str
+    ) -> RoundPlan:
+        """`now`: what is done from here on, for whoever watches."""
+        self.observer.doing(now)
         owners, parts = self._owners(holders, working), self._counted(holders, working)
         if phase.train and "train" not in parts:
             raise TooFewSitesError(

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import RunError
+from common.errors import RunError, WardroundError
 from common.format_number import take_format
 from common.messages import (
     MESSAGE_TYPES,
@@ -237,7 +237,7 @@ def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, rea
 def _why(error: BaseException | None) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "stopped; `wardround resume` goes on with it"
-    return str(error) if isinstance(error, RunError) else type(error).__name__
+    return str(error) if isinstance(error, WardroundError) else type(error).__name__
 
 
 def this_process() -> int:

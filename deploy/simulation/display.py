@@ -54,10 +54,10 @@ class Display:
         self._now = what
         self._site.clear()
         if not self._console.is_terminal and not what.startswith("round"):
-            self._console.print(f"{self._elapsed()}  {what}")
+            self._console.print(f"{self._elapsed()}  {what}", soft_wrap=True)
 
     def told(self, sentence: str) -> None:
-        self._console.print(f"{self._elapsed()}  [yellow]{sentence}[/yellow]")
+        self._console.print(f"{self._elapsed()}  [yellow]{escape(sentence)}[/yellow]", soft_wrap=True)
 
     def watch(self, site: str, event: Watched) -> None:
         """A site's own word on what it does; counts only."""
@@ -71,7 +71,7 @@ class Display:
             self._console.print(f"[bold red]{escape(site.site)}[/bold red]: {escape(sentence)}", soft_wrap=True)
 
     def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
-        self._console.print(f"{self._elapsed()}  {line(evidence, rounds)}")
+        self._console.print(f"{self._elapsed()}  {line(evidence, rounds)}", soft_wrap=True)
 
     def verdict(self, evidence: Evidence, page: Path) -> None:
         """The last word: was it worth it, and where is the report."""

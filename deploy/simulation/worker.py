@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,7 +53,11 @@ def serve(pipe: Connection, study: Study, places: Mapping[int, SitePlace], log: 
             place = places[node]
             site = Site(read_site(place.folder), study, place.state, _Teller(pipe, node))
             handlers[node] = SiteHandler(site)
-        pipe.send(handlers[node](message))
+        reply = handlers[node](message)
+        try:
+            pipe.send(reply)
+        except OSError:  # whoever asked was killed: a trace would be all that its terminal shows of it
+            return
 
 
 class _Teller:
@@ -65,7 +70,8 @@ class _Teller:
         now = time.monotonic()
         if now - self._last > 0.25 or done == total:
             self._last = now
-            self._pipe.send(Watched(self._node, what, done, total))
+            with suppress(OSError):  # nobody watches any more
+                self._pipe.send(Watched(self._node, what, done, total))
 
 
 def _log_to(path: Path) -> None:

@@ -42,6 +42,7 @@ def test_a_killed_run_resumes_to_the_same_model(hospitals, tmp_path, server):
     (tmp_path / "study.yaml").write_text(study_text(study))
     (tmp_path / "work").mkdir()
     assert killed_after(3, tmp_path / "study.yaml", folders[0].parent, tmp_path / "work")
+    assert "Traceback" not in (tmp_path / "work" / "killed.err").read_text()  # of workers whose caller has gone
     resumed, _ = run(study, folders, tmp_path / "work" / "runs" / "killed", resume=True)
     assert np.array_equal(resumed.weights, undisturbed.weights)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from client.ledger import Entry
 from common.derived import derive
-from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.errors import BudgetError, RunError, SecureSumError, TooFewSitesError
 from common.messages import (
     ConfirmReply,
     JoinReply,
@@ -25,11 +27,13 @@ from common.messages import (
     to_records,
 )
 from common.plan import RoundPlan
+from common.privacy.plan import plan_privacy
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal
 from server.secure_sum import Summation
 from tests.support.scripted import NAMES, RUN, Hospitals
 from tests.support.tiny import study_of
 
+PRIVACY = {"mode": "local", "sample_rate": 0.2, "expected_batch_size": 4.0}
 Tamper = Callable[[int, Reply, Mapping[int, Reply]], Reply]  # node, its reply, those of the nodes before
 
 
@@ -252,3 +256,19 @@ def test_what_comes_from_a_site_is_noise(them) -> None:
     assert len(seen) == 4
     for words in seen:
         assert abs(float(np.mean(words / 2**32)) - 0.5) < 5 * (1 / 12 / words.size) ** 0.5
+
+
+def test_a_spent_budget_ends_the_question_before_a_silent_site_would(tmp_path) -> None:
+    """A run that was refused anyway waited a quarter of an hour for a site that read its data, or was away."""
+    them = Hospitals(tmp_path, study_of("chart", "panel", privacy=PRIVACY))
+    privacy = plan_privacy(them.study)
+    assert privacy is not None
+    summing = summation(them, first=0, names=dict(enumerate(them.names, start=1)))
+    summing.seconds, summing.grid.lost = 120.0, {2: "always"}  # type: ignore[attr-defined]
+    poor = them.sites[them.names[0]].site
+    spent = Entry(them.study.digest, "earlier", 1, 1, "training", (privacy.training(them.study.rounds),))
+    assert poor.ledger.spend(spent, privacy.epsilon, privacy.delta, privacy.accountant)
+    began = time.monotonic()
+    with pytest.raises(BudgetError, match=f"budget of {poor.name} does not carry"):
+        summing.total(plan_for(them, 0))
+    assert time.monotonic() - began < 110

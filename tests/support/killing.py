@@ -13,17 +13,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def killed_after(rounds: int, study: Path, hospitals: Path, work: Path, *, pause: float = 0.05) -> bool:
-    """Start or resume the run `killed` in `work`; kill it `pause` seconds after that many rounds. False: it ended."""
+    """Start or resume the run `killed` in `work`; kill it `pause` seconds after that many rounds. False: it ended.
+
+    What it and its workers print as errors is in `work/killed.err`, whole once its workers have ended too.
+    """
     command = [sys.executable, "-P", "-m", "deploy.cli", "simulate", str(study), "--hospitals", str(hospitals)]
     if (work / "runs" / "killed" / "checkpoint.npz").exists():
         command.append("--resume")
-    process = subprocess.Popen(
-        [*command, "--run", "killed", "--no-compare"],
-        cwd=work,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with (work / "killed.err").open("ab") as errors:
+        process = subprocess.Popen(
+            [*command, "--run", "killed", "--no-compare"],
+            cwd=work,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     assert process.stdout is not None
     told = 0
     for line in process.stdout:
@@ -32,6 +37,7 @@ def killed_after(rounds: int, study: Path, hospitals: Path, work: Path, *, pause
             time.sleep(pause)
             process.send_signal(signal.SIGKILL)
             process.wait()
+            process.stdout.read()  # its workers have it too: until the last of them has ended
             return True
     assert process.wait() == 0
     return False
