@@ -9,7 +9,7 @@ from threading import RLock, Timer
 
 from client.membership.identity import SiteIdentity
 from client.questions import Asked
-from client.sum_records import SumRecords
+from client.sums_made import records_of
 from common.errors import ProtocolOrderError, SecureSumError
 from common.plan import Declaration, threshold_of
 from common.secure_sum.fixed_point import word_bits
@@ -65,7 +65,7 @@ class SiteSums:
     ) -> None:
         self._identity, self._study = identity, study
         self._minimum_sites, self._threads, self._lifetime = minimum_sites, threads, lifetime
-        self.records = SumRecords(state)
+        self.records = records_of(state)
         self._run, self._declared = "", Declaration((), ())
         self._consents: dict[int, _Consent] = {}
         self._sums: dict[int, _Open] = {}

@@ -19,44 +19,79 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
 from client.kept_sets import KeptSet, atoms, is_allowed
 from client.questions import Asked
-from client.sums_file import opened
-from common.errors import AnsweredError, ProtocolOrderError
+from client.sums_file import RECORDS, opened
+from common.errors import AnsweredError, ProtocolOrderError, RunError
 from common.parameters import SHARED
 
 _SHOWN = 8  # digits of a key
 
 
-class SumRecords:
-    """In `secure_sum.db` of a site's state folder."""
+@dataclass(frozen=True)
+class Made:
+    """The highest number that a run made an offer for, and the highest that it made a masked vector for."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    number: int = 0
+    upload: int = 0
+
+
+class SumRecords:
+    """In `secure_sum.db` of a site's state folder.
+
+    made: what another record of this site knows of its sums, by run. Records that lack some of it were put back, or
+    deleted, and are refused: this site would answer again what it has forgotten
+    """
+
+    def __init__(self, state: Path, made: Callable[[], Mapping[str, Made]] | None = None) -> None:
+        self._state, self._made = state, made
+        self._whole: int | None = None  # the file that lacked nothing, by the number that it was given when it was made
+
+    def lacking(self, made: Mapping[str, Made]) -> int:
+        """Return of how many runs the records lack sums that the other record has."""
+        with opened(self._state) as file:
+            return _lacking(file, made)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """The records; RunError when they lack what the other record has. It is looked at once a file."""
+        with opened(self._state) as file:
+            (which,) = file.execute("PRAGMA application_id").fetchone()
+            if self._made is not None and which != self._whole and (runs := _lacking(file, self._made())):
+                raise RunError(
+                    f"{self._state / RECORDS}: lacks sums of {runs} runs that the audit log beside it has. It was put "
+                    "back from a copy, or deleted, so this site does not know any more what it answered, and over "
+                    "which sites. Put the newest copy back. If there is none, a person may decide to go on with what "
+                    "this one says: wardround site accept-sums"
+                )
+            self._whole = which
+            yield file
 
     def offering(self, run: str, number: int) -> None:
         """Claim a number. ProtocolOrderError unless it is above all before."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             _raise_to(file, "number", run, number, "The number of this sum was used before; count on.")
 
     def uploading(self, run: str, number: int) -> None:
         """Claim the only upload of a number. ProtocolOrderError when one was made, here or by a copy of this site."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             _raise_to(file, "upload", run, number, "A masked vector was made for this number before.")
 
     def require_allowed(self, asked: Asked, survivors: Collection[str]) -> None:
         """AnsweredError when what is asked may not be summed over these sites, for what was summed over others."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             _require_same(file, asked, survivors)
             _require_hidden(file, asked, survivors)
 
     def answering(self, asked: Asked, survivors: Collection[str]) -> None:
         """Claim these answers over these sites. AnsweredError as `require_allowed`."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             _require_same(file, asked, survivors)
             _require_hidden(file, asked, survivors)
             rows = [(question, _digest(asked.over(survivors))) for question in asked.questions]
@@ -73,7 +108,7 @@ class SumRecords:
 
     def allow(self, sites: Mapping[str, str]) -> None:
         """A person allows sums over just these sites (name -> key), whatever they show beside the sums before."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites.values()),))
 
     def shown_by(self, sites: Mapping[str, str]) -> list[str]:
@@ -89,7 +124,7 @@ class SumRecords:
 
     def _names(self, sites: Mapping[str, str]) -> dict[str, str]:
         """Key -> name, told apart where another key had the name before."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             names = {
                 key: f"{name} (key {key[:_SHOWN]}, as it was)" for key, name in file.execute("SELECT * FROM names")
             }
@@ -97,13 +132,25 @@ class SumRecords:
 
     def kept(self) -> Mapping[str, tuple[KeptSet, ...]]:
         """Return the sets of sites that anything was opened over, by segment."""
-        with opened(self._state) as file:
+        with self._opened() as file:
             segments = [row[0] for row in file.execute("SELECT DISTINCT segment FROM sets ORDER BY segment")]
             return {segment: tuple(_kept(file, segment)) for segment in segments}
 
 
+def _lacking(file: Connection, made: Mapping[str, Made]) -> int:
+    found = 0
+    for run, known in made.items():
+        row = file.execute("SELECT number, upload FROM runs WHERE run = ?", (_key(run),)).fetchone() or (0, 0)
+        found += row[0] < known.number or row[1] < known.upload
+    return found
+
+
+def _key(run: str) -> str:
+    return hashlib.sha256(run.encode()).hexdigest()
+
+
 def _raise_to(file: Connection, column: str, run: str, number: int, refusal: str) -> None:
-    key = hashlib.sha256(run.encode()).hexdigest()
+    key = _key(run)
     row = file.execute(f"SELECT {column} FROM runs WHERE run = ?", (key,)).fetchone()  # noqa: S608  # a word of ours
     if row is not None and number <= row[0]:
         raise ProtocolOrderError(refusal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -75,6 +76,7 @@ def _prepare(file: Connection, state: Path) -> None:
         for statement in _TABLES.split(";"):
             file.execute(statement)
         _take_over(file, _of_0_1(state / RECORDS_OF_0_1))
+        file.execute(f"PRAGMA application_id = {secrets.randbelow((1 << 31) - 1) + 1}")  # tells this file from others
         file.execute(f"PRAGMA user_version = {FORMAT}")
 
 

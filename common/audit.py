@@ -46,6 +46,7 @@ from common.audit_events import (
     Spent,
     Started,
     Summed,
+    SumsAccepted,
     Withdrew,
 )
 from common.errors import AuditError
@@ -53,7 +54,8 @@ from common.errors import AuditError
 __all__ = [
     "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired",
     "Failed", "Joined", "LedgerAccepted", "Masked", "Offered", "Paused", "Purged", "Record", "Refused", "Removed",
-    "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Summed", "Verdict", "Withdrew",
+    "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Summed", "SumsAccepted", "Verdict",
+    "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

@@ -121,6 +121,13 @@ class LedgerAccepted(_Checked):
 
 
 @dataclass(frozen=True)
+class SumsAccepted(_Checked):
+    """A person at this site decided to go on with records that lack sums of so many runs of this log."""
+
+    entries: int
+
+
+@dataclass(frozen=True)
 class Failed(_Checked):
     """A part of a private round's work failed after its charge, as a whole or for some patients: noise alone was sent
     in place of the part, or of those patients.
@@ -260,7 +267,7 @@ class Ended(_Checked):
 
 Event = (
     Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Failed
-    | Refused | Repaired
+    | SumsAccepted | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | AllowedSet | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip

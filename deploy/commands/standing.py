@@ -1,4 +1,4 @@
-"""`wardround site status|accept-ledger`: how the site stands, and a decision about a ledger that was put back."""
+"""`wardround site status|accept-ledger|accept-sums`: how the site stands, and decisions about what was put back."""
 
 from __future__ import annotations
 
@@ -44,4 +44,35 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
         click.echo("Not accepted. Nothing was changed.")
         raise click.exceptions.Exit(1)
     audit.append(LedgerAccepted(missing.total()))
+    click.echo("Accepted, and on record.")
+
+
+@site.command("accept-sums")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@at_site
+def site_accept_sums(yes: bool, folder: Path) -> None:
+    """Go on with records of secure sums that lack some which the audit log has: they were put back, or deleted.
+
+    Without differential privacy this site no longer knows then over which sites it was summed, and may answer the same
+    over others: the difference of two such sums shows what few sites added.
+    """
+    from client.charges import AUDIT_FILE
+    from client.site import read_site, state_of
+    from client.sum_records import SumRecords
+    from client.sums_file import RECORDS
+    from client.sums_made import made_in
+    from common.audit import Audit, SumsAccepted
+
+    state = state_of(read_site(folder))
+    audit = Audit(state / AUDIT_FILE)
+    made = made_in(audit)
+    runs = SumRecords(state).lacking(made) if made else 0
+    if not runs:
+        click.echo("The records have every sum that the audit log has. Nothing was changed.")
+        return
+    click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
+    if not yes and not click.confirm("Shall this site go on without them, for good?"):
+        click.echo("Not accepted. Nothing was changed.")
+        raise click.exceptions.Exit(1)
+    audit.append(SumsAccepted(runs))
     click.echo("Accepted, and on record.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audit import Refused, Sent
+from common.audit import Refused, Sent, SumsAccepted
 from common.messages import ConfirmRequest, OfferRequest, Refusal
 from common.study import Study
 from tests.support.deployment import wait_for
@@ -95,3 +95,48 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     for name in ("audit.jsonl", "secure_sum.db"):
         assert Path(tmp_path / ME / name).stat().st_mode & 0o077 == 0
     assert RUN in (tmp_path / ME / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize("harm", ["deleted at work", "deleted", "put back", "emptied"])
+def test_records_that_were_deleted_or_put_back_are_refused_in_words(tmp_path, study, caplog, harm) -> None:
+    """The log beside them has what they lack. Without it the same could be answered again over other sites."""
+    them = Hospitals(tmp_path, study)
+    path = tmp_path / ME / "secure_sum.db"
+    them.played(1)
+    copy = path.read_bytes()
+    them.played(2, round=2)
+    newest = path.read_bytes()
+    match harm:
+        case "deleted at work" | "deleted":
+            path.unlink()
+        case "put back":
+            path.write_bytes(copy)
+        case "emptied":
+            path.write_bytes(b"")
+    if harm != "deleted at work":
+        them.sites[ME] = them.start(ME)
+    asked = OfferRequest(them.context(3).to_bytes())
+    assert refused(them, ME, asked) == "run"
+    assert "put back from a copy, or deleted" in caplog.text and "site accept-sums" in caplog.text
+    path.write_bytes(newest)
+    them.played(3, round=2)
+
+
+def test_a_person_may_go_on_with_records_that_lack_sums_and_is_asked_again_the_next_time(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    them.played(1)
+    path = tmp_path / ME / "secure_sum.db"
+    for number in (2, 3):
+        path.unlink()
+        asked = OfferRequest(them.context(number).to_bytes())
+        assert refused(them, ME, asked) == "run"
+        them.sites[ME].audit.append(SumsAccepted(1))
+        them.played(number, round=2)
+
+
+def test_an_audit_log_that_is_gone_does_not_stop_the_sums(tmp_path, study) -> None:
+    them = Hospitals(tmp_path, study)
+    them.played(1)
+    (tmp_path / ME / "audit.jsonl").unlink()
+    them.sites[ME] = them.start(ME)
+    them.played(2, round=2)

@@ -13,8 +13,9 @@ from client.consent.approvals import Approvals
 from client.ledger import Entry
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
-from common.audit import Audit, Failed, LedgerAccepted, Spent
-from common.errors import BudgetError, PolicyError
+from client.sums_made import records_of
+from common.audit import Audit, Failed, LedgerAccepted, Offered, Spent, SumsAccepted
+from common.errors import BudgetError, PolicyError, RunError
 from common.privacy.accounting import Release
 from common.study import Study, study_text
 from deploy.cli import commands
@@ -114,3 +115,18 @@ def test_a_ledger_that_is_gone_is_accepted_by_a_person_and_on_record(north: Site
     done(approve(north.root))
     assert "Nothing was changed" in done(call(north.root, "accept-ledger"))
     assert not (north.root / "state" / LEDGER_FILE).exists()
+
+
+def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(north: SiteFolder) -> None:
+    audit(north).append(Offered("a" * 64, RUN, 3))
+    records = records_of(north.root / "state")
+    with pytest.raises(RunError, match="accept-sums"):
+        records.offering(RUN, 4)
+    assert call(north.root, "accept-sums").exit_code
+    with pytest.raises(RunError, match="accept-sums"):
+        records.offering(RUN, 4)
+    assert "Accepted, and on record" in done(call(north.root, "accept-sums", "--yes"))
+    *_, last = audit(north).events()
+    assert last.event == SumsAccepted(1)
+    records.offering(RUN, 4)
+    assert "Nothing was changed" in done(call(north.root, "accept-sums"))

@@ -35,6 +35,7 @@ from common.audit import (
     Spent,
     Started,
     Summed,
+    SumsAccepted,
     Verdict,
     Withdrew,
 )
@@ -56,6 +57,7 @@ EXAMPLES: tuple[Event, ...] = (
     Revealed(STUDY, RUN, 1, 4, 512),
     Spent(STUDY, RUN, 1, "training", 0.25),
     LedgerAccepted(3),
+    SumsAccepted(2),
     Failed(STUDY, RUN, 1, "training", "RuntimeError", "forward", 17),
     Refused("ConfirmRequest", "too_few_sites"),
     Refused("unreadable", "error", 3),

@@ -1,0 +1,34 @@
+"""What the audit log knows of a site's secure sums. Records that lack some of it were put back from a copy, or deleted.
+
+A claim is in the records before its line is in the log, so that the newest records lack nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from client.charges import AUDIT_FILE
+from client.sum_records import Made, SumRecords
+from common.audit import Audit, Masked, Offered, SumsAccepted
+
+
+def records_of(state: Path) -> SumRecords:
+    """Return the records of a state folder, held against the audit log beside them."""
+    return SumRecords(state, lambda: made_in(Audit(state / AUDIT_FILE)))
+
+
+def made_in(audit: Audit) -> dict[str, Made]:
+    """Return by run the highest number of an offer, and of a masked vector, that the log has since a person last
+    accepted records that lacked some.
+
+    A log that is gone, or lines that cannot be read, have none: that must not stop an honest site.
+    """
+    found: dict[str, Made] = {}
+    for event in audit.readable(Offered, Masked, SumsAccepted):
+        if isinstance(event, SumsAccepted):
+            found.clear()
+        elif isinstance(event, Offered | Masked):
+            before = found.get(event.run, Made())
+            masked = event.number if isinstance(event, Masked) else 0
+            found[event.run] = Made(max(before.number, event.number), max(before.upload, masked))
+    return found
