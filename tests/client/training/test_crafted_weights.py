@@ -8,6 +8,7 @@ taken one by one, or in a constant number of rows, there is nothing to switch.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -81,7 +82,8 @@ def test_a_patient_more_turns_nobody_elses_score(found: list[Switch]) -> None:
         assert score_movement(network, batch, PRIVATE) <= ALLOWED
 
 
-def test_a_private_step_moves_by_one_patient_with_everybodys_own_draws(found: list[Switch]) -> None:
+@pytest.mark.parametrize("clipping", ["auto", "slots"])
+def test_a_private_step_moves_by_one_patient_with_everybodys_own_draws(found: list[Switch], clipping: Any) -> None:
     """The whole step: sample, modality dropout, clipping. `make bench ONLY=privacy` does it up to 300 patients."""
     for number, switch in enumerate(found):
         network, everyone = turning_gradients(STUDY, switch), patients(STUDY, switch.rows + 3)
@@ -89,7 +91,7 @@ def test_a_private_step_moves_by_one_patient_with_everybodys_own_draws(found: li
         for out in (0, len(everyone) - 1):
             draws = Draws(len(everyone), seed=number)
             others = [patient for patient in chosen if patient != out]
-            one, two = (clipped_step(network, everyone, who, STUDY, draws) for who in (chosen, others))
+            one, two = (clipped_step(network, everyone, who, STUDY, draws, clipping) for who in (chosen, others))
             assert np.linalg.norm(one - two) <= ALLOWED
 
 

@@ -324,6 +324,27 @@ def test_a_private_step_counts_who_makes_it_raise_as_nobody_and_the_others_as_ev
     assert len(told) == 1 and np.abs(with_him - without).max() <= 1e-6 < np.linalg.norm(without)
 
 
+@pytest.mark.parametrize("name", ["all-attention", "larger-concat", "deep sequence", "chart", "scan"])
+def test_who_is_not_finite_is_nobody_at_no_further_call_and_the_others_give_the_same_bits(name: str) -> None:
+    """Weights can be made that make one patient so: a further call for him would tell of him by the time it takes."""
+    study, made_calls = STUDIES[name], list[Batch]()
+    network = build_network(study)
+    weigh(network, "large", 0)
+    rest, own = cases_of(study, 5, missing=0.0), [9, 3, 11, 0, 40, 63]
+    batch = Batch.join([others(study, 1, "no numbers", 0), rest])
+    with closing(made(study, network)) as clip, flushed_to_zero():
+        of_each = clip.of_each_place
+        with patch.object(clip, "of_each_place", lambda rows: (made_calls.append(rows), of_each(rows))[1]):
+            wrong, *found = given(clip, batch, own)
+        assert len(made_calls) == 1 and not np.isfinite(np.frombuffer(wrong, dtype=np.float32)).all()
+        assert found == given(clip, rest, own[1:]) and len(set(found)) > 2
+        sums = []
+        for rows, places_of in ((batch, own), (rest, own[1:])):
+            with patch("client.training.slots.places", lambda count, among, drawn=places_of: np.array(drawn)):
+                sums.append(clip.sum(rows, 0.5))
+        assert torch.equal(*sums) and sums[0].any()
+
+
 def test_without_privacys_listener_what_is_raised_stays_raised() -> None:
     study = STUDIES["bag of words"]
     network, batch = build_network(study), with_one_wrong(study, 3, 1, "letter")

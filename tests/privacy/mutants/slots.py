@@ -13,6 +13,7 @@ from tests.privacy.mutants.mutant import Mutant
 SLOTS = "tests/client/training/test_slots.py::"
 PLACES = (f"{SLOTS}test_each_patients_place_is_drawn_by_itself_whoever_else_is_there",)
 RAISING = (f"{SLOTS}test_who_makes_a_call_raise_is_nobody_and_the_others_give_the_same_bits",)
+NOT_FINITE = (f"{SLOTS}test_who_is_not_finite_is_nobody_at_no_further_call_and_the_others_give_the_same_bits",)
 ROWS = (f"{SLOTS}test_the_network_sees_the_same_number_of_rows_and_each_patient_once",)
 
 
@@ -58,7 +59,18 @@ def _in_a_batch_of_one(_: Any) -> Any:
     return alone
 
 
+def _again_where_not_finite(original: Any) -> Any:
+    def of_each_patient(self: Any, batch: Batch, taken: dict[int, int]) -> Any:
+        found = list(original(self, batch, taken))
+        finite = all(torch.isfinite(gradient).all() for gradient in found)
+        return iter(found) if finite else self._of_each_alone(batch, taken)
+
+    return of_each_patient
+
+
 MUTANTS = (
+    Mutant("further calls for who is not finite", "client.training.slots.SlotClipper._of_each_patient",
+           _again_where_not_finite, NOT_FINITE),
     Mutant("who makes a call raise takes all of it out", "client.training.slots.SlotClipper._of_each_alone",
            _nobody_of_the_call, RAISING),
     Mutant("who was beside one who raised is taken by another kernel", "client.training.slots.SlotClipper._alone",
