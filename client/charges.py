@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from client.round import Site
     from client.site import Policy
     from common.plan import RoundPlan
-    from common.study import Study
+    from common.study import Privacy, Study
 
 LEDGER_FILE = "ledger.jsonl"
 AUDIT_FILE = "audit.jsonl"
@@ -65,7 +65,7 @@ def releases(plan: RoundPlan, study: Study, privacy: PrivacyPlan) -> dict[Accoun
     return {account: charged for account, charged in found.items() if charged}
 
 
-def judged_at(policy: Policy, privacy: PrivacyPlan) -> float:
+def judged_at(policy: Policy, privacy: PrivacyPlan | Privacy) -> float:
     """Return the delta at which the ledger judges this study: the hospital's one number, or the study's if smaller."""
     return min(policy.delta, privacy.delta)
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
-from client.consent.approvals import AGAIN, Approval, Approvals, kept_study
+from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
 from client.data.accepted import doubt_of
 from client.data.exclusions import found_here
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from common.audit import Audit, Failed
 from common.errors import WardroundError
-from common.privacy.plan import plan_privacy
 
 SHOWN = 12  # digits of a digest
 
@@ -23,7 +22,7 @@ def standing(folder: SiteFolder) -> Iterator[str]:
     state = state_of(folder)
     studies, ledger = Approvals(state).all(), ledger_of(state)
     for digest, approval in studies.items():
-        yield f"Study {digest[:SHOWN]}: {stands(approval)}"
+        yield f"Study {digest[:SHOWN]} ({kept_name(state, digest)}): {stands(approval)}"
         yield f"  {_spent(folder, ledger, digest)}"
     if not studies:
         yield "No study. Approve one: wardround site approve STUDY.yaml"
@@ -46,12 +45,11 @@ def stands(approval: Approval) -> str:
 def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
     try:
         study = kept_study(state_of(folder), digest)
-        plan = plan_privacy(study)
-        if plan is None:
+        if not study.private:
             return "no differential privacy: nothing limits what is shown of patients"
-        delta = judged_at(folder.file.policy, plan)
-        spent = ledger.spent(delta, None, plan.accountant, digest)
-        return f"epsilon {spent:.3f} of {plan.epsilon:g} is spent at delta {delta:g}, over all studies"
+        privacy, delta = study.privacy, judged_at(folder.file.policy, study.privacy)
+        spent = ledger.spent(delta, None, privacy.accountant, digest)
+        return f"epsilon {spent:.3f} of {privacy.epsilon:g} is spent at delta {delta:g}, over all studies"
     except WardroundError as error:
         return f"cannot be told: {error}"
 

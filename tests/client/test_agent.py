@@ -23,6 +23,7 @@ from client.agent import LARGEST_REQUEST, Agent
 from client.consent.approvals import Approvals, keep_study
 from client.data.prepare import prepare
 from client.lease import LEASE_SECONDS
+from client.log_line import in_a_line
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import read_site
 from common.audit import Audit, Expired, Refused
@@ -381,3 +382,11 @@ def test_no_request_is_longer_than_the_studys_network_asks_for(ward) -> None:
     assert isinstance(ward.join(), JoinReply)
     length = Parameters.of(build_network(ward.study)).length
     assert 4 * length < ward.agent.largest() < 4 * length + (64 << 20)
+
+
+def test_a_refused_invitation_is_logged_with_the_run_that_it_was_to() -> None:
+    study = study_of(modalities=["labs"])
+    asked = JoinRequest("b" * 16, study.digest, "", 1)
+    said = in_a_line(asked, Refusal("budget"), "a" * 16, study, 0.1)
+    assert f"run {'b' * 16}: asked to join: refused (budget)" in said and "a" * 16 not in said
+    assert f"run {'b' * 16}: joined: done" in in_a_line(asked, JoinReply(b""), "a" * 16, study, 0.1)

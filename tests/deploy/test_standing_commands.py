@@ -95,6 +95,7 @@ def test_status_says_what_is_spent_and_what_failed(north: SiteFolder) -> None:
     ledger.spend(Entry(study.digest, RUN, 1, 1, "training", (Release("training", 2.0, 0.25, 10),)), 8, 1e-5)
     said = done(call(north.root, "status"))
     assert f"epsilon {ledger.spent(1e-5):.3f} of 8 is spent at delta 1e-05" in said and "FAILED" not in said
+    assert f"({study.study}): takes part" in said
     audit(north).append(Failed(study.digest, RUN, 3, "training", "RuntimeError", "forward", 17))
     said = done(call(north.root, "status"))
     assert "round 3: training with RuntimeError at forward, line 17" in said

@@ -8,8 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from common.errors import RunError
-from server.watch import RunStatus, SiteStatus, Watch, clock, read_status
+import pytest
+
+from common.errors import BudgetError, RunError
+from server.finish import finish
+from server.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, clock, read_status
 
 AWAY = cast(Any, None)  # a server that cannot be asked
 
@@ -66,3 +69,14 @@ def test_a_run_that_waits_says_for_whom_and_until_when(tmp_path: Path) -> None:
     [line] = told
     assert f"until {clock(watch.status.since + 3600)} at the latest: training: ward0, ward1" in line
     assert line.endswith("and 2 more")
+
+
+def test_a_run_that_was_not_begun_says_why(tmp_path: Path) -> None:
+    """`wardround status` showed the name of an error's class, and `wardround finish` told of a missing checkpoint."""
+    path = tmp_path / STATUS_FILE
+    (tmp_path / "study.yaml").touch()
+    with suppress(BudgetError), Watch(RunStatus("", "digest", os.getpid()), path):
+        raise BudgetError("Not begun: the privacy budget of north does not carry this run to its end.")
+    assert "budget of north" in read_status(path).ended
+    with pytest.raises(RunError, match=r"no model\. Not begun: the privacy budget of north"):
+        finish(tmp_path)

@@ -205,6 +205,24 @@ def test_scores_that_noise_hides_in_every_round_were_scored_all_the_same():
     assert "No round was evaluated" in render(unscored) and "Nothing is drawn" not in render(unscored)
 
 
+def test_a_score_that_noise_hides_has_no_bar_and_its_table_speaks_of_none():
+    entry = comparison("federated", "federated", 0.6)
+    hidden = replace(entry, metrics={**entry.metrics, "auc_noise": math.inf, "share_noise": 0.3}, interval=(0.0, 1.0))
+    page = render(deployed(comparisons=(hidden,)))
+    assert "hidden by the noise" in page and 'class="whisker"' not in page
+    assert "No bar is drawn" in page and "Bars show" not in page and "All models below" not in page
+    known = render(deployed(comparisons=(entry,)))
+    assert 'class="whisker"' in known and "Bars show" in known and "dashed line" not in known
+
+
+def test_epsilon_is_that_of_whoever_spent_most():
+    """Training patients had spent 6.55 and validation patients 6.72: the page said 6.55."""
+    last = max(entry.epsilon or 0.0 for entry in evidence().rounds)
+    rounds = tuple(replace(entry, held_out_epsilon=(entry.epsilon or 0.0) + 0.25) for entry in evidence().rounds)
+    words = re.sub(r"\s+", " ", read_page(render(evidence(rounds=rounds))).text)
+    assert f"Epsilon spent {last + 0.25:.2f}" in words
+
+
 def test_the_statistics_before_the_first_round_are_no_round():
     began = evidence(rounds=tuple(round_of(number) for number in range(5)))
     words = re.sub(r"\s+", " ", read_page(render(began)).text)
