@@ -178,7 +178,7 @@ def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
     ]
     assert [words for words in left_out(cohort.counts) if "replaced" not in words] == [
         "images.xray: 1 files not DICOM",
-        "1 patients without any modality of the study",
+        "1 patient without any modality of the study",
         "target: 2 patients without a value",
     ]
 
