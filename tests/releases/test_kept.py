@@ -1,4 +1,4 @@
-"""What 0.1 left on disks is found again as its own code found it: digests, sides, pseudonyms, weights, charges."""
+"""Files of a release are found again as its own code found them: digests, sides, pseudonyms, weights, charges."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ from tests.support.release import Release, release
 STUDIES = ("private", "none", "unsaid", "wide")
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Release:
-    return release("0.1", tmp_path)
+RELEASES = ("0.1", "0.2")
+
+
+@pytest.fixture(params=RELEASES)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Release:
+    return release(request.param, tmp_path)
 
 
 @pytest.mark.parametrize("name", STUDIES)
