@@ -1,4 +1,4 @@
-"""Bad days of the coordinator: its processes killed with SIGKILL at the worst moment, too few sites.
+"""Bad days of the coordinator: its processes killed with SIGKILL at the worst moment.
 
 Each run ends with the right result, or says why not. In `make soak` the same at more moments.
 """
@@ -13,25 +13,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from client.consent.approvals import Approvals
-from common.study import read_study
-from tests.support.deployment import Deployment, wait_for
+from tests.support.deployment import Deployment
 from tests.support.survival import (
     SECONDS,
     children,
     deployment,
-    file_of,
     is_equal,
     moments,
     named,
     next_event,
-    require_all_back,
     require_paid_once,
-    rounds,
     run_number,
     site_number,
     start,
-    states,
     weights,
 )
 
@@ -41,9 +35,7 @@ MOMENTS = moments(("Masked", 2), ("Masked", 1), ("Confirmed", 2), ("Revealed", 2
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployment(
-        tmp_path_factory.mktemp("s"), ("open", "private", "absent", "refused"), private=("private",)
-    ) as made:
+    with deployment(tmp_path_factory.mktemp("s"), ("open", "private"), private=("private",)) as made:
         yield made
 
 
@@ -131,29 +123,3 @@ def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Depl
     assert resumed.wait(SECONDS) == 0, resumed.text
     for site in deployed.sites.values():
         require_paid_once(site, run_number(deployed, "paid"))
-
-
-def test_a_site_that_is_away_is_left_out_and_taken_in_when_it_comes(deployed: Deployment) -> None:
-    """Quorum, not all."""
-    absent = site_number(deployed, 3)
-    absent.stop()
-    wait_for(lambda: absent.name not in deployed.online(), "away", 60)
-    run = start(deployed, "absent", "--wait", "3", study="absent")
-    wait_for(lambda: len(rounds(deployed, "absent")) >= 1, "a round without it", 200)
-    assert "connected" in states(deployed, "absent")[absent.name]
-    absent.start_agent(wait=True)
-    absent.start_connector()
-    assert run.wait(SECONDS) == 0, run.text
-    history = rounds(deployed, "absent")
-    assert history[0]["sites"] == 3 and all(entry["sites"] >= 3 for entry in history)
-    require_all_back(deployed)
-
-
-def test_too_few_sites_that_approved_a_study_is_said_in_words(deployed: Deployment) -> None:
-    paused = [site_number(deployed, number) for number in (0, 1)]
-    study = read_study(file_of(deployed, "refused"))
-    for site in paused:
-        Approvals(site.state).pause(study.digest)
-    run = start(deployed, "refused", study="refused")
-    assert run.wait(SECONDS) != 0
-    assert "has paused this study" in run.text and all(site.name in run.text for site in paused)
