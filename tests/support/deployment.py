@@ -76,10 +76,15 @@ class Process:
         self.popen.kill()
         self.popen.wait()
 
-    def stop(self) -> None:
-        """As a person or systemd does."""
+    def ask_to_stop(self) -> None:
+        """As a person or systemd does, without waiting for the end."""
         if self.runs:
             self.popen.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """The same, to the end."""
+        if self.runs:
+            self.ask_to_stop()
             try:
                 self.popen.wait(20)
             except subprocess.TimeoutExpired:
@@ -155,6 +160,9 @@ class Deployment:
         return self
 
     def __exit__(self, *_: object) -> None:
+        sites = [process for site in self.sites.values() for process in (site.connector, site.agent)]
+        for process in (*self._processes, *sites, self.coordinator):
+            process.ask_to_stop()  # all of them at once: each takes seconds
         for process in reversed(self._processes):
             process.stop()
         for site in self.sites.values():
