@@ -26,8 +26,9 @@ def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, 
     cases = dict(zip(names, train.present.sum(dim=0).tolist(), strict=True)) if len(train) else dict.fromkeys(names, 0)
     having = [name for name in names if name in site.cohort.owned and cases[name] >= smallest]
     seen = site.seen_with([name for name in having if used is None or name in used])
-    filled = (part for part in PARTS if len(getattr(seen, part)) >= smallest)
-    return Declaration(tuple(sorted(having)), tuple(sorted(filled)), waits)
+    filled = [part for part in PARTS if len(getattr(seen, part)) >= smallest]
+    # Without training patients under the run's modalities this site adds nothing of any: no owner that hides another.
+    return Declaration(tuple(sorted(having)) if "train" in filled else (), tuple(sorted(filled)), waits)
 
 
 def require_as_signed(signed: Declaration, now: Declaration) -> None:

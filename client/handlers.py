@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
@@ -160,7 +160,7 @@ class SiteHandler:
         if request.run != self.run:
             self._worked.clear()
             self._decided = self._used = None
-        member = self.sums.consent(request.run, request.number, self._declared())
+        member = self.sums.consent(request.run, request.number, self._declared(self._used))
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
         return JoinReply(member.to_bytes())
@@ -283,14 +283,17 @@ class SiteHandler:
 
     def _require_as_signed(self, plan: RoundPlan, signed: Declaration) -> None:
         """Before this site is bound to an answer: what it signed for, it has, in the modalities of this plan too."""
-        self._used = plan.used(self.site.study)
+        used = plan.used(self.site.study)
+        if self._decided is None or not self._waits:  # what is refused now is signed anew, as this plan has it
+            self._used = used
         if self.site.privacy is None:
             self.site.refresh()
-            require_as_signed(signed, self._declared())
+            require_as_signed(signed, self._declared(used))
             require_alike(self.site.state, plan.study, self.site.cohort.sides, self._smallest)
+        self._used = used
 
-    def _declared(self) -> Declaration:
-        return declared(self.site, self._smallest, self._used, waits=self._waits)
+    def _declared(self, used: Collection[str] | None) -> Declaration:
+        return declared(self.site, self._smallest, used, waits=self._waits)
 
     @property
     def _smallest(self) -> int:

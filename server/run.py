@@ -293,7 +293,7 @@ class Run:
         """
         least, owners = self._least_owners, {"shared": tuple(item.site for item in holders)}
         for name in self.used:
-            owners[name] = tuple(item.site for item in holders if name in item.modalities)
+            owners[name] = tuple(item.site for item in holders if item.member.has(name))
         enough = {group: sites for group, sites in owners.items() if len(set(sites) & set(working)) >= least}
         if len(enough) == 1:
             raise TooFewSitesError(f"No modality of the study is at {least} of the sites that are here")

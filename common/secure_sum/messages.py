@@ -171,6 +171,10 @@ class Member(Signed):
         if self.waits not in (0, 1):
             raise SecureSumError("A site waits for lost sites or does not.")
 
+    def has(self, modality: str) -> bool:
+        """Whether this site signed that it adds to the sums of a modality: it has it, in training patients."""
+        return modality in self.modalities and "train" in self.parts
+
 
 @dataclass(frozen=True)
 class SumContext(Message):
@@ -219,8 +223,8 @@ class SumContext(Message):
         return self.names.index(name) + 1
 
     def owners(self, modality: str) -> tuple[str, ...]:
-        """The members that declared a modality, over their signatures."""
-        return tuple(member.name for member in self.members if modality in member.modalities)
+        """The members that signed for a modality, and for the training part: the others add nothing of it."""
+        return tuple(member.name for member in self.members if member.has(modality))
 
     def fillers(self, part: str) -> tuple[str, ...]:
         """The members that signed that they can fill a part of the cohort."""

@@ -23,12 +23,13 @@ from client.data.split import PARTS
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
-from common.messages import ConfirmRequest, RoundRequest
+from common.messages import ConfirmRequest, OfferRequest, RoundRequest
 from common.models.batch import Batch
 from common.models.record import RecordColumns
+from common.plan import Declaration
 from common.study import RecordModality, Study
 from deploy.simulation.enrol import enrol
-from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, Sum, cohort_of, refused
+from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, cohort_of, refused
 from tests.support.tiny import study_of
 
 SCORES = {"round": 1, "train": False, "evaluate": "validation"}
@@ -36,6 +37,7 @@ STATISTICS = {"round": 0, "train": False, "statistics": True}
 ALL = dict.fromkeys(("shared", "chart", "panel"), NAMES)
 CHARTS = dict.fromkeys(("shared", "chart"), NAMES)
 OTHER_RUN = "f" * 16
+SIX = tuple("abcdef")
 Sums = Mapping[str, NDArray[np.float64]]
 
 
@@ -60,6 +62,18 @@ def with_one_panel_alone(study: Study) -> dict[str, Cohort]:
     return cohorts
 
 
+def six(folder: Path, study: Study) -> Hospitals:
+    """Three that have nothing but panels, and three that have nothing but charts."""
+    cohorts = {}
+    for place, name in enumerate(SIX):
+        mine = int(name in SIX[:3])
+        cohort = cohort_of(study, name, seed=10 * place, patients=20)
+        for part in PARTS:
+            getattr(cohort, part).present[:, 1 - mine] = False
+        cohorts[name] = sided(replace(cohort, owned=(study.names[mine],)))
+    return Hospitals(folder, study, names=SIX, cohorts=cohorts, smallest_part=10, lost_site="wait")
+
+
 def hospitals(folder: Path, study: Study, cohorts: dict[str, Cohort]) -> Hospitals:
     return Hospitals(folder, study, cohorts=cohorts, smallest_part=10, lost_site="wait")
 
@@ -80,6 +94,39 @@ def test_a_run_that_skips_round_0_chooses_no_modalities(tmp_path, study) -> None
     for name in NAMES:
         assert refused(them, name, them.round_request(sum)) == "secure_sum"
     them.opened(sum, owners=ALL)  # round 0 may be skipped, as a run that is resumed does
+
+
+@pytest.mark.parametrize("asked", [STATISTICS, {"round": 1}], ids=["statistics", "update"])
+def test_who_adds_nothing_of_a_modality_is_not_counted_as_its_owner(tmp_path, study, asked) -> None:
+    """A plan without panels made two owners sign panels and no part: the third one's update was opened as their sum."""
+    owners = {"shared": SIX, "chart": SIX[3:], "panel": SIX[:3]}
+    them = six(tmp_path / "attacked", study)
+    others = SIX[1:]
+    sum = them.offered(1, names=others, **asked, owners={"shared": others, "chart": SIX[3:]})
+    assert [refused(them, name, them.round_request(sum)) for name in ("b", "c")] == ["out_of_order"] * 2
+    sum = them.offered(2, **asked, owners=owners)
+    assert [member.modalities for member in sum.context.members] == [("panel",), (), (), *[("chart",)] * 3]
+    for name in SIX:
+        assert refused(them, name, them.round_request(sum)) == "secure_sum"
+    sum = them.offered(3, **asked, owners={"shared": SIX, "chart": SIX[3:]})  # the third owner signs it anew too
+    assert refused(them, "a", them.round_request(sum)) == "out_of_order"
+    them.opened(them.offered(4, **asked, owners={"shared": SIX, "chart": SIX[3:]}))
+    opened = six(tmp_path / "asked as it is", study).summed(1, **asked, owners=owners)
+    assert opened["present"][1] == 3 * 60 if asked is STATISTICS else opened["weight/panel"] == 3 * 20
+
+
+def test_a_site_that_signs_a_modality_and_no_training_part_is_no_owner(tmp_path, study) -> None:
+    """Whatever release made it: the others count what it signed."""
+    them = hospitals(tmp_path, study, cohorts_of(study))
+    context = them.context(1)
+    west = them.sites["west"].sums.consent(RUN, 1, Declaration(("chart", "panel"), ("test", "validation")))
+    context = replace(context, members=(*context.members[:3], west))
+    offers = {name: them.ask(name, OfferRequest(context.to_bytes())).offer for name in NAMES}
+    sum = Sum(context, offers, them.plan(round=1), {})
+    three = {"shared": NAMES, "chart": NAMES[:3], "panel": NAMES[:3]}
+    for name in NAMES[:3]:
+        assert refused(them, name, them.round_request(sum)) == "secure_sum"
+        them.ask(name, them.round_request(sum, owners=three))
 
 
 def test_where_lost_sites_are_shown_the_plan_is_believed_and_shows_who_has_nothing_else(tmp_path, study) -> None:
