@@ -17,6 +17,7 @@ _ALIKE = str.maketrans("аеорсухіјѕкмтвнαορτυνικ", "aeopcy
 _STROKES = str.maketrans({"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ß": "ss"})
 _DIGRAPH = str.maketrans({"ä": "a", "ö": "o", "ü": "u", "å": "a"})
 _NUMERALS = dict(zip("〇零○一二三四五六七八九", (0, 0, 0, *range(1, 10)), strict=True))
+_LONGEST_NUMERAL = 100  # signs: a longer row is no day, and Python reads no number of more than 4,300
 _FILLERS = frozenset(
     "年 日 号 號 of the de den du des der st nd rd th er eme e ten ter le am on vom im born geboren ne nee day".split()
 )
@@ -151,7 +152,7 @@ def _day_row(text: str) -> list[str]:
 def _token(token: str) -> str:
     if token.isdecimal():
         return token.lstrip("0") or "0"
-    if all(sign in _NUMERALS or sign in "十廿卅两" for sign in token):
+    if len(token) <= _LONGEST_NUMERAL and all(sign in _NUMERALS or sign in "十廿卅两" for sign in token):
         return str(_numeral(token))
     if token in MONTHS:
         return f"m{MONTHS[token]}"

@@ -18,6 +18,7 @@ _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›〝〞「」『�
 _LABEL = re.compile(r"^(?:mrn|pid|id|pat(?:ient)?(?:[\s_-]?(?:id|nr|no))?|nr|no|fall|case)?[\s.:#=_]*(?=\d)")
 _NUMBER = re.compile(r"[+]?(\d+)(?:[.,]0*)?")
 _EXPONENT = re.compile(r"[+]?(\d+)(?:[.,](\d+))?e[+]?(\d{1,2})")
+_DIGITS = re.compile("[0-9]+")
 _SPREADSHEET_DIGITS = 5  # a spreadsheet shows a long number by at least so many: fewer would be half of all patients
 _STRONG, _WEAK = re.compile(r"[;,|:/\\#()\[\]{}<>=*!?\t]"), re.compile(r"[\s._–—-]")
 
@@ -26,13 +27,22 @@ def key(text: str) -> str:
     """What is left of a patient's number once zeros, case, blanks, quotes, `.0` and an exponent are of no account."""
     plain = "".join(_plain(text).split())
     if number := _NUMBER.fullmatch(plain):
-        return str(int(number[1]))
-    if power := _EXPONENT.fullmatch(plain):
-        value = Decimal(f"{power[1]}.{power[2] or 0}e{power[3]}")
-        if value == value.to_integral_value():
-            return str(int(value))
+        return _without_zeros(number[1])
+    if (power := _EXPONENT.fullmatch(plain)) and (whole := _written_out(power)):
+        return whole
     whole = re.sub(r"(?<=\d)[.,]0+$", "", plain)  # a column of text and numbers: `SC/10000.0`
-    return re.sub(r"0*(\d+)", lambda digits: str(int(digits[1])), whole)
+    return re.sub(r"\d+", lambda digits: _without_zeros(digits[0]), whole)
+
+
+def _without_zeros(digits: str) -> str:
+    """As text: Python reads no number of more than 4,300 digits, and a cell may hold any."""
+    return digits.lstrip("0") or "0"
+
+
+def _written_out(power: re.Match[str]) -> str:
+    """The digits of a whole number with an exponent, which has at most two figures; "" for one that is not whole."""
+    fraction, places = (power[2] or "").rstrip("0"), int(power[3])
+    return "" if len(fraction) > places else _without_zeros(power[1] + fraction.ljust(places, "0"))
 
 
 def _plain(text: str) -> str:
@@ -69,11 +79,13 @@ def shown_short(text: str, patients: Iterable[str]) -> set[str]:
     if power is None or len(power[1] + (power[2] or "")) < _SPREADSHEET_DIGITS:
         return set()
     value, places = Decimal(f"{power[1]}.{power[2] or 0}e{power[3]}"), len(power[2] or "")
-    half = Decimal(10) ** (int(power[3]) - places)
+    half, longest = Decimal(10) ** (int(power[3]) - places), len(power[1]) + int(power[3]) + 1
     return {
         patient
         for patient in patients
-        if (number := key(patient)).isdigit() and abs(Decimal(number) - value) < half  # rounded, or cut off
+        if _DIGITS.fullmatch(number := key(patient))  # not `isdigit`: some scripts have figures that are no digits
+        and len(number) <= longest
+        and abs(Decimal(number) - value) < half  # rounded, or cut off
     }
 
 

@@ -19,6 +19,7 @@ import pytest
 from client.consent.approvals import Approvals
 from client.consent.policy import Gate
 from client.data.losses import losses
+from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.handlers import SiteHandler
 from client.round import Site
@@ -320,3 +321,39 @@ def test_who_was_left_out_stays_left_out_when_the_list_is_no_longer_in_order(tmp
         them.sites[ME] = them.start(ME)
         assert isinstance(them.join(), JoinReply)
         assert (pseudonym in them.sites[ME].site.cohort.sides) is there
+
+
+OTHER = person(1).patient
+# What a row or a line of the list may hold in place of a patient's number, and a library refuses to read as a number.
+NO_NUMBERS = {
+    "4301 figures": "7" * 4301,
+    "raised figures": "²" * 5000,
+    "zeros": "0" * 5000,
+    "an exponent": "7" * 5000 + "e9",
+}
+
+
+@pytest.mark.parametrize("odd", NO_NUMBERS)
+def test_a_number_longer_than_python_reads_is_a_number_of_nobody(tmp_path: Path, odd: str) -> None:
+    """In one patient's row, and in a line of the list of opt-outs. The line without it is answered too."""
+    row, line = cell("records.csv", "patient_id", NO_NUMBERS[odd]), NO_NUMBERS[odd]
+    assert Listed(tmp_path / "row", private(), OTHER, spoil=row).round() == ANSWERED
+    assert Listed(tmp_path / "line", private(), OTHER, line).round() == ANSWERED
+    both = Listed(tmp_path / "both", private(), OTHER, line, spoil=row)
+    assert both.round() == ANSWERED
+    assert len(both.sites[ME].site.cohort.sides) == PATIENTS - 2  # who is listed so is left out so
+
+
+def test_a_figure_that_is_no_digit_is_no_number(tmp_path: Path) -> None:
+    """Ethiopic figures pass `isdigit`, and `decimal` reads none; a line as a spreadsheet shortens it is compared."""
+    row = cell("records.csv", "patient_id", "፩፪፫")
+    assert Listed(tmp_path, private(), OTHER, "1.23457E+11", spoil=row).round() == ANSWERED
+
+
+def test_a_note_of_numerals_is_a_note(tmp_path: Path) -> None:
+    """The second look read a row of them as one number, and without privacy the whole site stopped."""
+    folder, odd = hospital(tmp_path, PATIENTS), f"{'一' * 5000}，{'九' * 5000}十"
+    change(tmp_path, "notes.csv", lambda rows: [rows[0] | {"text": odd}, *rows[1:]])
+    for mode in (PRIVATE, PLAIN):
+        counts = prepare(folder, study_of(mode, modalities=["report"])).counts
+        assert counts["notes.report: patients"] and not any("failed" in what for what in counts)
