@@ -21,6 +21,7 @@ from client.membership.identity import SiteIdentity
 from client.plan_checks import (
     require_declared_owners,
     require_modalities,
+    require_no_clock,
     require_own_part,
     require_owners,
     require_parts,
@@ -198,13 +199,16 @@ class SiteHandler:
         require_owners(plan, present, context)
         believed = self.site.privacy is not None or not (self._waits or context.waiting())
         require_modalities(plan, present, context, self.site.study, self._decided, believed=believed)
+        if not believed:
+            require_no_clock(plan)
         counted = context.counted_parts(present)
         require_parts(plan.parts(counted), present, context)
         signed = declaration_of(context.members[context.place(self.site.name) - 1])
         self._require_as_signed(plan, signed)
         derived = self._derived(request)
         self.sums.agree(number, derived.digest, offers)
-        done = work(plan, self.site, replace(signed, parts=tuple(set(signed.parts) & set(counted))))
+        mine = replace(signed, parts=tuple(set(signed.parts) & set(counted)), waits=not believed)
+        done = work(plan, self.site, mine)
         self._worked = {
             number: _Worked(
                 plan,
@@ -225,7 +229,7 @@ class SiteHandler:
         require_own_part(plan, self.site.name, signed.modalities, self.identity.roster)
         self._require_as_signed(plan, signed)
         derived = self._derived(request)
-        done = work(plan, self.site, signed)
+        done = work(plan, self.site, replace(signed, waits=False))
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)

@@ -63,6 +63,18 @@ def require_modalities(
         raise SecureSumError("The plan's modalities are not those that enough sites signed for in this run.")
 
 
+def require_no_clock(plan: RoundPlan) -> None:
+    """Refuse a plan that stops training by a clock: RunError. For where nobody may be shown by a difference.
+
+    The same round over the same sites would stop one of them a step later, and that step is the difference of the sums.
+    """
+    if plan.seconds:
+        raise RunError(
+            "The plan stops training after some seconds (--time-box), and a site of this sum waits for lost sites: two "
+            "sums would differ by the steps that one site did. The coordinator leaves the time box out."
+        )
+
+
 def require_owners(plan: RoundPlan, present: Sequence[str], context: SumContext) -> None:
     """TooFewSitesError when a group would show few owners. Each site checks every group, also those not its own."""
     if plan.lonely(present, context.colluding):

@@ -34,7 +34,7 @@ from client.training.gradient import Clipping
 from client.training.local import train_locally
 from client.training.update import update_of
 from common.audit import Audit
-from common.errors import RunError
+from common.errors import PolicyError, RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import Parameters, load
@@ -183,14 +183,15 @@ class Worked:
 def work(plan: RoundPlan, site: Site, signed: Declaration | None = None) -> Worked:
     """Do what the plan asks with this site's cases and return what goes into the sum.
 
-    signed: what this site signed for, of it the parts that are counted; None: everything that it has
+    signed: what this site signed for, of it the parts that are counted, and whether any site of the sum waits for lost
+        ones; None: everything that it has, and none waits
 
     Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
     must never make a round free.
     """
     layout = layout_of(plan, site.study, site.parameters, site.privacy)
     _require(plan, site)
-    signed = Declaration(site.declared, PARTS) if signed is None else signed
+    signed = Declaration(site.declared, PARTS, waits=False) if signed is None else signed
     _ready(plan, site)
     charge(plan, site)
     round_ = _Round(plan, site, layout, signed)
@@ -301,7 +302,13 @@ class _Round:
         asked = None if site.privacy else self.plan.seconds or None
         stop = _deadline(asked, site.policy.round_seconds)
         steps = self._train(self._cohort.train, site.device, site.folder.file.clipping, stop)
-        return self._moved(self._cohort.train), _steps_said(site, steps)
+        exact = self.signed.waits and site.privacy is None
+        if exact and len(self._cohort.train) and steps < site.study.training.local_steps:
+            raise PolicyError(
+                f"Training was stopped after {steps} steps of a round (policy.round_seconds), and a site of this sum "
+                "waits for lost sites: beside a sum with all steps this would show it. Allow the round more seconds."
+            )
+        return self._moved(self._cohort.train), site.study.training.local_steps if exact else _steps_said(site, steps)
 
     def no_updates(self) -> tuple[Mapping[str, Values], int]:
         """Every step's noise, as a site without patients takes it."""

@@ -109,8 +109,8 @@ class Policy:
         where that is smaller; a study with a larger delta is refused. Well below one over the number of patients
     hours: "HH:MM-HH:MM" of local time in which work may begin; past midnight if the end is the smaller; None: always
     modalities: those that may be used, None for all; others are left out of every study
-    round_seconds: when local training stops, wherever it stands, and hands over what it has;
-        with privacy the steps that are left are of noise alone
+    round_seconds: when local training stops, wherever it stands, and hands over what it has; with privacy the steps
+        that are left are of noise alone, and without it a round in which a site waits for lost sites is refused then
     bytes_out_per_round: the most that may leave in one round
     approval: `required`: a person approves each study; `not_asked`: the study's file must only be kept here
     retention_days: how long prepared data is kept after it was read last; 0: for good

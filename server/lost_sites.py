@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import AnsweredError, RunError
+from common.secure_sum.messages import Member
+from common.study import Study
 
 PAUSE_SECONDS = 5.0  # from one attempt to the next, while a site is connected and does not answer
 REFUSED = f"refused: {AnsweredError.code}"
@@ -20,6 +22,21 @@ REFUSED = f"refused: {AnsweredError.code}"
 
 class LostSiteError(RunError):
     """A site was lost without which the others give no sum, and did not come back in time."""
+
+
+def no_time_box(study: Study, members: Sequence[Member]) -> str:
+    """Return why these members take no time box, in words; empty where they take one.
+
+    Without privacy the difference of two sums would be the steps that a clock let one site do.
+    """
+    waiting = [member.name for member in members if member.waits]
+    if study.private or not study.secure_sum.enabled or not waiting:
+        return ""
+    return (
+        f"--time-box is left out of this run: {', '.join(waiting)} said to wait for lost sites "
+        "(policy.without_privacy.lost_site), and then no site stops by a clock, for the steps cut off would show it. "
+        "All do all steps; set --deadline so that they can."
+    )
 
 
 @dataclass

@@ -29,7 +29,7 @@ from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
 from server.left_out import left_out_in_words
-from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites
+from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
 from server.reasons import ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
@@ -282,8 +282,15 @@ class Run:
             owners,
             self.state.arrays["best" if evaluate == "test" else "weights"],
             self.normaliser,
-            self.time_box if phase.train else 0.0,
+            self._seconds(holders) if phase.train else 0.0,
         )
+
+    def _seconds(self, holders: Sequence[Participant]) -> float:
+        """The time box of a site's training, where no site of the sum refuses one; else it is dropped for good."""
+        if self.time_box and (why := no_time_box(self.study, [item.member for item in holders])):
+            self.observer.told(why)
+            self.time_box = 0.0
+        return self.time_box
 
     def _owners(self, holders: Sequence[Participant], working: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Return `shared` and the run's modalities, each with all of R that signed for it, if enough of these work for

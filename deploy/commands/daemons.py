@@ -104,7 +104,8 @@ _wait = click.option(
 _box = click.option(
     "--time-box", type=click.FloatRange(0), default=0.0, show_default=True,
     help="Seconds after which a site stops training in a round and hands over what it has; 0 for never. "
-    "Sites of a study with privacy do all steps: set --deadline so that they can.",
+    "Sites of a study with privacy do all steps, and so do all sites of one without where a site waits for lost sites: "
+    "set --deadline so that they can.",
 )  # fmt: skip
 _name = click.option("--run", "name", default=None, callback=run_name, help="Name of the run; the study's, by default.")
 

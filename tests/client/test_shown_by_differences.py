@@ -23,7 +23,7 @@ from client.data.split import PARTS
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
-from common.messages import ConfirmRequest, OfferRequest, RoundRequest
+from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundRequest
 from common.models.batch import Batch
 from common.models.record import RecordColumns
 from common.plan import Declaration
@@ -196,6 +196,30 @@ def moved(cohort: Cohort, number: int) -> Cohort:
         sides={**cohort.sides, **{f"train {i}": "test" for i in range(number)}},
         version="9" * 64,
     )
+
+
+def test_where_a_site_waits_no_plan_stops_training_by_a_clock(tmp_path, study) -> None:
+    """Two sums of one round, in which one site alone did a step more, differed by that step."""
+    cohorts = cohorts_of(study)
+    cohorts["south"] = replace(cohorts["south"], train=cohorts["south"].train.rows([]))
+    them = Hospitals(tmp_path, study, cohorts=cohorts)
+    waits(them, "west")
+    three = dict.fromkeys(ALL, ("east", "north", "west")) | {"shared": NAMES}
+    sum = them.offered(1, round=1, owners=three)
+    for name in NAMES:
+        assert refused(them, name, them.round_request(sum, seconds=30.0)) == "run"
+    steps = {them.ask(name, them.round_request(sum)).steps for name in NAMES}
+    assert steps == {study.training.local_steps}, "also of who trains nobody"
+
+
+def test_where_a_site_waits_none_hands_over_what_its_own_clock_cut_off(tmp_path, study) -> None:
+    them = hospitals(tmp_path, study, cohorts_of(study))
+    site = them.sites[ME].site
+    whole = site.folder
+    site.folder = replace(whole, file=replace(whole.file, policy=replace(whole.file.policy, round_seconds=1e-9)))
+    assert them.answer(ME, them.round_request(them.offered(1, round=1))) == Refusal("policy")
+    site.folder = whole
+    them.summed(2, round=1)
 
 
 @pytest.mark.parametrize("asked", [NAMES, NAMES[:3]], ids=["asked and lost", "not asked"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 from client.site import read_site
 from client.sum_records import SumRecords
 from common.study import Study
+from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss
+from deploy.simulation.grid import InProcessGrid, SitePlace
 from deploy.simulation.simulate import Simulation, simulate
 from server.checkpoint import read
 from server.finish import finish
 from server.lost_sites import LostSiteError
+from server.run import Run, Unwatched
 from tests.support.federation import small_hospitals
 from tests.support.site_policies import without_privacy
 
@@ -49,6 +53,30 @@ def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, made) -> Non
     for name in names(made):
         for several in SumRecords(tmp_path / "run" / "sites" / name).kept().values():
             assert len(several) == 1, "a second set of sites was opened"
+
+
+@dataclass
+class Heard(Unwatched):
+    """What a run tells a person."""
+
+    said: list[str] = field(default_factory=list)
+
+    def told(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def test_a_time_box_is_left_out_where_sites_wait_and_the_run_goes_on(tmp_path, made) -> None:
+    """They refuse it: the steps that a clock cuts off would show the site that did them."""
+    study, folders = made
+    places = [SitePlace(folder, tmp_path / name) for folder, name in zip(folders, names(made), strict=True)]
+    roster = enrol("test", {place.state.name: place.state for place in places})
+    nodes, heard = dict(enumerate(names(made), start=1)), Heard()
+    with InProcessGrid(study, places, workers=2, log=tmp_path / "log") as grid:
+        whole = Run(study, grid, tmp_path, sites=4, roster=roster, nodes=nodes, observer=heard, time_box=1e-6)
+        outcome = whole.play()
+    steps = [entry.steps for entry in outcome.history[1:]]
+    assert steps == [4 * study.training.local_steps] * study.rounds
+    assert [sentence for sentence in heard.said if sentence.startswith("--time-box is left out of this run")]
 
 
 def test_a_late_site_stays_out_of_the_run(tmp_path, made) -> None:
