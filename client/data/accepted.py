@@ -48,6 +48,11 @@ def doubt_of(state: Path, found: Found) -> str:
 
 def why(found: Found) -> str:
     """What is odd about a list, in a sentence."""
+    if found.odd:
+        return (
+            "A line with an open quote, with text behind a quote, or with more or fewer cells than the first line may "
+            "stand for a patient who would not be left out. Put a cell that holds the separator in double quotes."
+        )
     if found.here:
         return "A line that is no number may stand for a patient who would not be left out."
     return "Nobody in it is a patient here: are these numbers of another kind, or damaged?"

@@ -9,13 +9,12 @@ A private study that is at work goes on meanwhile (`client.data.left_out`).
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.data.list_lines import Line, lines_of
 from client.data.near import can_be_no_number, key, shown_short, spellings, without_remarks
 from client.data.tables import read_table
 from client.site import SiteFolder
@@ -23,14 +22,6 @@ from common.errors import DataError
 
 _KEY = "exclusions"
 _SHOWN = 8  # numbers of lines in a sentence
-
-
-@dataclass(frozen=True, repr=False)
-class Line:
-    """One line that is not empty: its number in the file, and what stands in the patients' column."""
-
-    number: int
-    text: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,13 +39,15 @@ class Found:
 
     patients: who is excluded, as the target's file writes them; `lines`: every line as it stands
     here, near: the lines that are a patient here, and those of them that are it but for how it is written
-    doubtful: the lines that match nobody and can be no patient's number
+    doubtful: the lines that match nobody and can be no patient's number; odd: those that are no row of the list, also
+    where one of their cells is a patient here
     """
 
     listed: int
     here: tuple[int, ...]
     near: tuple[int, ...]
     doubtful: tuple[int, ...]
+    odd: tuple[int, ...]
     patients: frozenset[str]
     lines: frozenset[str]
     content: bytes
@@ -62,7 +55,7 @@ class Found:
     @property
     def to_be_accepted(self) -> bool:
         """Whether a person has to look at the list before anything is done with the data."""
-        return bool(self.doubtful) or (self.listed > 0 and not self.here)
+        return bool(self.doubtful or self.odd) or (self.listed > 0 and not self.here)
 
     @property
     def passed_over(self) -> frozenset[str]:
@@ -83,13 +76,19 @@ class Found:
             parts.append(f"{len(self.patients):,} patients left out")
         if self.doubtful:
             parts.append(f"{len(self.doubtful):,} that can be no patient's number ({_lines(self.doubtful)})")
+        if self.odd:
+            parts.append(f"{len(self.odd):,} that cannot be read for certain ({_lines(self.odd)})")
         return ", ".join(parts)
 
 
 def read_exclusions(folder: SiteFolder) -> frozenset[str]:
-    """The lines of the list as they stand, without empty ones; none where there is no list. Raises as `read_list`."""
+    """The lines of the list as they stand, without empty ones; none where there is no list. Of an odd line also a mark,
+    so that a list in which a line became odd is seen as another. Raises as `read_list`.
+    """
     listed = read_list(folder)
-    return frozenset() if listed is None else frozenset(line.text for line in listed.lines)
+    lines = () if listed is None else listed.lines
+    marks = {f"\0{line.number}" for line in lines if line.odd}
+    return frozenset(marks).union(text for line in lines for text in line.texts if text)
 
 
 def read_list(folder: SiteFolder) -> OptOuts | None:
@@ -106,15 +105,7 @@ def read_list(folder: SiteFolder) -> OptOuts | None:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}). Check site.yaml, key {_KEY}, and the file's permissions."
         ) from None
-    header, rows = _rows(path, _text(content))
-    if folder.file.patient not in header:  # without the heading, the first patient would be taken for one
-        raise DataError(
-            f"{path}: its first line must be {folder.file.patient!r} (the key `patient` in site.yaml), and each "
-            "line after it the number of one patient who opted out."
-        )
-    place = header.index(folder.file.patient)
-    lines = (Line(number, cells[place]) for number, cells in rows)
-    return OptOuts(path, tuple(line for line in lines if line.text), content)
+    return OptOuts(path, tuple(lines_of(path, _text(content), folder.file.patient)), content)
 
 
 def _text(content: bytes) -> str:
@@ -122,29 +113,6 @@ def _text(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     return content.decode("utf-8-sig", errors="replace")
-
-
-def _rows(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each further row with the number of its line. In a file of one column a line is one cell."""
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error:
-        number = reader.line_num
-        raise DataError(f"{path}: line {number}: quotes do not close. Double a quote inside a cell.") from None
-    if not rows:
-        raise DataError(f"{path}: is empty. Its first line must name the column of the patients' numbers.")
-    header = [cell.replace("\u200b", "").strip() for cell in rows[0][1]]
-    body = [(number, row if len(header) > 1 else [separator.join(row)]) for number, row in rows[1:]]
-    ragged = [number for number, row in body if len(row) != len(header)]
-    if ragged:
-        raise DataError(
-            f"{path}: {_lines(ragged)}: more or fewer cells than the first line's {len(header)}. Put cells that "
-            "contain the separator in double quotes."
-        )
-    return header, [(number, [cell.strip() for cell in row]) for number, row in body]
 
 
 def found_here(folder: SiteFolder) -> Found:
@@ -163,15 +131,23 @@ def match(listed: OptOuts, patients: Iterable[str]) -> Found:
     alike = defaultdict[str, set[str]](set)
     for patient in here:
         alike[key(patient)].add(patient)
-    meant = {line.number: _meant(line.text, alike, here) for line in listed.lines}
+    meant = {
+        line.number: frozenset[str]().union(*(_meant(text, alike, here) for text in line.texts if text))
+        for line in listed.lines
+    }
     everybody = frozenset[str]().union(*meant.values())
     return Found(
         listed=len(listed.lines),
         here=tuple(number for number, several in meant.items() if several),
-        near=tuple(line.number for line in listed.lines if meant[line.number] - {line.text}),
-        doubtful=tuple(line.number for line in listed.lines if not meant[line.number] and can_be_no_number(line.text)),
+        near=tuple(line.number for line in listed.lines if meant[line.number].difference(line.texts)),
+        doubtful=tuple(
+            line.number
+            for line in listed.lines
+            if not line.odd and not meant[line.number] and can_be_no_number(line.text)
+        ),
+        odd=tuple(line.number for line in listed.lines if line.odd),
         patients=everybody,
-        lines=frozenset(line.text for line in listed.lines),
+        lines=frozenset(text for line in listed.lines for text in line.texts if text),
         content=listed.content,
     )
 

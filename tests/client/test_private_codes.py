@@ -25,6 +25,7 @@ from client.handlers import SiteHandler
 from client.round import Site
 from client.site import read_site
 from client.standing import standing
+from common.errors import DataError
 from common.messages import JoinReply, Refusal, Reply
 from common.secure_sum.messages import Member
 from common.study import Study
@@ -357,3 +358,37 @@ def test_a_note_of_numerals_is_a_note(tmp_path: Path) -> None:
     for mode in (PRIVATE, PLAIN):
         counts = prepare(folder, study_of(mode, modalities=["report"])).counts
         assert counts["notes.report: patients"] and not any("failed" in what for what in counts)
+
+
+# A line of the list that names ONE and is no row, and its neighbour OTHER; the list's first line.
+ODD_LINES = {
+    "a comma in a remark": ("patient_id,remark", f"{OTHER},by letter", f"{ONE},by letter, 3 May"),
+    "a cell too few": ("remark,patient_id", f"by letter,{OTHER}", ONE),
+    "an open quote": ("patient_id", f'"{ONE}', OTHER),
+    "an open quote before a closed one": ("patient_id", f'"{ONE}', f'"{OTHER}"'),
+    "an open quote that a later one closes": ("patient_id", f'"{ONE}', f'{OTHER}"'),
+    "text after a quote": ("patient_id", OTHER, f'"{ONE}" (moved)'),
+    "an open quote in a remark": ("patient_id,remark", f'{ONE},"by letter', f"{OTHER},by letter"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_an_odd_line_of_the_list_stops_no_private_study_and_leaves_out_whom_it_names(tmp_path, odd, caplog) -> None:
+    """Both are out, the people here are told, and a study without privacy stops until somebody has looked."""
+    heading, *lines = ODD_LINES[odd]
+    ward = Listed(tmp_path, private({}, "labs"), ONE, OTHER)
+    (ward.root / "list.csv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
+    ward.sites[ME] = ward.start(ME)
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert ward.round() == ANSWERED
+    secret, sides = site_secret(ward.root / "state"), ward.sites[ME].site.cohort.sides
+    assert len(sides) == PATIENTS - 2 and not {secret.pseudonym(one) for one in (ONE, OTHER)} & sides.keys()
+    assert "cannot be read for certain (line" in caplog.text and ONE not in caplog.text
+    with pytest.raises(DataError, match="site exclusions --accept"):
+        prepare(read_site(ward.root), study_of(PLAIN, modalities=["labs"]))
+
+
+def test_whom_an_odd_line_names_is_out_also_before_the_list_was_ever_in_order(tmp_path) -> None:
+    ward = Listed(tmp_path, private({}, "labs"), OTHER, f'"{ONE}')
+    assert isinstance(ward.join(), JoinReply)
+    assert site_secret(ward.root / "state").pseudonym(ONE) not in ward.sites[ME].site.cohort.sides
