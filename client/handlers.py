@@ -19,6 +19,7 @@ from client.failures import place_of
 from client.forecast import require_carried
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
+    Decided,
     require_declared_owners,
     require_modalities,
     require_no_clock,
@@ -74,6 +75,7 @@ class _Worked:
     parts: tuple[str, ...]  # of the cohort, that add to its sum
     cut: Cut = field(repr=False)
     asked: Asked
+    present: frozenset[str]  # U1
 
 
 @dataclass
@@ -89,7 +91,7 @@ class SiteHandler:
     audit: Audit = field(init=False, repr=False)
     _replies: Replies = field(init=False, repr=False)
     _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
-    _decided: tuple[str, ...] | None = field(default=None, repr=False)  # the modalities of this run, from its round 0
+    _decided: Decided | None = field(default=None, repr=False)  # by round 0 of this run
     _used: tuple[str, ...] | None = field(default=None, repr=False)  # those of the plan that came last in this run
 
     def __post_init__(self) -> None:
@@ -215,6 +217,7 @@ class SiteHandler:
                 plan.parts(counted),
                 self.site.cohort.sides,
                 asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits),
+                frozenset(present),
             )
         }
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
@@ -268,7 +271,7 @@ class SiteHandler:
         reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
         if worked.plan.round == 0:
-            self._decided = worked.plan.used(self.site.study)
+            self._decided = Decided(worked.plan.used(self.site.study), worked.present)
         given = reveal.to_bytes()
         self.audit.append(Revealed(worked.plan.study, worked.plan.run, request.number, len(reveal.seeds), len(given)))
         reply = RevealReply(given, *self._following(request.following))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.parameters import SHARED
 from common.plan import RoundPlan, phase_of
 from common.secure_sum.messages import SumContext
 from common.study import Study
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The modalities that round 0 of a run decided on, and the sites of its U1, by which they hold."""
+
+    modalities: tuple[str, ...]
+    sites: frozenset[str]
 
 
 def require_phase(plan: RoundPlan, study: Study) -> None:
@@ -39,7 +48,7 @@ def require_modalities(
     present: Collection[str],
     context: SumContext,
     study: Study,
-    decided: Collection[str] | None,
+    decided: Decided | None,
     *,
     believed: bool = True,
 ) -> None:
@@ -49,16 +58,24 @@ def require_modalities(
     they are those of the decided ones that have as many in this U1.
 
     decided: None where this site was not in round 0
-    believed: then any of them may have been decided on. Else it is all that have as many: in a run without round 0 a
-        coordinator would choose them, and two sums would differ by the patients who have nothing but what it left out
+    believed: then any of them may have been decided on. Else it is all that have as many: in a run without round 0, or
+        with one over each half of the sites, a coordinator would choose them, and two sums would differ by the patients
+        who have nothing but what it left out. With sites that did not decide: AnsweredError, for over those that did
+        the run can go on
     """
+    others = decided is not None and not believed and plan.round > 0 and not set(present) <= decided.sites
     least = context.colluding + 2
     enough = {name for name in study.names if len(set(context.owners(name)) & set(present)) >= least}
     named = set(plan.owners) - {SHARED}
-    if plan.round > 0 and (decided is not None or believed):
-        wanted = enough & set(named if decided is None else decided)
+    if plan.round > 0 and (decided is not None or believed) and not others:
+        wanted = enough & set(named if decided is None else decided.modalities)
     else:
         wanted = enough
+    if others and named != wanted:
+        raise AnsweredError(
+            "The run's modalities were decided by some of these sites, and all of them have others: beside another run "
+            "over them a sum would show who has nothing else. It is given over the sites that decided."
+        )
     if SHARED not in plan.owners or named != wanted:
         raise SecureSumError("The plan's modalities are not those that enough sites signed for in this run.")
 

@@ -96,6 +96,30 @@ def test_a_run_that_skips_round_0_chooses_no_modalities(tmp_path, study) -> None
     them.opened(sum, owners=ALL)  # round 0 may be skipped, as a run that is resumed does
 
 
+def test_two_rounds_0_of_one_run_over_halves_of_the_sites_choose_no_modalities(tmp_path, study) -> None:
+    """Panels were at two sites of each half, so that neither decided on them: a sum of all without, beside one with,
+    showed the label and the score of the one patient who had nothing else.
+    """
+    having, halves = ("a", "b", "d", "e"), (SIX[:3], SIX[3:])
+    cohorts = {name: cohort_of(study, name, seed=10 * i, patients=20) for i, name in enumerate(SIX)}
+    cohorts["a"].validation.present[0, 0] = False
+    for name in {*SIX} - {*having}:
+        for part in PARTS:
+            getattr(cohorts[name], part).present[:, 1] = False
+        cohorts[name] = replace(cohorts[name], owned=("chart",))
+    cohorts = {name: sided(cohort) for name, cohort in cohorts.items()}
+    them = Hospitals(tmp_path, study, names=SIX, cohorts=cohorts, smallest_part=10, lost_site="wait")
+    for number, half in enumerate(halves, start=1):
+        charts = dict.fromkeys(("shared", "chart"), half)
+        them.opened(them.offered(number, names=half, **STATISTICS, owners=charts), half)
+    again = ulp_away(them)
+    them.opened(them.offered(3, names=SIX[3:], **SCORES, weights=again, owners=charts), SIX[3:])  # over who decided
+    sum = them.offered(4, **SCORES, owners=dict.fromkeys(("shared", "chart"), SIX))
+    for name in SIX:
+        assert refused(them, name, them.round_request(sum)) == "answered"
+    them.opened(sum, owners={**sum.plan.owners, "panel": having})
+
+
 @pytest.mark.parametrize("asked", [STATISTICS, {"round": 1}], ids=["statistics", "update"])
 def test_who_adds_nothing_of_a_modality_is_not_counted_as_its_owner(tmp_path, study, asked) -> None:
     """A plan without panels made two owners sign panels and no part: the third one's update was opened as their sum."""
