@@ -37,7 +37,7 @@ class OptOuts:
 class Found:
     """What a list comes to at this site. It prints numbers of lines, and never a patient's.
 
-    patients: who is excluded, as the target's file writes them; `lines`: every line as it stands
+    patients: who is excluded, as the target's file writes them, of `everybody` in it; `lines`: every line as it stands
     here, near: the lines that are a patient here, and those of them that are it but for how it is written
     doubtful: the lines that match nobody and can be no patient's number; odd: those that are no row of the list, also
     where one of their cells is a patient here
@@ -50,6 +50,7 @@ class Found:
     odd: tuple[int, ...]
     patients: frozenset[str]
     lines: frozenset[str]
+    everybody: frozenset[str]
     content: bytes
 
     @property
@@ -135,7 +136,7 @@ def match(listed: OptOuts, patients: Iterable[str]) -> Found:
         line.number: frozenset[str]().union(*(_meant(text, alike, here) for text in line.texts if text))
         for line in listed.lines
     }
-    everybody = frozenset[str]().union(*meant.values())
+    excluded = frozenset[str]().union(*meant.values())
     return Found(
         listed=len(listed.lines),
         here=tuple(number for number, several in meant.items() if several),
@@ -146,7 +147,8 @@ def match(listed: OptOuts, patients: Iterable[str]) -> Found:
             if not line.odd and not meant[line.number] and can_be_no_number(line.text)
         ),
         odd=tuple(line.number for line in listed.lines if line.odd),
-        patients=everybody,
+        patients=excluded,
+        everybody=here,
         lines=frozenset(text for line in listed.lines for text in line.texts if text),
         content=listed.content,
     )

@@ -83,7 +83,13 @@ def _prepare(
         if not (at_work and study.private):
             require_accepted(state, found)
         sources = sources_here(folder, study)
-        labels = _without_opted_out(read_labels(folder, study, counts), state, secret, found)
+        labels = _without_opted_out(
+            read_labels(folder, study, counts),
+            state,
+            secret,
+            found,
+            there_is_a_list=folder.file.exclusions is not None,
+        )
         labels = staying(labels, sides or state, study, secret, counts)
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
@@ -95,15 +101,16 @@ def _prepare(
 
 
 def _without_opted_out(
-    labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found
+    labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found, *, there_is_a_list: bool
 ) -> Mapping[str, Label]:
     """Without those whom the last list in order left out, where this one is not in order. Those of the list are not
     read at all; where it is in order, it is they who are kept.
     """
     if not doubt_of(state, found):
-        keep_left_out(state, {secret.pseudonym(patient) for patient in found.patients})
+        if there_is_a_list:
+            keep_left_out(state, secret, found.patients, found.everybody)
         return labels
-    before = read_left_out(state)
+    before = read_left_out(state, secret)
     return {patient: label for patient, label in labels.items() if secret.pseudonym(patient) not in before}
 
 

@@ -392,3 +392,44 @@ def test_whom_an_odd_line_names_is_out_also_before_the_list_was_ever_in_order(tm
     ward = Listed(tmp_path, private({}, "labs"), OTHER, f'"{ONE}')
     assert isinstance(ward.join(), JoinReply)
     assert site_secret(ward.root / "state").pseudonym(ONE) not in ward.sites[ME].site.cohort.sides
+
+
+def looked(ward: Listed) -> frozenset[str]:
+    """Who of the two is in the cohort as the files are now."""
+    ward.sites[ME] = ward.start(ME)
+    assert isinstance(ward.join(), JoinReply)
+    sides, secret = ward.sites[ME].site.cohort.sides, site_secret(ward.root / "state")
+    return frozenset(one for one in (ONE, OTHER) if secret.pseudonym(one) in sides)
+
+
+def test_who_was_left_out_stays_left_out_when_an_export_was_without_them(tmp_path) -> None:
+    """An export without ONE, while OTHER keeps the list in order; then ONE is back, and the list is in doubt."""
+    ward = Listed(tmp_path, private({}, "labs"), ONE, OTHER)
+    whole = (ward.root / "records.csv").read_bytes()
+    assert looked(ward) == frozenset()
+    only(lambda row: row["patient_id"] != ONE)(ward.root)
+    assert looked(ward) == frozenset()
+    (ward.root / "records.csv").write_bytes(whole)
+    listed(ward.root, "x-1")
+    assert looked(ward) == frozenset()
+    listed(ward.root, OTHER)  # in order, ONE is here and it does not name ONE: a person took the objection back
+    assert looked(ward) == {ONE}
+    listed(ward.root, "x-1")
+    assert looked(ward) == {ONE}
+
+
+@pytest.mark.parametrize("lines", [(ONE, OTHER), ()], ids=["two left out", "nobody left out"])
+def test_under_another_key_of_pseudonyms_a_list_in_doubt_stops_for_a_person(tmp_path, caplog, lines) -> None:
+    """Who was left out, or whether anybody was, is no reason; once the list is in order the site goes on."""
+    ward = Listed(tmp_path, private({}, "labs"), *lines)
+    looked(ward)
+    (ward.root / "state" / "pseudonym.key").unlink()
+    listed(ward.root, "x-1")
+    ward.sites[ME] = ward.start(ME)
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert ward.join() == Refusal("data")
+    assert "another pseudonym.key" in caplog.text
+    listed(ward.root, ONE)
+    assert looked(ward) == {OTHER}
+    listed(ward.root, "x-1")
+    assert looked(ward) == {OTHER}
