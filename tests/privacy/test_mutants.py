@@ -25,7 +25,7 @@ SOAK = {
     "a failure after the charge is refused", "a patient of whom the work fails takes everybody out",
     "a sample of a fixed size", "any set of sites", "modality dropout from a seed", "no charge",
     "no noise in the steps that a clock cut off", "scores without noise", "sets of sites compared in pairs",
-    "statistics without noise", "steps without noise", "who changed sides is not noticed",
+    "statistics without noise", "steps without noise", "who changed sides is moved",
 }  # fmt: skip
 QUICK = {"statistics are not charged", "the charge after the work", "other studies are not counted"}
 

@@ -74,8 +74,12 @@ def _larger_delta(_: Any) -> Any:
     return lambda policy, privacy: max(policy.delta, privacy.delta)
 
 
+def _as_the_file_says(_: Any) -> Any:
+    return lambda labels, *others: dict(labels)
+
+
 def _one_split(_: Any) -> Any:
-    return lambda state, study, sides: ""
+    return lambda state, study, sides, secret: ""
 
 
 def _never_missed(_: Any) -> Any:
@@ -95,8 +99,11 @@ MUTANTS = (
            (f"{LEDGER}test_training_and_held_out_patients_have_a_budget_each",)),
     Mutant("the larger delta judges", "client.charges.judged_at", _larger_delta,
            (f"{WORK}test_the_ledger_judges_at_the_hospitals_delta",)),
-    Mutant("who changed sides is not noticed", "client.round.split_of", _one_split,
-           (f"{SIDES}test_a_patient_who_changed_sides_between_two_runs_is_charged_on_both",)),
+    Mutant("who changed sides is moved", "client.data.prepare.staying", _as_the_file_says,
+           (f"{SIDES}test_a_patient_whose_word_changes_between_two_runs_stays_on_the_side_that_was_charged",
+            f"{SIDES}test_what_is_certified_is_the_same_whoever_changed_sides")),
+    Mutant("lost sides are not noticed", "client.round.split_of", _one_split,
+           (f"{SIDES}test_where_what_was_kept_is_lost_the_earlier_charges_count_for_every_side",)),
     Mutant("a ledger that was put back is taken", "client.ledger.Ledger._require_all", _never_missed,
            ("tests/client/test_spending.py::test_a_ledger_that_was_deleted_or_put_back_is_refused_in_words",)),
 )  # fmt: skip
