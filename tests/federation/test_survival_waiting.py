@@ -31,6 +31,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         yield made
 
 
+@pytest.mark.soak
 def test_the_run_waits_for_a_site_that_was_lost_and_sums_over_all_again(deployed: Deployment) -> None:
     """The first test: killed after its vector was sent, so that it cannot confirm, and the others do not without it."""
     site = site_number(deployed, 1)
