@@ -30,7 +30,7 @@ GROUP = "deployment"
 ROUNDS = 8
 WIDE = 10_000  # two hidden layers: 100 million parameters
 PATIENTS = 40
-ROUND_DONE = re.compile(r"round (\d+) of \d+: ")  # and not ", for 12 s: …", which is told while it lasts
+ROUND_DONE = re.compile(r"round +(\d+)/\d+ ")  # and not "round 1 of 2, for 12 s", which is told while it lasts
 
 
 def measure() -> Iterator[Figure]:
