@@ -41,7 +41,10 @@ def is_allowed(kept: Collection[KeptSet], new: KeptSet) -> bool:
 
     The largest number of colluding sites of any of the studies counts.
     """
-    if any(new.sites == old.sites for old in kept):
-        return True
+    return any(new.sites == old.sites for old in kept) or not small_atoms(kept, new)
+
+
+def small_atoms(kept: Collection[KeptSet], new: KeptSet) -> list[frozenset[str]]:
+    """Return the atoms, of all these sets, that are too small to hide each of their sites."""
     least = max(item.colluding for item in (*kept, new)) + 2
-    return all(len(atom) >= least for atom in atoms([*(old.sites for old in kept), new.sites]))
+    return [atom for atom in atoms([*(old.sites for old in kept), new.sites]) if len(atom) < least]

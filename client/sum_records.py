@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
-from client.kept_sets import KeptSet, atoms, is_allowed
+from client.kept_sets import KeptSet, atoms, is_allowed, small_atoms
 from client.questions import Asked
 from client.sums_file import RECORDS, opened
 from common.errors import AnsweredError, ProtocolOrderError, RunError
@@ -172,18 +172,24 @@ def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) ->
 
 
 def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
-    """By segment: the partition that these sites and all the sets before make has no small atom."""
+    """By segment: the partition that these sites and all the sets before make has no small atom. Where a person allowed
+    these sites, told whom the sums of `shared` show, the others may show some of these and nobody else.
+    """
     if not asked.signers or not _anybody_waits(file, asked):
         return
+    told, sets = list[frozenset[str]](), asked.sets(survivors)
     if file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(asked.over(survivors)),)).fetchone():
-        return
-    for segment, new in asked.sets(survivors).items():
-        if not is_allowed(list(_kept(file, segment)), new):
-            raise AnsweredError(
-                f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over other sites "
-                "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
-                "come, or has new keys, a person may allow the new set of sites: wardround site allow-set."
-            )
+        told = small_atoms(list(_kept(file, SHARED)), sets[SHARED])
+    for segment, new in sets.items():
+        kept = list(_kept(file, segment))
+        if is_allowed(kept, new) or all(any(atom <= one for one in told) for atom in small_atoms(kept, new)):
+            continue
+        raise AnsweredError(
+            f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over other sites "
+            "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
+            "come, or has new keys, a person may allow the new set of sites: wardround site allow-set. Allowed sites "
+            "are refused where a modality, or a part of the cohort, would show others than all that they add."
+        )
 
 
 def _anybody_waits(file: Connection, asked: Asked) -> bool:

@@ -29,7 +29,7 @@ from common.models.record import RecordColumns
 from common.plan import Declaration
 from common.study import RecordModality, Study
 from deploy.simulation.enrol import enrol
-from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, cohort_of, refused
+from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, cohort_of, normalised_study, refused
 from tests.support.tiny import study_of
 
 SCORES = {"round": 1, "train": False, "evaluate": "validation"}
@@ -208,6 +208,35 @@ def test_who_takes_over_a_name_is_another_site(tmp_path, study) -> None:
         assert refused(them, name, ConfirmRequest(2, NAMES)) == "answered"
         SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
     them.revealed(them.confirmed(sum))
+
+
+@pytest.mark.parametrize("before", [NAMES, NAMES[:3]], ids=["nobody is told of", "west is told of"])
+@pytest.mark.parametrize("who", ["west", "north"])
+def test_an_allowed_set_shows_in_no_modality_whom_the_person_was_not_told_of(tmp_path, before, who) -> None:
+    """From then on no segment was judged: a site that signed one modality less was shown in that modality's sums."""
+    study = normalised_study()
+    cohorts = cohorts_of(study)
+    them = hospitals(tmp_path, study, cohorts)
+    keys = {one: key.hex() for one, key in them.roster.sites.items()}
+    three = dict.fromkeys(ALL, before)
+    them.opened(them.offered(1, names=before, **STATISTICS, owners=three), before)
+    them.opened(them.offered(2, names=before, **SCORES, owners=three), before)
+    for name in NAMES:
+        SumRecords(tmp_path / name).allow(keys)
+    them.summed(3, round=1)
+    of_who = them.sites[who].site.cohort
+    for part in PARTS:
+        getattr(of_who, part).present[:, 0] = False
+    them.cohorts = cohorts | {who: replace(of_who, owned=("panel",), version="9" * 64)}
+    them.sites[who] = them.start(who)
+    others = tuple(name for name in NAMES if name != who)
+    them.masked(them.offered(4, run=OTHER_RUN, round=1, owners={**ALL, "chart": others}))
+    told = NAMES[:3] if before != NAMES and who == "west" else ()  # west itself was in no sum before: it shows nobody
+    for name in NAMES:
+        if name in told:
+            them.ask(name, ConfirmRequest(4, NAMES))
+        else:
+            assert refused(them, name, ConfirmRequest(4, NAMES)) == "answered"
 
 
 def moved(cohort: Cohort, number: int) -> Cohort:
