@@ -31,6 +31,7 @@ _NOT_AN_IMAGE = {"SEG", "RTDOSE"}  # pixels that somebody drew or computed over 
 _NAMED_AS_DICOM = {".dcm", ".dicom", ".ima", ".dic"}
 _PREAMBLE = 128
 _TAGS = {"PatientID", "AccessionNumber"}
+FOLDERS, FILES, CLOSED = "folders", "entries", "that cannot be read"
 _BROKEN, _CUT = "with a broken header", "that end before their pixels"
 
 
@@ -48,13 +49,22 @@ class DicomFile:
 
 @dataclass(frozen=True, repr=False)
 class DicomFolder:
-    """Patient -> its files, all series together; who they are; and how many files were left out, by reason."""
+    """Patient -> its files, all series together; who they are; and how many files were left out, by reason.
+
+    below: how many folders and files are in it, and how many of them cannot be read
+    """
 
     folder: Path
     seen: int
     patients: dict[str, list[DicomFile]] = field(default_factory=dict)
     identifiers: dict[str, set[Identifier]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+    below: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def closed(self) -> bool:
+        """Whether something in it cannot be read: nobody knows whose it is."""
+        return any(number for what, number in self.below.items() if what.endswith(CLOSED))
 
     def __repr__(self) -> str:
         return f"DicomFolder({self.seen} files, {len(self.patients)} patients)"
@@ -69,18 +79,39 @@ def quiet() -> None:
 
 def listing(folder: Path, key: str) -> list[tuple[str, int, int]]:
     """(path in the folder, size, mtime_ns) of every file, in the order of their paths. Links are not followed."""
+    return _listed(folder, key)[0]
+
+
+def _listed(folder: Path, key: str) -> tuple[list[tuple[str, int, int]], Counter[str]]:
+    """The files, and what is below this folder and cannot be read, counted. SiteFileError for the folder itself."""
     if not folder.is_dir():
         raise SiteFileError(f"{folder}: no such folder. Check site.yaml, key {key}.folder.")
-    return sorted((os.path.relpath(path, folder), stat.st_size, stat.st_mtime_ns) for path, stat in _walk(folder))
+    folders = Counter[str]()
+    try:
+        found = list(_walk(folder, folders))
+    except OSError as problem:
+        raise SiteFileError(
+            f"{folder}: cannot be read ({problem.strerror}). Check site.yaml, key {key}.folder, and its permissions."
+        ) from None
+    return sorted((os.path.relpath(path, folder), stat.st_size, stat.st_mtime_ns) for path, stat in found), folders
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(folder: Path, folders: Counter[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Files with their sizes. Folders below are one patient's: those that cannot be read are counted. OSError for this
+    one.
+    """
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
+        several = list(entries)
+    for entry in several:
+        kind = FOLDERS if entry.is_dir(follow_symlinks=False) else FILES
+        folders[kind] += 1
+        try:
+            if kind == FOLDERS:
+                yield from _walk(Path(entry.path), folders)
             elif entry.is_file(follow_symlinks=False):
                 yield entry.path, entry.stat()
+        except OSError:
+            folders[f"{kind} {CLOSED}"] += 1
 
 
 def find(
@@ -95,8 +126,8 @@ def find(
     that is no gap.
     """
     quiet()
-    files = listing(folder, key)
-    found = DicomFolder(folder, len(files))
+    files, below = _listed(folder, key)
+    found = DicomFolder(folder, len(files), below=below)
     for number, (name, size, changed) in enumerate(files):
         reason = _add(found, folder / name, f"{name}\0{size}\0{changed}", tag)
         if reason:
@@ -118,7 +149,11 @@ def no_image(folder: Path, seen: int, skipped: Counter[str], key: str) -> str:
 
 def _add(found: DicomFolder, path: Path, stamp: str, tag: str) -> str | None:
     """Put a file where it belongs, or say why not."""
-    header, has_pixels = _header(path)
+    try:
+        header, has_pixels = _header(path)
+    except OSError:
+        found.below[f"{FILES} {CLOSED}"] += 1
+        return None
     if header is None:
         return "not DICOM"
     try:
@@ -165,7 +200,10 @@ def lost(reason: str) -> bool:
 
 
 def _header(path: Path) -> tuple[FileDataset | None, bool]:
-    """The attributes before the pixels, and whether there are pixels; None for a file that is not DICOM."""
+    """The attributes before the pixels, and whether there are pixels; None for a file that is not DICOM.
+
+    OSError for one that may not be opened.
+    """
     ends: list[bool] = []
 
     def at_pixels(tag: Any, vr: str | None, length: int) -> bool:
@@ -174,7 +212,11 @@ def _header(path: Path) -> tuple[FileDataset | None, bool]:
         return int(tag) in _PIXELS
 
     try:
-        with path.open("rb") as file:
+        opened = path.open("rb")
+    except FileNotFoundError:  # deleted since it was listed
+        return None, False
+    try:
+        with opened as file:
             preamble = file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
             if not preamble and path.suffix.lower() not in _NAMED_AS_DICOM:
                 return None, False

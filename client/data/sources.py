@@ -167,6 +167,8 @@ class Reader:
         images = self.images[name]
         told = Counter({f"{key}: images {reason}": number for reason, number in self.skipped[name].items()})
         told[f"{key}: images"] = sum(map(len, images.patients.values()))
+        if images.closed:
+            told.update({f"{key}: {what}": number for what, number in images.below.items()})
         for reason, number in images.skipped.items():
             told[f"{key}: {'images' if lost(reason) else 'files'} {reason}"] += number
             told[f"{key}: images"] += number if lost(reason) else 0
@@ -249,12 +251,33 @@ class Reader:
         """
         table = self._table(name, f"notes.{name}", source.file)
         found = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
+        found = self._with_headers(found, table)
         if not table.gaps:
             return found
         named = {patient: note for patient, note in found.items() if all(patient in rows for _, rows in self._who)}
         table.counts["patients"] += len(found)
         table.counts["patients whom a file of `identity` does not have"] += len(found) - len(named)
         return named
+
+    def _with_headers(self, notes: dict[str, str], table: Table) -> dict[str, str]:
+        """Where a folder of images cannot be read, it may have said who a patient is: then a patient of whom no header
+        there was read has no notes.
+        """
+        torn = [images for images in self._headers.values() if images.closed]
+        if not torn:
+            return notes
+        kept = {patient: note for patient, note in notes.items() if all(patient in one.identifiers for one in torn)}
+        table.counts["patients"] += len(notes) - len(kept)
+        table.counts["patients of whom no header was read, where images cannot be"] += len(notes) - len(kept)
+        return kept
+
+    @cached_property
+    def _headers(self) -> dict[str, DicomFolder]:
+        """Every folder of images that this site has, whatever the study takes of them."""
+        return {
+            name: self.images[name] if name in self.images else self._find(name, source)
+            for name, source in self.folder.file.images.items()
+        }
 
     @cached_property
     def _who(self) -> list[tuple[Table, dict[str, list[int]]]]:
@@ -285,8 +308,7 @@ class Reader:
                 cells = table.column(column, f"identity.{place}.columns")
                 for patient, numbers in rows.items():
                     found.setdefault(patient, set()).update(*(of_cell(cells[row]) for row in numbers if cells[row]))
-        for name, source in self.folder.file.images.items():
-            images = self.images[name] if name in self.images else self._find(name, source)
+        for images in self._headers.values():
             for patient, known in images.identifiers.items():
                 found.setdefault(patient, set()).update(known)
         return found

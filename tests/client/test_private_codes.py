@@ -7,7 +7,9 @@ of these attacks is a study, or a run, that differs in what it would be refused 
 from __future__ import annotations
 
 import csv
+import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,7 @@ from common.messages import JoinReply, Refusal, Reply
 from common.secure_sum.messages import Member
 from common.study import Study
 from tests.support.hospital import STUDY, hospital, person, study_of, write_csv, write_site
+from tests.support.other_user import NOBODY, as_nobody, needs_root, open_folder
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals
 
 Rows = list[dict[str, Any]]
@@ -433,3 +436,44 @@ def test_under_another_key_of_pseudonyms_a_list_in_doubt_stops_for_a_person(tmp_
     assert looked(ward) == {OTHER}
     listed(ward.root, "x-1")
     assert looked(ward) == {OTHER}
+
+
+_CLOSED = """
+print(json.dumps([prepare(read_site(pathlib.Path(one)), study, at_work=True).counts for one in sys.argv[1:]]))
+"""
+_IMPORTS = """
+import json, pathlib, sys, tempfile
+from client.data.prepare import prepare
+from client.site import read_site
+from tests.support.hospital import hospital, study_of
+from tests.support.scripted import PRIVATE
+study = study_of(PRIVATE, modalities=["labs", "xray", "report"])
+with tempfile.TemporaryDirectory() as warm:  # what is loaded late is loaded before the user is changed
+    prepare(hospital(pathlib.Path(warm), 16), study, at_work=True)
+"""
+
+
+@needs_root
+def test_a_patients_images_that_may_not_be_read_are_a_loss() -> None:
+    """Prepared by another user, to whom one patient's folder, or one file of it, is closed. Counted, and the rest is
+    there. Who may be named in a note by headers that nobody could read has no note.
+    """
+    with open_folder() as root:
+        for what in ("whole", "folders", "entries"):
+            (root / what).mkdir()
+            hospital(root / what, PATIENTS)
+            for path in (root / what, *(root / what).rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        for one in (root / "folders" / "images").iterdir(), (root / "entries" / "images").rglob("*"):
+            closed = sorted(path for path in one if path.is_dir() == ("folders" in path.parts))[0]
+            os.chown(closed, 0, 0)
+            closed.chmod(0o700)
+        places = [str(root / what) for what in ("whole", "folders", "entries")]
+        whole, *torn = json.loads(as_nobody(_CLOSED, *places, imports=_IMPORTS).splitlines()[-1])
+    without_headers = "notes.report: patients of whom no header was read, where images cannot be"
+    assert not losses(whole) and without_headers not in whole
+    for what, counts in zip(("folders", "entries"), torn, strict=True):
+        assert counts[f"images.xray: {what} that cannot be read"] == 1 < counts[f"images.xray: {what}"]
+        assert 1 in [loss.number for loss in losses(counts) if loss.reason == "that cannot be read"]
+        assert 1 < counts["images.xray: patients"] <= whole["images.xray: patients"]
+        assert counts[without_headers] > 0
