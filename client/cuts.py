@@ -7,6 +7,9 @@ other site cuts its patients otherwise, the difference is this site's own: so a 
 and allows it or not. Where `smallest` is 1, as in a simulation, nobody is to be hidden and nothing is asked. The cuts
 are compared in pairs: of three or more a coordinator may compute smaller groups, which this does not hold against it.
 
+A cut is of the patients who add to the sums, by the modalities of the run: who has nothing else is in none of them, and
+hides nobody.
+
 On disk, `cuts.json` of the site's state folder (0600): pseudonyms by part, one entry a cut. Cuts that agree about all
 patients whom they share are one entry.
 """

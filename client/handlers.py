@@ -215,7 +215,7 @@ class SiteHandler:
             number: _Worked(
                 plan,
                 plan.parts(counted),
-                self.site.cohort.sides,
+                self._cut(plan, signed),
                 asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits),
                 frozenset(present),
             )
@@ -237,7 +237,7 @@ class SiteHandler:
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)
         if self.site.privacy is None:
-            opening(self.site.state, plan.study, self.site.cohort.sides, self._smallest)
+            opening(self.site.state, plan.study, self._cut(plan, signed), self._smallest)
         self.audit.append(SentUnmasked(plan.study, plan.run, request.number, plan.round, packed.nbytes))
         return RoundReply(derived.digest, packed, done.steps, done.epsilon, done.held_out_epsilon)
 
@@ -296,11 +296,16 @@ class SiteHandler:
         if self.site.privacy is None:
             self.site.refresh()
             require_as_signed(signed, self._declared(used))
-            require_alike(self.site.state, plan.study, self.site.cohort.sides, self._smallest)
+            require_alike(self.site.state, plan.study, self._cut(plan, signed), self._smallest)
         self._used = used
 
     def _declared(self, used: Collection[str] | None) -> Declaration:
         return declared(self.site, self._smallest, used, waits=self._waits)
+
+    def _cut(self, plan: RoundPlan, signed: Declaration) -> Cut:
+        """The sides of the patients who add to the plan's sums: who has none of its modalities adds to none."""
+        site = self.site
+        return site.seen_with([name for name in plan.used(site.study) if name in signed.modalities]).sides
 
     @property
     def _smallest(self) -> int:

@@ -26,7 +26,7 @@ class Cohort:
     counts: what was left out and why, and what the gate replaced: for this site's eyes
     opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
     doubt: what a person should look at in that list, in words; nothing where it is in order
-    sides: pseudonym -> part of every case
+    sides: pseudonym -> part of every case, in the order of the rows of each part
     """
 
     site: str
@@ -48,7 +48,8 @@ class Cohort:
         """The cohort of somebody who has only these modalities: whoever has only others is no case, and is counted."""
         if set(self.owned) <= set(names):
             return self
-        parts = {part: getattr(self, part).only(names).with_any() for part in PARTS}
+        shown = {part: getattr(self, part).only(names) for part in PARTS}
+        parts = {part: several.with_any() for part, several in shown.items()}
         gone = sum(len(getattr(self, part)) - len(parts[part]) for part in PARTS)
         others = ", ".join(name for name in self.owned if name not in names)
         counts = dict(self.counts) | {f"patients with only {others}, not used in this run": gone}
@@ -57,8 +58,17 @@ class Cohort:
             owned=tuple(name for name in self.owned if name in names),
             version=f"{self.version}/{others}",
             counts=counts,
+            sides=self._sides_of({part: several.present.any(dim=1).tolist() for part, several in shown.items()}),
             **parts,
         )
+
+    def _sides_of(self, seen: Mapping[Part, list[bool]]) -> Mapping[str, Part]:
+        """Return the sides of those rows that are seen, by part."""
+        found: dict[str, Part] = {}
+        for part, rows in seen.items():
+            names = [one for one, side in self.sides.items() if side == part]
+            found |= dict.fromkeys((one for one, row in zip(names, rows, strict=bool(self.sides)) if row), part)
+        return found
 
     def filled(self, names: Collection[str]) -> Cohort:
         """The cohort with nobody in the other parts."""

@@ -194,6 +194,30 @@ def test_two_cuts_that_differ_at_one_site_alone_show_nothing_without_a_person_th
     assert (before["classes"] - after["classes"]).tolist() == of_west.tolist(), "which is what that person is told"
 
 
+@pytest.mark.parametrize("unused", [0, 9, 10], ids=["none of them", "nine of them", "all of them"])
+def test_two_cuts_are_compared_by_who_is_in_the_sums(tmp_path, study, unused) -> None:
+    """A person allowed ten patients; nine had nothing but what no run uses: one patient was the difference."""
+    cohorts = cohorts_of(study)
+    for name in ("north", "south"):
+        for part in PARTS:
+            getattr(cohorts[name], part).present[:, 1] = False
+        cohorts[name] = replace(cohorts[name], owned=("chart",))
+    cohorts["west"].train.present[:unused, 0] = False
+    them = hospitals(tmp_path, study, cohorts)
+    first = them.summed(1, **STATISTICS, owners=CHARTS)
+    other = replace(study, split=replace(study.split, key="another"))
+    cohorts["west"] = moved(cohorts["west"], 10)
+    them = in_study(them, other, cohorts)
+    if unused < 10:
+        allow(tmp_path / "west", other.digest, cohorts["west"].sides)
+    sum = them.offered(2, **STATISTICS, owners=CHARTS, study=other.digest)
+    if unused == 9:
+        assert refused(them, "west", them.round_request(sum)) == "answered"
+        return
+    second = them.opened(sum)
+    assert (first["cases"] - second["cases"]).tolist() == [10 - unused, 0, unused - 10]
+
+
 def test_who_takes_over_a_name_is_another_site(tmp_path, study) -> None:
     """The difference was what the hospital added that left, and what the one that came did, which may collude."""
     cohorts = cohorts_of(study)
@@ -241,12 +265,12 @@ def test_an_allowed_set_shows_in_no_modality_whom_the_person_was_not_told_of(tmp
 
 def moved(cohort: Cohort, number: int) -> Cohort:
     """The first of the training patients are test patients."""
-    size = len(cohort.train)
+    size, gone = len(cohort.train), [f"train {i}" for i in range(number)]
     return replace(
         cohort,
         train=cohort.train.rows(range(number, size)),
         test=Batch.join([cohort.test, cohort.train.rows(range(number))]),
-        sides={**cohort.sides, **{f"train {i}": "test" for i in range(number)}},
+        sides={one: side for one, side in cohort.sides.items() if one not in gone} | dict.fromkeys(gone, "test"),
         version="9" * 64,
     )
 
