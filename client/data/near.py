@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+LONGEST_NUMBER = 256  # characters, before a remark, that are tried as a patient's number: the time is bounded
 _LONGEST = 64  # characters of a patient's number: LO of DICOM, PS3.5 table 6.2-1
 _UNSEEN = {"Cf", "Cc", "Co", "Cs", "Cn"}
 _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›〝〞「」『』]")
@@ -21,6 +22,8 @@ _EXPONENT = re.compile(r"[+]?(\d+)(?:[.,](\d+))?e[+]?(\d{1,2})")
 _DIGITS = re.compile("[0-9]+")
 _SPREADSHEET_DIGITS = 5  # a spreadsheet shows a long number by at least so many: fewer would be half of all patients
 _STRONG, _WEAK = re.compile(r"[;,|:/\\#()\[\]{}<>=*!?\t]"), re.compile(r"[\s._–—-]")
+# Behind a blank or a hyphen, which numbers of patients have inside too, only words or a date are a remark.
+_REMARK = re.compile(rf"(?=[^\W\d_]{{2}}|\d{{4}}-\d\d|\d\d?[./]\d\d?[./]\d|{_STRONG.pattern})")
 
 
 def key(text: str) -> str:
@@ -62,15 +65,10 @@ def without_remarks(text: str) -> Iterator[str]:
     if (bare := _LABEL.sub("", plain)) != plain:
         yield bare
         plain = bare
-    for place in range(len(plain) - 1, 0, -1):
-        rest = plain[place + 1 :]
-        if _STRONG.match(plain[place]) or (_WEAK.match(plain[place]) and _is_remark(rest)):
+    remark = max((found.start() for found in _REMARK.finditer(plain)), default=-1)  # where the last one begins
+    for place in range(min(len(plain) - 1, LONGEST_NUMBER), 0, -1):
+        if _STRONG.match(plain[place]) or (_WEAK.match(plain[place]) and place < remark):
             yield plain[:place]
-
-
-def _is_remark(rest: str) -> bool:
-    """Behind a blank or a hyphen, which numbers of patients have inside too, only words or a date are a remark."""
-    return bool(re.search(r"[^\W\d_]{2,}|\d{4}-\d\d|\d\d?[./]\d\d?[./]\d", rest) or _STRONG.search(rest))
 
 
 def shown_short(text: str, patients: Iterable[str]) -> set[str]:

@@ -55,7 +55,7 @@ _NUMBERED = r"(?=(?:[\w/-]*\d){3})[\w/-]+"
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, 0 if cased else re.IGNORECASE))
     for kind, pattern, cased in (
-        ("EMAIL", r"[\w.+-]+[ ]?(?:@|\(at\)|\[at\])[ ]?[\w-]+(?:\.[\w-]+)+", False),
+        ("EMAIL", r"(?<![\w.+-])[\w.+-]+[ ]?(?:@|\(at\)|\[at\])[ ]?[\w-]+(?:\.[\w-]+)+", False),
         ("ID", r"\b(?:https?://|ftp://|www\.)\S+", False),
         ("ID", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])", False),  # an IP address
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_the_hospital_s_own_table_may_be_the_one_that_is_damaged(tmp_path: Path,
     folder = ward(tmp_path, patient, "X1", "X2", "X3")
     write_list(tmp_path, line)
     assert found_here(folder).patients == {patient}
+
+
+def test_a_long_line_costs_no_more_than_its_length(tmp_path: Path) -> None:
+    """20,000 characters of one line; before, 10,000 took eight seconds. Whom it names before its remark is out."""
+    folder, began = ward(tmp_path, *NUMBERS), time.process_time()
+    write_list(tmp_path, "10000 " + "a b c" * 4000, "a b c" * 4000)
+    found = found_here(folder)
+    assert found.patients == {"10000"} and found.doubtful == (3,)
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
