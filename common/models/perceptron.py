@@ -36,7 +36,7 @@ class Standardise(nn.Module):
 
     def set(self, mean: NDArray[np.float64], sd: NDArray[np.float64]) -> None:
         """Take other statistics. An sd of zero or less (a constant column, or noise) counts as 1."""
-        mean, sd = np.asarray(mean, dtype=np.float64), np.asarray(sd, dtype=np.float64)
+        mean, sd = np.array(mean, dtype=np.float64), np.asarray(sd, dtype=np.float64)  # PyTorch warns of read-only ones
         if mean.shape != self.mean.shape or sd.shape != self.sd.shape:
             raise RunError(f"The normaliser has {mean.size} means and {sd.size} sds, the study {self.mean.numel()}.")
         if not (np.isfinite(mean).all() and np.isfinite(sd).all()):
