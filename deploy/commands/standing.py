@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deploy.commands.groups import at_site, site
+
+if TYPE_CHECKING:
+    from common.audit import Audit
+    from common.audit_events import Event
 
 
 @site.command("status")
@@ -40,11 +45,7 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
         click.echo("The ledger has every charge that the audit log has. Nothing was changed.")
         return
     click.echo(f"{missing.total()} charges of the audit log are not in {state / LEDGER_FILE}. Is there a newer copy?")
-    if not yes and not click.confirm("Shall they not be counted any more, for good?"):
-        click.echo("Not accepted. Nothing was changed.")
-        raise click.exceptions.Exit(1)
-    audit.append(LedgerAccepted(missing.total()))
-    click.echo("Accepted, and on record.")
+    _accept(audit, LedgerAccepted(missing.total()), "Shall they not be counted any more, for good?", yes=yes)
 
 
 @site.command("accept-sums")
@@ -71,8 +72,13 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
         click.echo("The records have every sum that the audit log has. Nothing was changed.")
         return
     click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
-    if not yes and not click.confirm("Shall this site go on without them, for good?"):
+    _accept(audit, SumsAccepted(runs), "Shall this site go on without them, for good?", yes=yes)
+
+
+def _accept(audit: Audit, event: Event, question: str, *, yes: bool) -> None:
+    """Write on record what a person accepts; nothing where the answer is no."""
+    if not yes and not click.confirm(question):
         click.echo("Not accepted. Nothing was changed.")
         raise click.exceptions.Exit(1)
-    audit.append(SumsAccepted(runs))
+    audit.append(event)
     click.echo("Accepted, and on record.")
