@@ -58,21 +58,25 @@ class Written:
         return (self.day, self.month) == (known.day, known.month) and year
 
 
-_D = r"\d{1,2}"
+# What may stand between the parts is what the second look passes over: `April.-.12`, `12 | am | 04`, `0012th of May`.
+_D = r"0{0,6}\d{1,2}"
 _SPELLED = "|".join(re.escape(word).replace(r"\ ", r"[\s-]+") for word in sorted(DAY_WORDS, key=len, reverse=True))
-_DAY = rf"(?P<day>{_D}(?=\D)|{_SPELLED})(?:\s?(?:st|nd|rd|th|ter|ten|er|eme|e)\b)?"
-_BETWEEN = r"[\s.,/-]*(?:(?:of|the|de|den|du|des|day)\b\s*)*"
+_SPELLED = rf"(?<![^\W\d_{HAN}])(?:{_SPELLED})"
+_DAY = rf"(?P<day>(?<!\d){_D}(?!\d)|{_SPELLED})(?:\s?(?:st|nd|rd|th|ter|ten|er|eme|e)\b)?"
+_FILLERS = "of|the|den|der|de|du|des|day|le|am|on|vom|im|born|geboren|nee|ne"
+_BETWEEN = rf"[\W_]{{0,24}}(?:(?:{_FILLERS})(?![^\W\d_])[\W_]{{0,24}})*"
+_BETWEEN_FIGURES = rf"(?=[\W_]){_BETWEEN}"
 _NAMED = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})(?![^\W\d_{HAN}])"
 _YEAR = r"(?:[\s.,/'’-]*(?:of\s+|de\s+)?(?P<year>\d{4}|\d{2})(?![\d]))"
 _NUMERAL = "[〇零○一二三四五六七八九十廿卅两]"
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?<!\d)(?P<a>\d{{1,4}})[\s./,·-]{{1,3}}(?P<b>{_D})[\s./,·-]{{1,3}}['’]?(?P<c>\d{{1,4}})(?!\d)",
-        rf"(?<![^\W_{HAN}]){_DAY}{_BETWEEN}{_NAMED}{_YEAR}?",
-        rf"(?<![^\W\d_{HAN}]){_NAMED}\.?[\s-]*(?:the\s+)?{_DAY.replace('(?=[^0-9])', '')}{_YEAR}?",
-        rf"(?<!\d)(?P<year>\d{{4}})[\s.,/-]*{_NAMED}[\s.,/-]*{_DAY}",
-        rf"(?<!\d)(?P<day>{_D})[\s./-]{{1,2}}(?P<roman>[ivx]{{1,4}})[\s./-]{{1,2}}(?P<year>\d{{4}}|\d{{2}})(?!\d)",
+        rf"(?<!\d)(?P<a>0{{0,6}}\d{{1,4}}){_BETWEEN_FIGURES}(?P<b>{_D}){_BETWEEN_FIGURES}(?P<c>0{{0,6}}\d{{1,4}})(?!\d)",
+        rf"{_DAY}{_BETWEEN}{_NAMED}{_YEAR}?",
+        rf"(?<![^\W\d_{HAN}]){_NAMED}{_BETWEEN}{_DAY}{_YEAR}?",
+        rf"(?<!\d)(?P<year>\d{{4}}){_BETWEEN}{_NAMED}{_BETWEEN}{_DAY}",
+        rf"(?<!\d)(?P<day>{_D}){_BETWEEN_FIGURES}(?P<roman>[ivx]{{1,4}}){_BETWEEN_FIGURES}(?P<year>\d{{4}}|\d{{2}})(?!\d)",
         rf"(?:(?P<year>\d{{2,4}}|{_NUMERAL}{{2,4}})\s*年\s*)?(?P<han>\d{{1,2}}|{_NUMERAL}{{1,2}})\s*月\s*"
         rf"(?:份\s*)?(?P<day>\d{{1,2}}|{_NUMERAL}{{1,3}})\s*[日号號]?",
         r"(?<!\d)(?P<long>\d{8}|\d{6})(?!\d)",
@@ -110,15 +114,15 @@ def _readings(found: re.Match[str], folded: str) -> Iterator[tuple[int, int, int
         month = MONTHS.get(parts.get("month", "")) or _ROMAN.get(parts.get("roman", "")) or number(parts.get("han", ""))
         year = _digits(parts["year"]) if "year" in parts else None
         yield day, month, year
-        if year is not None and year < 100 and "roman" not in parts:
-            yield day, month, None  # two figures behind `April 12` need be no year, and the second look takes none
+        if year is not None and not 1900 <= year < 2100 and "roman" not in parts:
+            yield day, month, None  # other figures behind `April 12` need be no year, and the second look takes none
 
 
 def _in_any_order(a: str, b: str, c: str) -> Iterator[tuple[int, int, int | None]]:
     one, two, three = int(a), int(b), int(c)
-    if len(c) in {2, 4}:
+    if len(c) == 2 or three >= 1000:
         yield from ((one, two, three), (two, one, three))
-    if len(a) in {2, 4}:
+    if len(a) == 2 or one >= 1000:
         yield from ((three, two, one), (two, three, one))
 
 

@@ -194,12 +194,16 @@ def test_any_text_passes_both_looks(text: str) -> None:
 
 WORDS = [
     *["pain", "[NAME]", "2019", "12", "-", "müller", "MUELLER", "7040", "13", "00", "704013", "p 42", "12.04.", "1950"],
+    *["am", "the", "|", "_", "0012", "7040.", "1950*"],
     *["April", "oak", "street", "göttingen", "12 Oak Street Göttingen", "太郎", "\u00ad", "\n", "[", "]", "@"],
 ]
 
 
 @settings(deadline=None)
 @example(words=["April", "12.04."], glue=".")
+@example(words=["April", "-", "12.04."], glue=".")
+@example(words=["12", "|", "am", "April", "7040"], glue=" ")
+@example(words=["12.04.", "001950"], glue="")
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14), glue=st.sampled_from([" ", "", "-", "  ", "."]))
 def test_pieces_of_identifiers_pass_both_looks(words: list[str], glue: str) -> None:
     once, _ = scrub(glue.join(words), KNOWN)
