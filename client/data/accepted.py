@@ -50,8 +50,9 @@ def why(found: Found) -> str:
     """What is odd about a list, in a sentence."""
     if found.odd:
         return (
-            "A line with an open quote, with text behind a quote, or with more or fewer cells than the first line may "
-            "stand for a patient who would not be left out. Put a cell that holds the separator in double quotes."
+            "A line with an open quote, with text behind a quote, with a damaged sign, or with another number of cells "
+            "than the first line may stand for a patient who would not be left out. Put a cell with the separator in "
+            "double quotes, and a remark in one line."
         )
     if found.here:
         return "A line that is no number may stand for a patient who would not be left out."

@@ -8,13 +8,13 @@ A private study that is at work goes on meanwhile (`client.data.left_out`).
 
 from __future__ import annotations
 
-import codecs
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.list_lines import Line, lines_of
+from client.data.list_text import list_text
 from client.data.near import can_be_no_number, key, shown_short, spellings, without_remarks
 from client.data.tables import read_table
 from client.site import SiteFolder
@@ -106,14 +106,7 @@ def read_list(folder: SiteFolder) -> OptOuts | None:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}). Check site.yaml, key {_KEY}, and the file's permissions."
         ) from None
-    return OptOuts(path, tuple(lines_of(path, _text(content), folder.file.patient)), content)
-
-
-def _text(content: bytes) -> str:
-    """Text in UTF-8 or, where its mark says so, UTF-16. What is neither becomes U+FFFD, which is in no number."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    return content.decode("utf-8-sig", errors="replace")
+    return OptOuts(path, tuple(lines_of(path, list_text(content), folder.file.patient)), content)
 
 
 def found_here(folder: SiteFolder) -> Found:

@@ -1,18 +1,20 @@
 """List lines: the lines of a list of opt-outs, of which none is lost because it, or its neighbour, is written oddly.
 
 A quote that stays open, text behind a quote, a comma in a remark: people write lists so. Such a line is `odd`: each of
-its cells may be the patient's number, a person looks at it, and the line after it is read as if nothing were.
+its cells may be the patient's number, a person looks at it, and the line after it is read as if nothing were. So no row
+goes over several lines, whatever quotes say: of a remark that does, every line is one of the list, its ends odd ones.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
+
+_DAMAGED = "\ufffd"  # stands for what could not be decoded
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,8 +36,8 @@ class Line:
 
 def lines_of(path: Path, text: str, patient: str) -> list[Line]:
     """Return the lines below the first one, which must name the column `patient`. DataError where it does not."""
-    separator = max(",;\t", key=text.split("\n", 1)[0].count)
-    lines = list(io.StringIO(text, newline=""))
+    lines = text.splitlines(keepends=True)
+    separator = max(",;\t", key=next(iter(lines), "").count)
     header, start = _header(path, lines, separator)
     if patient not in header:  # without the heading, the first patient would be taken for one
         raise DataError(
@@ -43,12 +45,7 @@ def lines_of(path: Path, text: str, patient: str) -> list[Line]:
             "number of one patient who opted out."
         )
     place = header.index(patient)
-    found = (
-        _as_written(lines[number - 1], number, separator, place, len(header))
-        if row is None
-        else _of_row(row, number, separator, place, len(header))
-        for number, row in _rows(lines, start, separator, place, len(header))
-    )
+    found = (_line(lines[at].strip("\r\n"), at + 1, separator, place, len(header)) for at in range(start, len(lines)))
     return [line for line in found if any(line.texts)]
 
 
@@ -64,49 +61,28 @@ def _header(path: Path, lines: Sequence[str], separator: str) -> tuple[list[str]
     return [cell.replace("\u200b", "").strip() for cell in row], reader.line_num
 
 
-def _rows(
-    lines: Sequence[str], start: int, separator: str, place: int, width: int
-) -> Iterator[tuple[int, list[str] | None]]:
-    """Each row with the number of its last line; None for a line whose row cannot be read, and the next is read anew.
-
-    So is a row of several lines that has another width, or a patient's number of several lines: a quote that was never
-    closed has swallowed its neighbours.
-    """
-    while start < len(lines):
-        reader = csv.reader((lines[at] for at in range(start, len(lines))), delimiter=separator, strict=True)
-        begun, first = start, start
-        try:
-            for row in reader:
-                end = first + reader.line_num
-                if end - begun > 1 and (len(row) != width or len(row[place].splitlines()) > 1):
-                    break
-                if row:
-                    yield end, row
-                begun = end
-            else:
-                return
-        except csv.Error:
-            pass
-        yield begun + 1, None
-        start = begun + 1
+def _line(text: str, number: int, separator: str, place: int, width: int) -> Line:
+    """One line by itself. Where its quotes do not close in it, it is odd, and so is one in which a sign is damaged."""
+    try:
+        row = next(csv.reader([text], delimiter=separator, strict=True), [])
+    except csv.Error:
+        row = []
+    else:
+        if text.count('"') % 2 == 0 and _DAMAGED not in text and (width == 1 or len(row) in (0, width)):
+            # In a file of one column a line is one cell.
+            return Line(number, (separator.join(row) if width == 1 else row[place] if row else "").strip())
+    plain = [_bare(cell) for cell in text.split(separator)]
+    cells = [cell.strip() for cell in row] + plain
+    whole = _bare(text) if width == 1 else row[place].strip() if place < len(row) else ""
+    return _odd(number, whole or (plain[place] if place < len(plain) else ""), cells)
 
 
-def _of_row(row: Sequence[str], number: int, separator: str, place: int, width: int) -> Line:
-    """In a file of one column a line is one cell."""
-    if width == 1:
-        return Line(number, separator.join(row).strip())
-    cells = [cell.strip() for cell in row]
-    if len(cells) == width:
-        return Line(number, cells[place])
-    return _odd(number, cells[place] if place < len(cells) else "", cells)
-
-
-def _as_written(line: str, number: int, separator: str, place: int, width: int) -> Line:
-    cells = [cell.strip().strip('"').strip() for cell in line.split(separator)]
-    if width == 1:
-        return _odd(number, line.strip().strip('"').strip(), cells)
-    return _odd(number, cells[place] if place < len(cells) else "", cells)
+def _bare(cell: str) -> str:
+    """Without the quotes around it."""
+    return cell.strip().strip('"').strip()
 
 
 def _odd(number: int, text: str, cells: Sequence[str]) -> Line:
-    return Line(number, text, True, tuple(dict.fromkeys(cell for cell in cells if cell and cell != text)))
+    """Each cell also without the damaged signs at its ends."""
+    several = (form for cell in (text, *cells) for form in (cell, cell.strip(_DAMAGED).strip()))
+    return Line(number, text, True, tuple(dict.fromkeys(form for form in several if form and form != text)))

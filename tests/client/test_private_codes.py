@@ -6,10 +6,12 @@ of these attacks is a study, or a run, that differs in what it would be refused 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +373,19 @@ ODD_LINES = {
     "an open quote before a closed one": ("patient_id", f'"{ONE}', f'"{OTHER}"'),
     "an open quote that a later one closes": ("patient_id", f'"{ONE}', f'{OTHER}"'),
     "text after a quote": ("patient_id", OTHER, f'"{ONE}" (moved)'),
+    "an open quote in a remark that the neighbour's closes": (
+        "patient_id,remark",
+        f'{ONE},"by letter',
+        f'{OTHER},by letter"',
+    ),
+    "an open quote in a remark that the neighbour's two close": (
+        "patient_id,remark",
+        f'{ONE},"by letter',
+        f'{OTHER},"',
+        'by letter, 3 May"',
+    ),
+    "a remark of two lines": ("remark,patient_id", '"by letter,', f'3 May",{ONE}', f"by letter,{OTHER}"),
+    "a page's end in a line": ("patient_id", f'"{ONE}\x0c{OTHER}"'),
     "an open quote in a remark": ("patient_id,remark", f'{ONE},"by letter', f"{OTHER},by letter"),
 }
 
@@ -395,6 +410,29 @@ def test_whom_an_odd_line_names_is_out_also_before_the_list_was_ever_in_order(tm
     ward = Listed(tmp_path, private({}, "labs"), OTHER, f'"{ONE}')
     assert isinstance(ward.join(), JoinReply)
     assert site_secret(ward.root / "state").pseudonym(ONE) not in ward.sites[ME].site.cohort.sides
+
+
+def damaged(encoding: str, *bytes_: bytes) -> bytes:
+    """A list in which ONE's line has a byte too many, or its end has lost one of its two."""
+    marked = codecs.BOM_UTF16_LE if encoding == "utf-16-le" else codecs.BOM_UTF16_BE
+    line, end = ONE.encode(encoding), "\n".encode(encoding)
+    rest = "\n".join(person(number).patient for number in range(1, 8)).encode(encoding)
+    return marked + "patient_id\n".encode(encoding) + line + b"".join(bytes_ or [end]) + rest
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_stray_byte_in_one_line_of_the_list_loses_no_other_line(tmp_path, encoding) -> None:
+    """Seven objected in the lines behind it. A person is asked to look; whole, the list is in order."""
+    secret, end = site_secret(tmp_path / "files" / "state"), "\n".encode(encoding)
+    for bytes_ in ((), (b"x", end), (b"\xff", end), (end[:1],), (end[1:],), (b"\n", end), (b"x", end, b"y", end)):
+        ward = Listed(tmp_path, private({}, "labs"))
+        (ward.root / "list.csv").write_bytes(damaged(encoding, *bytes_))
+        ward.sites[ME] = ward.start(ME)
+        assert isinstance(ward.join(), JoinReply)
+        cohort = ward.sites[ME].site.cohort
+        assert not {secret.pseudonym(person(number).patient) for number in range(1, 8)} & cohort.sides.keys(), bytes_
+        assert bool(cohort.doubt) == bool(bytes_)
+        shutil.rmtree(tmp_path / "files")
 
 
 def looked(ward: Listed) -> frozenset[str]:
