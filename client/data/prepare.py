@@ -31,7 +31,7 @@ from common.study import ImageModality, Modality, NoteModality, RecordModality, 
 Progress = Callable[[str, int, int], None]
 
 # A new number makes every site prepare its data again: raise it when the same files would give other rows.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 
 def prepare(

@@ -246,22 +246,30 @@ class Reader:
         return {name: self._notes(name, source) for name, source in self._of(NoteSource).items()}
 
     def _notes(self, name: str, source: NoteSource) -> dict[str, str]:
-        """Where a row that cannot be read is passed over, it may have said who a patient is: then a patient whom a file
-        of `identity` does not have has no notes.
+        """Whom nobody names is not sought in a note. In a private study such a patient has none, whatever can be read
+        of others.
         """
         table = self._table(name, f"notes.{name}", source.file)
         found = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
-        found = self._with_headers(found, table)
         if not table.gaps:
-            return found
-        named = {patient: note for patient, note in found.items() if all(patient in rows for _, rows in self._who)}
+            return self._with_headers(found, table)
+        reason = "whom a file of `identity` does not have" if self._who else "of whom no header of an image was read"
+        named = {patient: note for patient, note in found.items() if self._is_named(patient)}
         table.counts["patients"] += len(found)
-        table.counts["patients whom a file of `identity` does not have"] += len(found) - len(named)
+        table.counts[f"patients {reason}"] += len(found) - len(named)
         return named
+
+    def _is_named(self, patient: str) -> bool:
+        """Whether each file of `identity` has the patient; where site.yaml names none, whether a header of an image
+        does. Nobody is, and all have notes, where site.yaml names neither.
+        """
+        if self._who or not self._headers:
+            return all(patient in rows for _, rows in self._who)
+        return any(patient in images.identifiers for images in self._headers.values())
 
     def _with_headers(self, notes: dict[str, str], table: Table) -> dict[str, str]:
         """Where a folder of images cannot be read, it may have said who a patient is: then a patient of whom no header
-        there was read has no notes.
+        there was read has no notes. In a study without privacy only: one patient's folder decides about others here.
         """
         torn = [images for images in self._headers.values() if images.closed]
         if not torn:
