@@ -56,7 +56,7 @@ def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
 
 
 def opening(state: Path, study: str, cut: Cut, smallest: int) -> None:
-    """Keep that sums of this cut are opened. AnsweredError as `require_alike`."""
+    """Keep that sums of this cut may be opened from here on. AnsweredError as `require_alike`."""
     with _locked(state) as kept:
         _require_alike(kept, study, cut, smallest)
         for before in kept:

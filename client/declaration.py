@@ -12,7 +12,7 @@ from common.errors import ProtocolOrderError
 from common.plan import Declaration
 
 
-def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, waits: bool) -> Declaration:
+def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, waits: int) -> Declaration:
     """Return what this site signs for. used: the run's modalities, where they are known; None: the study's.
 
     Without privacy a part has at least `smallest` patients, and a modality as many training patients: a sum over the

@@ -62,7 +62,7 @@ from common.messages import (
 from common.plan import Declaration, RoundPlan
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import pack_source
-from common.secure_sum.messages import Confirmation, Offer, SumContext
+from common.secure_sum.messages import KNOWS_OF_ONE, WAITS, Confirmation, Offer, SumContext
 
 log = logging.getLogger("wardround.site")
 
@@ -73,7 +73,6 @@ class _Worked:
 
     plan: RoundPlan
     parts: tuple[str, ...]  # of the cohort, that add to its sum
-    cut: Cut = field(repr=False)
     asked: Asked
     present: frozenset[str]  # U1
 
@@ -215,13 +214,14 @@ class SiteHandler:
             number: _Worked(
                 plan,
                 plan.parts(counted),
-                self._cut(plan, signed),
                 asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits),
                 frozenset(present),
             )
         }
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
+        if self.site.privacy is None:  # before the vector leaves: whoever opens the sum need not ask this site again
+            opening(self.site.state, plan.study, self._cut(plan, signed), self._smallest)
         head, packed = self.sums.mask(number, derived.digest, offers, words)
         self.audit.append(Masked(plan.study, plan.run, number, plan.round, packed.nbytes))
         return RoundReply(head.to_bytes(), packed, done.steps, done.epsilon, done.held_out_epsilon)
@@ -255,8 +255,7 @@ class SiteHandler:
         worked, context = self._done(request.number), self.sums.context(request.number)
         require_owners(worked.plan, request.survivors, context)
         require_parts(worked.parts, request.survivors, context)
-        self.sums.records.require_allowed(worked.asked, request.survivors)
-        confirmation = self.sums.confirm(request.number, request.survivors)
+        confirmation = self.sums.confirm(request.number, request.survivors, worked.asked)
         self.audit.append(Confirmed(worked.plan.study, worked.plan.run, request.number, len(request.survivors)))
         return ConfirmReply(confirmation.to_bytes())
 
@@ -266,8 +265,6 @@ class SiteHandler:
             return cast(RevealReply, stored)
         worked = self._done(request.number)
         confirmations = [Confirmation.from_bytes(item) for item in request.confirmations]
-        if self.site.privacy is None:
-            opening(self.site.state, worked.plan.study, worked.cut, self._smallest)
         reveal = self.sums.reveal(request.number, confirmations, worked.asked)
         self._worked.clear()
         if worked.plan.round == 0:
@@ -300,7 +297,8 @@ class SiteHandler:
         self._used = used
 
     def _declared(self, used: Collection[str] | None) -> Declaration:
-        return declared(self.site, self._smallest, used, waits=self._waits)
+        knows = KNOWS_OF_ONE if self.site.privacy is None and self.sums.records.anybody_waits() else 0
+        return declared(self.site, self._smallest, used, waits=WAITS if self._waits else knows)
 
     def _cut(self, plan: RoundPlan, signed: Declaration) -> Cut:
         """The sides of the patients who add to the plan's sums: who has none of its modalities adds to none."""

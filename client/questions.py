@@ -26,6 +26,7 @@ class Asked:
         A site is its key: another hospital under an old name is another site
     waits: this site answers also no other question over sites whose sum shows, beside the sums before, what few sites
         added
+    shown_to_all: every site of U2 must have confirmed before this one gives a share, by what the members signed
     said: key of a member of the sum -> whether it signed that it waits. One that does is enough for all
     """
 
@@ -34,6 +35,12 @@ class Asked:
     colluding: int = 1
     waits: bool = True
     said: Mapping[str, bool] = field(default_factory=dict)
+    shown_to_all: bool = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether a sum of these answers shows what was added, with no noise that a ledger was charged for."""
+        return bool(self.signers)
 
     def sets(self, survivors: Collection[str]) -> dict[str, KeptSet]:
         """Return, by segment, the sites that add to it where these have survived."""
@@ -63,7 +70,7 @@ def asked_by(
     signers |= {f"part/{part}": context.fillers(part) for part in parts}
     keys = {segment: {name: roster.sites[name].hex() for name in names} for segment, names in signers.items()}
     said = {key: name in context.waiting() for name, key in keys[SHARED].items()}
-    return Asked(_questions(plan, site, tuple(groups)), keys, context.colluding, waits, said)
+    return Asked(_questions(plan, site, tuple(groups)), keys, context.colluding, waits, said, context.shown_to_all)
 
 
 def _questions(plan: RoundPlan, site: Site, groups: tuple[str, ...]) -> tuple[str, ...]:

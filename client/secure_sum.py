@@ -10,7 +10,7 @@ from threading import RLock, Timer
 from client.membership.identity import SiteIdentity
 from client.questions import Asked
 from client.sums_made import records_of
-from common.errors import ProtocolOrderError, SecureSumError
+from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
 from common.plan import Declaration, threshold_of
 from common.secure_sum.fixed_point import word_bits
 from common.secure_sum.masking import WordSource
@@ -32,7 +32,7 @@ class _Consent:
 
 def declaration_of(member: Member) -> Declaration:
     """Return what a site signed for."""
-    return Declaration(member.modalities, member.parts, bool(member.waits))
+    return Declaration(member.modalities, member.parts, member.waits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +124,39 @@ class SiteSums:
                 self.records.uploading(self._run, number)
             return present.mask(plan_digest, offers, words)
 
-    def confirm(self, number: int, survivors: Sequence[str]) -> Confirmation:
-        """Leg 2."""
-        return self._open(number).sum.confirm(survivors)
+    def confirm(self, number: int, survivors: Sequence[str], asked: Asked) -> Confirmation:
+        """Leg 2. Whom the sum may be opened over is on disk before this site says so."""
+        with self._lock:
+            present = self._open(number).sum
+            self.records.require_allowed(asked, survivors)  # which leaves the sum as it was
+            confirmation = present.confirm(survivors)
+            self.records.confirming(asked, present.survivors)
+            return confirmation
 
     def reveal(self, number: int, confirmations: Sequence[Confirmation], asked: Asked) -> Reveal:
-        """Leg 3; afterwards nothing of this sum is left here, but whom it was answered over."""
+        """Leg 3; afterwards nothing of this sum is left here, but whom it was answered over. Where a
+        site waits for lost ones, TooFewSitesError unless all of U2 confirmed: each keeps the set, and refuses what
+        would show it.
+        """
         with self._lock:
             present = self._open(number).sum
             present.require_confirmed(confirmations)
+            self._require_known_to_all(present.survivors, confirmations, asked)
             self.records.answering(asked, present.survivors)
             reveal = present.reveal(confirmations)
             self._sums.pop(number).forget()
             return reveal
+
+    def _require_known_to_all(
+        self, survivors: Sequence[str], confirmations: Sequence[Confirmation], asked: Asked
+    ) -> None:
+        """t of them would do to open the sum, and the others would not know that it was."""
+        needed = asked.exact and (asked.shown_to_all or self.records.anybody_waits(asked))
+        if needed and len(confirmations) < len(survivors):
+            raise TooFewSitesError(
+                f"{len(confirmations)} of {len(survivors)} sites confirmed this sum. Where a site waits for lost ones "
+                "all of them must, so that each knows which sums it is in."
+            )
 
     def context(self, number: int) -> SumContext:
         """Of an open sum."""
@@ -182,7 +202,7 @@ class SiteSums:
                 self._identity.name,
                 self._declared.modalities,
                 self._declared.parts,
-                int(self._declared.waits),
+                self._declared.waits,
                 key.public,
             )
             for other in self._consents.values():  # one consent is out at a time: a later one takes its place

@@ -2,8 +2,8 @@
 
     runs       per run, the highest number that it made an offer for, and the highest that it made a masked vector for
     answered   what was summed over whom: a question about the same data is answered over one set of sites only
-    sets       by segment, all the sets of sites that anything was opened over; without privacy
-    waiting    the sites that waited for lost sites, by what each of them signed last in a sum that was opened
+    sets       by segment, all the sets of sites that this site confirmed a sum over; without privacy
+    waiting    the sites that waited for lost sites, by what each of them signed last in a sum confirmed here
     allowed    the sets of sites that a person allowed, whatever they show
     names      what the sites were called
 
@@ -89,13 +89,22 @@ class SumRecords:
             _require_same(file, asked, survivors)
             _require_hidden(file, asked, survivors)
 
-    def answering(self, asked: Asked, survivors: Collection[str]) -> None:
-        """Claim these answers over these sites. AnsweredError as `require_allowed`."""
+    def anybody_waits(self, asked: Asked | None = None) -> bool:
+        """Return whether a site waits for lost ones: of this sum, or of another that is kept here."""
+        with self._opened() as file:
+            return _anybody_waits(file, asked or Asked(waits=False))
+
+    def confirming(self, asked: Asked, survivors: Collection[str]) -> None:
+        """Claim a sum over these sites before this site's confirmation leaves. AnsweredError as `require_allowed`.
+
+        Of the others only t are asked for shares. A set that a site learnt of when it gave its own would be unknown to
+        the rest, and so combine with sums over other sites.
+        """
         with self._opened() as file:
             _require_same(file, asked, survivors)
             _require_hidden(file, asked, survivors)
-            rows = [(question, _digest(asked.over(survivors))) for question in asked.questions]
-            file.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", rows)
+            if _anybody_waits(file, asked):
+                _claim_answers(file, asked, survivors)
             named = [(key, name) for name, key in asked.signers.get(SHARED, {}).items()]
             file.executemany("INSERT OR REPLACE INTO names VALUES (?, ?)", named)
             for segment, new in asked.sets(survivors).items():
@@ -105,6 +114,17 @@ class SumRecords:
                 )
             file.executemany("DELETE FROM waiting WHERE site = ?", [(key,) for key in asked.said])
             file.executemany("INSERT INTO waiting VALUES (?)", [(key,) for key, waits in asked.said.items() if waits])
+
+    def answering(self, asked: Asked, survivors: Collection[str]) -> None:
+        """Claim these answers over these sites, which were confirmed. AnsweredError as `require_allowed`.
+
+        Where nobody waits, they are claimed here and no sooner: a sum that could not be opened is made again over those
+        who are left.
+        """
+        with self._opened() as file:
+            _require_same(file, asked, survivors)
+            _require_hidden(file, asked, survivors)
+            _claim_answers(file, asked, survivors)
 
     def allow(self, sites: Mapping[str, str]) -> None:
         """A person allows sums over just these sites (name -> key), whatever they show beside the sums before."""
@@ -131,7 +151,7 @@ class SumRecords:
         return names | {key: name for name, key in sites.items()}
 
     def kept(self) -> Mapping[str, tuple[KeptSet, ...]]:
-        """Return the sets of sites that anything was opened over, by segment."""
+        """Return the sets of sites that this site confirmed a sum over, by segment."""
         with self._opened() as file:
             segments = [row[0] for row in file.execute("SELECT DISTINCT segment FROM sets ORDER BY segment")]
             return {segment: tuple(_kept(file, segment)) for segment in segments}
@@ -199,6 +219,11 @@ def _anybody_waits(file: Connection, asked: Asked) -> bool:
     if asked.waits or any(asked.said.values()):
         return True
     return any(key not in asked.said for (key,) in file.execute("SELECT site FROM waiting"))
+
+
+def _claim_answers(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
+    rows = [(question, _digest(asked.over(survivors))) for question in asked.questions]
+    file.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", rows)
 
 
 def _kept(file: Connection, segment: str) -> Iterator[KeptSet]:

@@ -102,12 +102,13 @@ class RoundPlan:
 class Declaration:
     """What a site signs for, each in the order of names: modalities, and parts of the cohort that it can fill.
 
-    waits: whether it waits for lost sites, by its `policy.without_privacy.lost_site`
+    waits: 1 where it waits for lost sites, by its `policy.without_privacy.lost_site`; 2 where it does not and knows of
+        a site that does
     """
 
     modalities: tuple[str, ...]
     parts: tuple[str, ...]
-    waits: bool = True
+    waits: int = 1
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,10 @@ class LostSites:
         if self.met and self._ends is None:
             self._ends = time.monotonic() + self.wait
 
+    def keep_to(self, sites: Sequence[str]) -> None:
+        """Some of these confirmed a sum over them that was not opened, and give none over others."""
+        self.before, self.met = tuple(sites), True
+
     @property
     def left(self) -> float:
         """Seconds that the round still waits for a lost site; without end where it waits for none."""

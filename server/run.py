@@ -216,6 +216,8 @@ class Run:
         """Of a sum that failed: who was lost. Who refused only because others were gone is not."""
         dropped = self.summation.dropped
         if not self.study.private:
+            if self.summation.bound:
+                self.lost.keep_to(self.summation.bound)
             self.lost.heard(dropped)
             self.summation.kept_to = self.lost.only
         lost |= {site: why for site, why in dropped.items() if not why.endswith((TOO_FEW, REFUSED))}

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.derived import Derived
-from common.errors import BudgetError, IdentityError, RunError, SecureSumError, TooFewSitesError
+from common.errors import AnsweredError, BudgetError, IdentityError, RunError, SecureSumError, TooFewSitesError
 from common.identity import Roster
 from common.messages import (
     ConfirmReply,
@@ -109,6 +109,7 @@ class Summation:
     first: int = -1  # the round that this process begins with, until a sum of it was opened
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
+    bound: tuple[str, ...] = ()  # the sites of a sum that some of them confirmed and not all, so that it did not open
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
     _ahead: Begun | None = None
     _room: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -121,7 +122,7 @@ class Summation:
         `only`: the sites that may take part; all, if empty. `last`: no sum follows, so no offers are asked for. Before
         the first sum BudgetError, when the budget of a site does not carry the run to its end.
         """
-        self._dropped, self._bytes = {}, [0, 0]
+        self._dropped, self._bytes, self.bound = {}, [0, 0], ()
         if not self.study.secure_sum.enabled:
             participants = self._join(only)
             return self._plain(plan_for(participants, [item.site for item in participants]), participants)
@@ -159,6 +160,7 @@ class Summation:
             "confirm", confirmed, lambda node, it: half.add_confirmation(self._of(node, Confirmation, it.confirmation))
         )
         confirmations = half.confirmations
+        self._require_all_confirmed(begun, survivors, {item.name for item in confirmations})
         following = None if last else self._next(begun, confirmations, newcomers)
         self.keep(self.number, survivors)
         revealed = self._reveal(begun, confirmations, following)
@@ -201,6 +203,20 @@ class Summation:
         request = self._invitation()
         found = {node: participant_of(node, request, answers.get(node), self.roster) for node in (*others, *silent)}
         return confirmed, {node: item for node, item in found.items() if item is not None}
+
+    def _require_all_confirmed(self, begun: Begun, survivors: Sequence[str], confirmed: Collection[str]) -> None:
+        """Without privacy, where a site waits for lost ones, none gives a share unless all of U2 confirmed: then
+        TooFewSitesError where some did not. Those who did give no sum over others, so only these sites can be asked
+        again, unless one of them refused that.
+        """
+        missing = [name for name in survivors if name not in confirmed]
+        if self.study.private or not missing or not begun.context.shown_to_all:
+            return
+        refused = any(self._dropped.get(name, "").endswith(f"refused: {AnsweredError.code}") for name in missing)
+        if not refused:
+            self.bound = tuple(survivors)
+            self.keep(self.number, survivors)
+        raise TooFewSitesError(f"{', '.join(missing)} did not confirm the sum, and where a site waits every one must")
 
     def _next(
         self, begun: Begun, confirmations: Sequence[Confirmation], newcomers: Mapping[int, Participant]

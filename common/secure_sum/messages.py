@@ -33,6 +33,7 @@ from common.secure_sum.thresholds import require_threshold
 
 MIN_BITS, MAX_BITS = 16, 32
 COHORT_PARTS = {"train", "validation", "test"}
+WAITS, KNOWS_OF_ONE = 1, 2  # what a member signs of waiting for lost sites; 0 for neither
 SHARE_BYTES = 66  # an element of the field modulo 2^521 - 1
 SEALED_BYTES = 2 * SHARE_BYTES + 16  # AES-GCM's tag
 _FIELD_PRIME = 2**255 - 19  # of Curve25519
@@ -147,7 +148,8 @@ class Member(Signed):
 
     `study`, `roster`: digests of what the site approved and pinned. `modalities`: those that it has, by name. `parts`:
     those of the cohort that it can fill, by name. `waits`: 1 for a site that, without privacy, gives no sum over other
-    sites than before which shows one by the difference, and wants none given that shows itself; else 0.
+    sites than before which shows one by the difference, and wants none given that shows itself; 2 for one that knows of
+    such a site; else 0.
     """
 
     study: bytes = field(repr=False)
@@ -168,8 +170,8 @@ class Member(Signed):
         _require_ascending(self.parts)
         if not set(self.parts) <= COHORT_PARTS:
             raise SecureSumError("A part of the cohort is none of train, validation and test.")
-        if self.waits not in (0, 1):
-            raise SecureSumError("A site waits for lost sites or does not.")
+        if self.waits not in (0, WAITS, KNOWS_OF_ONE):
+            raise SecureSumError("A site waits for lost sites, knows of one that does, or neither.")
 
     def has(self, modality: str) -> bool:
         """Whether this site signed that it adds to the sums of a modality: it has it, in training patients."""
@@ -232,7 +234,12 @@ class SumContext(Message):
 
     def waiting(self) -> tuple[str, ...]:
         """The members that signed that they wait for lost sites."""
-        return tuple(member.name for member in self.members if member.waits)
+        return tuple(member.name for member in self.members if member.waits == WAITS)
+
+    @property
+    def shown_to_all(self) -> bool:
+        """Whether, without privacy, every site of U2 must have confirmed before one gives a share."""
+        return any(member.waits for member in self.members)
 
     def counted_parts(self, present: Collection[str]) -> tuple[str, ...]:
         """The parts of the cohort that at least c + 2 of these sites signed for, by name."""

@@ -114,7 +114,7 @@ def test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_s
             continue
         opened.append(sites)
         for site in sites:
-            records[site].answering(asked, sites)
+            records[site].confirming(asked, sites)
     assert opened[0] == BIPLANE[0]
     for colluder in SITES:
         assert not shown(opened, [colluder])

@@ -74,12 +74,13 @@ def test_a_file_of_0_1_that_cannot_be_read_stops_the_site(tmp_path, text) -> Non
 
 def test_a_claim_that_is_refused_leaves_everything_as_it_was(tmp_path) -> None:
     records = SumRecords(tmp_path)
+    records.confirming(asked("aa"), FOUR)
     records.answering(asked("aa"), FOUR)
     before = (tmp_path / "secure_sum.db").read_bytes()
     with pytest.raises(AnsweredError):
         records.answering(Asked(("bb", "aa"), {"shared": KEYS}, 1, False), THREE)
     with pytest.raises(AnsweredError):
-        records.answering(asked("cc", waits=True), THREE)
+        records.confirming(asked("cc", waits=True), THREE)
     assert (tmp_path / "secure_sum.db").read_bytes() == before
     records.answering(Asked(("bb", "aa"), {"shared": KEYS}, 1, False), FOUR)
 
@@ -106,6 +107,7 @@ def test_of_several_processes_one_uploads(tmp_path) -> None:
 def filled(state: Path, runs: int) -> SumRecords:
     """As after so many runs of three sums each, with all that each answered."""
     records = SumRecords(state)
+    records.confirming(asked("first"), FOUR)
     records.answering(asked("first"), FOUR)
     with sqlite3.connect(state / "secure_sum.db") as file:
         file.executemany("INSERT INTO runs VALUES (?, 3, 3)", ((key(str(run)),) for run in range(runs)))
@@ -121,22 +123,22 @@ def test_a_claim_after_many_runs_takes_less_than_ten_milliseconds(tmp_path) -> N
         records.offering("another", number + 1)
         records.uploading("another", number + 1)
         records.require_allowed(asked(key(f"q{number}"), waits=True), FOUR)
-        records.answering(asked(f"new {number}", waits=True), FOUR)
+        records.confirming(asked(f"new {number}", waits=True), FOUR)
     assert (time.process_time() - began) / 80 < 0.01
     with pytest.raises(ProtocolOrderError):
         records.offering("17", 3)
     with pytest.raises(AnsweredError):
-        records.answering(asked(key("q99")), THREE)
+        records.confirming(asked(key("q99")), THREE)
 
 
 def test_a_person_allows_one_set_of_sites(tmp_path) -> None:
     records = SumRecords(tmp_path)
-    records.answering(asked("aa", waits=True), THREE)
+    records.confirming(asked("aa", waits=True), THREE)
     with pytest.raises(AnsweredError, match="allow-set"):
-        records.answering(asked("bb", waits=True), FOUR)
+        records.confirming(asked("bb", waits=True), FOUR)
     records.allow(KEYS)
-    records.answering(asked("bb", waits=True), FOUR)
+    records.confirming(asked("bb", waits=True), FOUR)
     with pytest.raises(AnsweredError):
-        records.answering(asked("cc", waits=True), FOUR[1:])
+        records.confirming(asked("cc", waits=True), FOUR[1:])
     with pytest.raises(AnsweredError):  # nor is the same question answered over other sites
-        records.answering(asked("aa", waits=True), FOUR)
+        records.confirming(asked("aa", waits=True), FOUR)

@@ -26,7 +26,7 @@ def north(tmp_path: Path) -> Path:
     """A site that was summed with two others, before the fourth came."""
     root = hospital(tmp_path / "north", patients=4).root
     enrol("test", {name: root / "state" if name == "north" else tmp_path / name for name in (*NOW, "ward")})
-    SumRecords(root / "state").answering(asked(root, 1), BEFORE)
+    SumRecords(root / "state").confirming(asked(root, 1), BEFORE)
     return root
 
 
@@ -44,14 +44,14 @@ def test_who_is_shown_is_named_and_one_set_allowed(north: Path) -> None:
     refused = call(north, *NOW, answer="n\n")
     assert refused.exit_code == 1 and "what west alone added" in refused.output
     with pytest.raises(AnsweredError):
-        records.answering(asked(north, 2), NOW)
+        records.confirming(asked(north, 2), NOW)
     allowed = call(north, *NOW, "--yes")
     assert allowed.exit_code == 0, allowed.output
     *_, last = Audit(north / "state" / "audit.jsonl").events()
     assert last.event == AllowedSet(4)
-    records.answering(asked(north, 2), NOW)
+    records.confirming(asked(north, 2), NOW)
     with pytest.raises(AnsweredError):
-        records.answering(asked(north, 3), ("north", "south", "west"))
+        records.confirming(asked(north, 3), ("north", "south", "west"))
 
 
 def test_a_hospital_with_new_keys_is_named_beside_itself_as_it_was(north: Path) -> None:

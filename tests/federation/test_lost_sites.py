@@ -55,6 +55,17 @@ def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, made) -> Non
             assert len(several) == 1, "a second set of sites was opened"
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_site_that_is_lost_before_it_confirms_is_waited_for(tmp_path, made, number) -> None:
+    """Its vector came. The others confirmed a sum with it, and keep that set: only the same four are summed again."""
+    lost = names(made)[1]
+    rounds = played(made, tmp_path / "run", [Loss(lost, number, "confirm")])
+    assert rounds == [(number, 4) for number in range(made[0].rounds + 3)]
+    for name in names(made):
+        kept = SumRecords(tmp_path / "run" / "sites" / name).kept()
+        assert all(len(several) == 1 for several in kept.values()), "a second set of sites was confirmed"
+
+
 @dataclass
 class Heard(Unwatched):
     """What a run tells a person."""
