@@ -29,6 +29,8 @@ from client.consent.terms import require_terms
 from client.data.accepted import require_accepted
 from client.data.cohort import Cohort
 from client.data.exclusions import found_here
+from client.data.left_out import said_of as left_out_said
+from client.data.left_out import staying_out
 from client.data.losses import LOUD_WORD
 from client.data.prepare import Progress, prepare
 from client.forecast import said_of
@@ -107,8 +109,11 @@ def _accelerator(wish: str) -> tuple[bool | None, str]:
 
 def _opt_outs(site: SiteFolder) -> tuple[bool | None, str]:
     found = found_here(site)
-    require_accepted(state_of(site), found)
-    return None if found.near or found.to_be_accepted else True, found.said()
+    state = state_of(site)
+    require_accepted(state, found)
+    number = staying_out(state, found)
+    said = found.said() + (f". {left_out_said(number)}" if number else "")
+    return None if found.near or found.to_be_accepted or number else True, said
 
 
 def _coordinator(connector: Path) -> Iterator[Check]:

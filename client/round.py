@@ -20,6 +20,7 @@ from client.consent.approvals import Approvals
 from client.consent.readiness import readiness, require_enough
 from client.data.cohort import Cohort
 from client.data.exclusions import read_exclusions
+from client.data.left_out import decided
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.split import PARTS
@@ -64,7 +65,7 @@ class Site:
     study: Study
     state: Path  # ledger and numbers of this run
     progress: Progress = field(default=_silent, repr=False)
-    _excluded: frozenset[str] = field(default=frozenset(), init=False, repr=False)  # as `cohort` was prepared
+    _excluded: tuple[frozenset[str], int] = field(default=(frozenset(), 0), init=False, repr=False)  # as in `cohort`
     _seen: tuple[Cohort, tuple[str, ...], Cohort] | None = field(default=None, init=False, repr=False)
     _split: tuple[str, str] | None = field(default=None, init=False, repr=False)  # of which version of it
 
@@ -77,7 +78,7 @@ class Site:
         """CohortError when it has fewer cases than this site's policy asks for, in a study without privacy. With
         privacy a person looked at that before approving the study, and from then on no answer hangs on it.
         """
-        self._excluded = read_exclusions(self.folder)
+        self._excluded = self._listed
         cohort = prepare(self._approved_folder, self.study, progress=self.progress, state=self.state, at_work=True)
         if cohort.opt_outs:
             log.info("%s: patients who opted out: %s", self.name, cohort.opt_outs)
@@ -113,8 +114,13 @@ class Site:
 
     def refresh(self) -> None:
         """Before each round: who opted out since is in no case from here on. DataError when the list is unreadable."""
-        if "cohort" in self.__dict__ and read_exclusions(self.folder) != self._excluded:
+        if "cohort" in self.__dict__ and self._listed != self._excluded:
             del self.__dict__["cohort"]
+
+    @property
+    def _listed(self) -> tuple[frozenset[str], int]:
+        """The lines of the list, and how often a person took off whom it does not name."""
+        return read_exclusions(self.folder), decided(self.folder.path(self.folder.file.state))
 
     def seen_with(self, names: Sequence[str]) -> Cohort:
         """The cohort of these modalities alone (`Cohort.seen_with`), kept until the next round asks for another."""

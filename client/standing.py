@@ -9,6 +9,7 @@ from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
 from client.data.accepted import doubt_of
 from client.data.exclusions import found_here
+from client.data.left_out import said_of, staying_out
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from common.audit import Audit, Failed
@@ -57,9 +58,12 @@ def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
 def _opt_outs(folder: SiteFolder) -> Iterator[str]:
     """A list that a person should look at: no study says so to anybody else, and private ones go on meanwhile."""
     try:
-        if doubt := doubt_of(state_of(folder), found_here(folder)):
+        state, found = state_of(folder), found_here(folder)
+        if doubt := doubt_of(state, found):
             yield f"LOOK AT THE OPT-OUTS. {doubt}. Studies without privacy stop until then; others go on, without those"
-            yield "whom the list finds, and whom it left out when it was in order last."
+            yield "whom the list finds, and whom it ever left out."
+        if number := staying_out(state, found):
+            yield f"The list of opt-outs: {found.said()}. {said_of(number)}"
     except WardroundError as error:
         yield f"The list of opt-outs: {error}"
 

@@ -31,8 +31,10 @@ from common.audit_events import (
     Failed,
     Joined,
     LedgerAccepted,
+    LeftOut,
     Masked,
     Offered,
+    OptOutsAccepted,
     Paused,
     Purged,
     Record,
@@ -53,9 +55,9 @@ from common.errors import AuditError
 
 __all__ = [
     "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired",
-    "Failed", "Joined", "LedgerAccepted", "Masked", "Offered", "Paused", "Purged", "Record", "Refused", "Removed",
-    "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started", "Summed", "SumsAccepted", "Verdict",
-    "Withdrew",
+    "Failed", "Joined", "LedgerAccepted", "LeftOut", "Masked", "Offered", "OptOutsAccepted", "Paused", "Purged",
+    "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started",
+    "Summed", "SumsAccepted", "Verdict", "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

@@ -128,6 +128,22 @@ class SumsAccepted(_Checked):
 
 
 @dataclass(frozen=True)
+class LeftOut(_Checked):
+    """So many patients, whom a list of opt-outs ever left out, are kept by pseudonym. `digest`: of the set, keyed."""
+
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class OptOutsAccepted(_Checked):
+    """A person at this site took off whom the list does not name now: so many are left out from here on."""
+
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class Failed(_Checked):
     """A part of a private round's work failed after its charge, as a whole or for some patients: noise alone was sent
     in place of the part, or of those patients.
@@ -267,7 +283,7 @@ class Ended(_Checked):
 
 Event = (
     Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Failed
-    | SumsAccepted | Refused | Repaired
+    | SumsAccepted | LeftOut | OptOutsAccepted | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | AllowedSet | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip
@@ -296,7 +312,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "study": _matches("[0-9a-f]{64}"),
     "run": _matches("[0-9a-f]{16}"),
     **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line"), _count),
-    "key": _matches("[0-9a-f]{64}"),
+    **dict.fromkeys(("key", "digest"), _matches("[0-9a-f]{64}")),
     "account": _one_of(get_args(Account)),
     "part": _one_of(get_args(Part)),
     "error": _matches("[A-Za-z_][A-Za-z0-9_]{0,59}"),

@@ -3,7 +3,7 @@
 The list is the whole hospital's: most of its lines may be nobody here, which is counted and refused to nobody. A line
 that is a patient here but for how it is written excludes that patient, and is named to the site as a near miss. A list
 that finds nobody, or has a line that can be no patient's number, is looked at by a person (`client.data.accepted`).
-A private study that is at work goes on meanwhile (`client.data.left_out`).
+A private study that is at work goes on meanwhile, and takes nobody in again (`client.data.left_out`).
 """
 
 from __future__ import annotations

@@ -1,74 +1,167 @@
-"""Left out: the patients whom the lists of opt-outs that were in order left out, kept by pseudonym.
+"""Left out: the patients whom any list of opt-outs ever left out here, kept by pseudonym, for studies with privacy.
 
-A private study goes on when its list is not in order any more, for to stop would tell the coordinator of a patient: a
-list of one finds nobody as soon as that one is here no longer. Whoever was left out before then stays left out, also
-whoever was in no table for a while. A list in order takes off only a patient who is here and whom it no longer names.
+Whether a list is in order may hang on one patient: a list of one finds nobody as soon as that one is here no longer. So
+in a private study it takes nobody off and decides nothing: whom any list found stays out, also whoever was in no table
+for a while, until a person takes off those whom the list does not name now (`wardround site exclusions --accept`). The
+audit log beside it says how many were kept last, so that a file that was deleted or put back is refused.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.data.pseudonym import SiteSecret
+from client.charges import AUDIT_FILE
+from client.data.exclusions import Found
+from client.data.pseudonym import SiteSecret, site_secret
+from common.audit import Audit, LeftOut, OptOutsAccepted
 from common.errors import DataError
 from common.whole_file import make_private, write_whole
 
-FILE = "opted_out.json"
+FILE, LOCK = "opted_out.json", "opted_out.lock"
 FORMAT = 1
+_WAY_OUT = (
+    "If there is none, look at the list of opt-outs, and let it alone say from now on who is left out: wardround site "
+    "exclusions --accept"
+)
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """`key` names the secret of the pseudonyms; "" in a file that does not say."""
+    """`key` names the secret of the pseudonyms, "" in a file that does not say; `accepted`: how often a person decided
+    that the list is to be the only word.
+    """
 
     key: str = ""
     pseudonyms: frozenset[str] = field(default=frozenset(), repr=False)
+    accepted: int = 0
 
 
-def read_left_out(state: Path, secret: SiteSecret) -> frozenset[str]:
-    """Return their pseudonyms. DataError where the file cannot be read, is of a newer release, or holds pseudonyms of
-    another key, which name nobody any more.
+def keep_left_out(state: Path, secret: SiteSecret, listed: Collection[str]) -> frozenset[str]:
+    """Keep the patients `listed` beside those from before, and return the pseudonyms of all.
+
+    DataError where the file cannot be read, is of a newer release, lacks patients of whom the audit log has the number,
+    or holds pseudonyms of another key, which name nobody any more. None of it hangs on who is listed or here.
     """
-    kept = _read(state / FILE)
+    with _locked(state):
+        kept = _known(state, secret) or _Kept(_key(secret))
+        now = _Kept(_key(secret), kept.pseudonyms | set(map(secret.pseudonym, listed)), kept.accepted)
+        _write(state, now)
+        if (last := _last(state)) is None or (last.number, last.digest) != _named(secret, now):
+            Audit(state / AUDIT_FILE).append(LeftOut(*_named(secret, now)))
+        return now.pseudonyms
+
+
+def staying_out(state: Path, found: Found) -> int:
+    """Return how many are left out whom this list does not name any more. DataError as `keep_left_out`."""
+    if not (state / FILE).exists() and _last(state) is None:
+        return 0  # and no secret is made, by a user who may not be the agent's
+    secret = site_secret(state)
+    kept = _known(state, secret) or _Kept()
+    return len(kept.pseudonyms - set(map(secret.pseudonym, found.passed_over)))
+
+
+def said_of(number: int) -> str:
+    """Return the sentence about so many of them."""
+    return (
+        f"Earlier lists left out {number:,} more whom this one does not name: studies with differential privacy go on "
+        "without them until a person takes them off: wardround site exclusions --accept"
+    )
+
+
+def take_off(state: Path, secret: SiteSecret, found: Found) -> None:
+    """Keep those alone whom this list names, as a person decided, on record. Whatever was kept before is gone."""
+    with _locked(state):
+        try:
+            before = _read(state / FILE) or _Kept()
+        except DataError:
+            before = _Kept()
+        named = before.pseudonyms & set(map(secret.pseudonym, found.lines))
+        now = _Kept(_key(secret), named | set(map(secret.pseudonym, found.patients)), before.accepted + 1)
+        Audit(state / AUDIT_FILE).append(OptOutsAccepted(*_named(secret, now)))
+        _write(state, now)
+
+
+def decided(state: Path) -> int:
+    """Return how often a person decided so; 0 where it cannot be told."""
+    try:
+        return (_read(state / FILE) or _Kept()).accepted
+    except DataError:
+        return 0
+
+
+def _known(state: Path, secret: SiteSecret) -> _Kept | None:
+    kept, last = _read(state / FILE), _last(state)
+    if kept is None and last is None:
+        return None
     if kept is not None and kept.key not in {"", _key(secret)}:
         raise DataError(
-            f"{state / FILE}: says under another pseudonym.key whom the list of opt-outs left out when it was in "
-            "order, and the list is not in order now. Put that key back; or look at the list (wardround site "
-            "exclusions), and mend or accept it: nobody else knows who is to be left out."
+            f"{state / FILE}: says under another pseudonym.key whom the lists of opt-outs left out. Put that key back. "
+            + _WAY_OUT
         )
-    return frozenset() if kept is None else kept.pseudonyms
+    if last is not None and (kept is None or _lacks(last, *_named(secret, kept))):
+        raise DataError(
+            f"{state / FILE}: is not as the audit log beside it says. It was put back from a copy, or deleted, and "
+            "patients whom a list of opt-outs left out would be back. Put the newest copy back. " + _WAY_OUT
+        )
+    return kept
 
 
-def keep_left_out(state: Path, secret: SiteSecret, listed: Collection[str], here: Collection[str]) -> None:
-    """Keep the patients whom a list that is in order names, and those from before who are not `here`."""
-    kept = _read(state / FILE)
-    same = kept is not None and kept.key in {"", _key(secret)}
-    before = kept.pseudonyms if kept is not None and same else frozenset[str]()
-    now = _Kept(_key(secret), frozenset(map(secret.pseudonym, listed)) | (before - set(map(secret.pseudonym, here))))
-    if now != kept:
-        make_private(state)
-        content = {"format": FORMAT, "key": now.key, "pseudonyms": sorted(now.pseudonyms)}
-        write_whole(state / FILE, json.dumps(content).encode())
+def _lacks(last: LeftOut | OptOutsAccepted, number: int, digest: str) -> bool:
+    """More than the log knows were kept before a crash, or before a person took some off: that loses nobody."""
+    return number < last.number or (number == last.number and digest != last.digest)
+
+
+def _last(state: Path) -> LeftOut | OptOutsAccepted | None:
+    found: LeftOut | OptOutsAccepted | None = None
+    for event in Audit(state / AUDIT_FILE).readable(LeftOut, OptOutsAccepted):
+        if isinstance(event, LeftOut | OptOutsAccepted):
+            found = event
+    return found
+
+
+def _named(secret: SiteSecret, kept: _Kept) -> tuple[int, str]:
+    return len(kept.pseudonyms), secret.digest("left out", ".".join(sorted(kept.pseudonyms)).encode())
 
 
 def _key(secret: SiteSecret) -> str:
     return secret.digest("opted out", b"")
 
 
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    make_private(state)
+    with (state / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:  # closing does not free it while a child forked meanwhile has the file
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _write(state: Path, now: _Kept) -> None:
+    content = {"format": FORMAT, "key": now.key, "pseudonyms": sorted(now.pseudonyms), "accepted": now.accepted}
+    text = json.dumps(content).encode()
+    if not (state / FILE).is_file() or (state / FILE).read_bytes() != text:
+        write_whole(state / FILE, text)
+
+
 def _read(path: Path) -> _Kept | None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         number = int(stored["format"])
-        kept = _Kept(str(stored.get("key", "")), frozenset(map(str, stored["pseudonyms"])))
+        pseudonyms = frozenset(map(str, stored["pseudonyms"]))
+        kept = _Kept(str(stored.get("key", "")), pseudonyms, int(stored.get("accepted", 0)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, OSError):
         raise DataError(
-            f"{path}: cannot be read. It says whom the list of opt-outs left out when it was in order. Mend its "
-            "permissions; if it is damaged, look at the list (wardround site exclusions) and delete this file."
+            f"{path}: cannot be read. It says whom the lists of opt-outs left out. Mend its permissions; if it is "
+            f"damaged, put the newest copy back. {_WAY_OUT}"
         ) from None
     if number > FORMAT:
         raise DataError(f"{path}: is of format {number}, which a newer release of wardround wrote. Install that one.")

@@ -17,7 +17,7 @@ from client.data.cohort import Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
-from client.data.left_out import keep_left_out, read_left_out
+from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
@@ -48,7 +48,7 @@ def prepare(
     `cache` is where prepared rows are kept, by default in the site's state folder; `progress(what, done, total)`;
     `state` is where the ledger is, and the sides that patients keep, by default the same folder.
     `at_work`: nobody is there to look at the list of opt-outs. In a study with differential privacy one that is not in
-    order is then no error: whom it finds is left out, and whom the last one left out that was in order.
+    order is then no error. There whom it finds is left out, and whom any list left out before (`client.data.left_out`).
     Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/sides.py`); no value
     of a patient stands in their text.
     For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
@@ -83,13 +83,9 @@ def _prepare(
         if not (at_work and study.private):
             require_accepted(state, found)
         sources = sources_here(folder, study)
-        labels = _without_opted_out(
-            read_labels(folder, study, counts),
-            state,
-            secret,
-            found,
-            there_is_a_list=folder.file.exclusions is not None,
-        )
+        labels: Mapping[str, Label] = read_labels(folder, study, counts)
+        if folder.file.exclusions is not None:
+            labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
         entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
@@ -101,17 +97,22 @@ def _prepare(
 
 
 def _without_opted_out(
-    labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found, *, there_is_a_list: bool
+    labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found, counts: Counter[str], *, private: bool
 ) -> Mapping[str, Label]:
-    """Without those whom the last list in order left out, where this one is not in order. Those of the list are not
-    read at all; where it is in order, it is they who are kept.
+    """Keep whom the list leaves out (their rows are not read at all), and leave out whom earlier ones did, with
+    privacy. Without it the list as it is decides, and what is kept and cannot be read waits for a person.
     """
-    if not doubt_of(state, found):
-        if there_is_a_list:
-            keep_left_out(state, secret, found.patients, found.everybody)
+    try:
+        out = keep_left_out(state, secret, found.patients)
+    except DataError:
+        if private:
+            raise
         return labels
-    before = read_left_out(state, secret)
-    return {patient: label for patient, label in labels.items() if secret.pseudonym(patient) not in before}
+    if not private:
+        return labels
+    staying = {patient: label for patient, label in labels.items() if secret.pseudonym(patient) not in out}
+    counts["exclusions: patients whom an earlier list named, and this one does not"] += len(labels) - len(staying)
+    return staying
 
 
 @dataclass(frozen=True, repr=False)

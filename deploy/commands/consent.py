@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from client.consent.approvals import Approvals
     from client.consent.receipts import Receipts
     from client.data.cohort import Cohort
+    from client.data.exclusions import Found
     from client.site import SiteFolder
     from common.audit import Audit
     from common.study import Study
@@ -133,6 +134,8 @@ def _opt_outs_at_approval(here: SiteFolder, state: Path, *, yes: bool) -> None:
         click.secho(f"  The list of opt-outs: {problem} Until then this site does no work.", fg="yellow")
         return
     click.echo(f"  Opted out: {found.said()}.")
+    if kept := _said_of_left_out(state, found):
+        click.secho(f"  {kept}", fg="yellow")
     if is_accepted(state, found):
         return
     click.secho(f"  {why(found)}", fg="yellow")
@@ -143,13 +146,18 @@ def _opt_outs_at_approval(here: SiteFolder, state: Path, *, yes: bool) -> None:
 
 
 @site.command("exclusions")
-@click.option("--accept", "accepting", is_flag=True, help="Say that the list is as it should be, once for its content.")
+@click.option("--accept", "accepting", is_flag=True, help="Say that the list is as it should be now.")
 @at_site
 @_yes
 def site_exclusions(accepting: bool, folder: Path, yes: bool) -> None:
-    """Show how many of the list of opt-outs are patients here, and which lines are only nearly one, or none."""
+    """Show how many of the list of opt-outs are patients here, and which lines are only nearly one, or none.
+
+    --accept also takes off whom earlier lists left out and this one does not name.
+    """
     from client.data.accepted import accept, is_accepted, why
     from client.data.exclusions import found_here
+    from client.data.left_out import take_off
+    from client.data.pseudonym import site_secret
     from client.site import read_site, state_of
 
     here = read_site(folder)
@@ -158,16 +166,31 @@ def site_exclusions(accepting: bool, folder: Path, yes: bool) -> None:
         click.echo("site.yaml names no file of exclusions: nobody is left out.")
         return
     click.echo(f"{here.path(here.file.exclusions)}: {found.said()}.")
-    if is_accepted(state, found):
-        return
-    click.secho(why(found), fg="yellow")
-    if not accepting:
+    kept, doubt = _said_of_left_out(state, found), "" if is_accepted(state, found) else why(found)
+    for words in filter(None, (doubt, kept)):
+        click.secho(words, fg="yellow")
+    if not accepting and doubt:
         click.echo("If the list is as it should be: wardround site exclusions --accept")
-        raise click.exceptions.Exit(1)
+    if not accepting or not (doubt or kept):
+        raise click.exceptions.Exit(1 if doubt or kept else 0)
     if not yes:
         click.confirm("Have you looked at the list, and is it as it should be?", abort=True)
-    accept(state, found)
+    if doubt:
+        accept(state, found)
+    take_off(state, site_secret(state), found)
     click.echo("Accepted, as the list now is. A changed list is asked about anew.")
+
+
+def _said_of_left_out(state: Path, found: Found) -> str:
+    """What a person should know of those whom earlier lists left out; nothing where this list names them all."""
+    from client.data.left_out import said_of, staying_out
+    from common.errors import DataError
+
+    try:
+        number = staying_out(state, found)
+    except DataError as problem:
+        return str(problem)
+    return said_of(number) if number else ""
 
 
 @site.command("studies")

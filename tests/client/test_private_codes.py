@@ -19,20 +19,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from client.consent.approvals import Approvals
 from client.consent.policy import Gate
-from client.data.losses import losses
+from client.data.losses import losses, told
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.handlers import SiteHandler
 from client.round import Site
 from client.site import read_site
 from client.standing import standing
+from common.audit import Audit, OptOutsAccepted
 from common.errors import DataError
 from common.messages import JoinReply, Refusal, Reply
 from common.secure_sum.messages import Member
 from common.study import Study
+from deploy.cli import commands
 from tests.support.hospital import STUDY, hospital, person, study_of, write_csv, write_site
 from tests.support.other_user import NOBODY, as_nobody, needs_root, open_folder
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals
@@ -319,14 +322,45 @@ def test_without_privacy_such_a_list_still_stops_the_site(tmp_path) -> None:
     assert Listed(tmp_path / "none", study, ONE).round() == ANSWERED
 
 
+def taken_off(ward: Listed) -> None:
+    """A person here takes off whom the list does not name, as it is typed."""
+    done = CliRunner().invoke(commands, ["site", "exclusions", "--accept", "--yes", "--at", str(ward.root)])
+    assert done.exit_code == 0, done.output
+
+
 def test_who_was_left_out_stays_left_out_when_the_list_is_no_longer_in_order(tmp_path) -> None:
+    """Or names them no more, until a person takes them off."""
     them = Listed(tmp_path, private(), ONE)
     pseudonym = site_secret(them.root / "state").pseudonym(ONE)
-    for lines, there in ((), True), ((ONE,), False), (("x-1",), False), ((), True):
+    for lines, there in ((), True), ((ONE,), False), (("x-1",), False), ((), False):
         listed(them.root, *lines)
         them.sites[ME] = them.start(ME)
         assert isinstance(them.join(), JoinReply)
         assert (pseudonym in them.sites[ME].site.cohort.sides) is there
+    taken_off(them)
+    them.sites[ME].site.refresh()  # before the next round, of an agent that goes on
+    assert pseudonym in them.sites[ME].site.cohort.sides
+
+
+def test_whether_one_patient_is_here_brings_nobody_else_back(tmp_path) -> None:
+    """A list of ONE, after one that named twelve more: it is in order or finds nobody, as ONE is here or not. Without
+    privacy the list in order is the only word.
+    """
+    others, cohorts = [person(number).patient for number in range(1, 13)], []
+    for there in True, False:
+        ward = Listed(tmp_path / str(there), private({}, "labs"), ONE, *others)
+        ward.join()
+        if not there:
+            only(lambda row: row["patient_id"] != ONE)(ward.root)
+        listed(ward.root, ONE)
+        ward.sites[ME] = ward.start(ME)
+        assert ward.round() == ANSWERED
+        cohorts.append(ward.sites[ME].site.cohort)
+        assert len(cohorts[-1].sides) == PATIENTS - 13
+    assert "exclusions: 12 patients whom an earlier list named" in " ".join(told(cohorts[0].counts))
+    assert bool(cohorts[0].doubt) < bool(cohorts[1].doubt)
+    plain = prepare(read_site(tmp_path / "True" / "files"), study_of(PLAIN, modalities=["labs"]))
+    assert len(plain.sides) == PATIENTS - 1
 
 
 OTHER = person(1).patient
@@ -453,27 +487,65 @@ def test_who_was_left_out_stays_left_out_when_an_export_was_without_them(tmp_pat
     (ward.root / "records.csv").write_bytes(whole)
     listed(ward.root, "x-1")
     assert looked(ward) == frozenset()
-    listed(ward.root, OTHER)  # in order, ONE is here and it does not name ONE: a person took the objection back
+    listed(ward.root, OTHER)  # in order, ONE is here and it does not name ONE
+    assert looked(ward) == frozenset()
+    taken_off(ward)
     assert looked(ward) == {ONE}
     listed(ward.root, "x-1")
     assert looked(ward) == {ONE}
 
 
 @pytest.mark.parametrize("lines", [(ONE, OTHER), ()], ids=["two left out", "nobody left out"])
-def test_under_another_key_of_pseudonyms_a_list_in_doubt_stops_for_a_person(tmp_path, caplog, lines) -> None:
-    """Who was left out, or whether anybody was, is no reason; once the list is in order the site goes on."""
+@pytest.mark.parametrize("now", [(ONE,), ("x-1",)], ids=["in order", "in doubt"])
+def test_under_another_key_of_pseudonyms_a_site_stops_for_a_person(tmp_path, caplog, lines, now) -> None:
+    """Who was left out, whether anybody was, and whom the list finds now is no reason."""
     ward = Listed(tmp_path, private({}, "labs"), *lines)
     looked(ward)
     (ward.root / "state" / "pseudonym.key").unlink()
-    listed(ward.root, "x-1")
+    listed(ward.root, *now)
     ward.sites[ME] = ward.start(ME)
     with caplog.at_level(logging.WARNING, logger="wardround.site"):
         assert ward.join() == Refusal("data")
-    assert "another pseudonym.key" in caplog.text
-    listed(ward.root, ONE)
-    assert looked(ward) == {OTHER}
+    assert "another pseudonym.key" in caplog.text and "site exclusions --accept" in caplog.text
+    taken_off(ward)
+    assert looked(ward) == {ONE, OTHER}.difference(now)
+
+
+@pytest.mark.parametrize("lost", ["deleted", "put back", "deleted with its key", "damaged"])
+def test_a_file_of_who_was_left_out_that_was_deleted_or_put_back_is_refused_in_words(tmp_path, caplog, lost) -> None:
+    """Before, whoever objected was back in silence while the list was in doubt."""
+    ward = Listed(tmp_path, private({}, "labs"), OTHER)
+    looked(ward)
+    kept = ward.root / "state" / "opted_out.json"
+    older = kept.read_bytes()
+    listed(ward.root, ONE, OTHER)
+    looked(ward)
     listed(ward.root, "x-1")
+    assert looked(ward) == frozenset()
+    newest = kept.read_bytes()
+    match lost:
+        case "put back":
+            kept.write_bytes(older)
+        case "damaged":
+            kept.write_bytes(newest[:-9])
+        case _:
+            kept.unlink()
+    if lost == "deleted with its key":
+        (ward.root / "state" / "pseudonym.key").unlink()
+    ward.sites[ME] = ward.start(ME)
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert ward.join() == Refusal("data")
+    assert "opted_out.json" in caplog.text and "site exclusions --accept" in caplog.text and ONE not in caplog.text
+    assert any("opted_out.json" in line for line in standing(read_site(ward.root)))
+    if lost != "deleted with its key":
+        kept.write_bytes(newest)
+        assert looked(ward) == frozenset()
+        kept.unlink()
+    listed(ward.root, ONE)
+    taken_off(ward)
     assert looked(ward) == {OTHER}
+    *_, last = (record.event for record in Audit(ward.root / "state" / "audit.jsonl").events())
+    assert isinstance(last, OptOutsAccepted) and last.number == 1
 
 
 _IMPORTS = """

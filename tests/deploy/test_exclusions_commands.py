@@ -10,11 +10,13 @@ from click.testing import CliRunner, Result
 from client.consent.approvals import Approvals
 from client.data.accepted import is_accepted
 from client.data.exclusions import found_here
+from client.data.prepare import prepare
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
 from common.study import study_text
 from deploy.cli import commands
 from tests.support.hospital import hospital, person, study_of, write_site
+from tests.support.scripted import PRIVATE
 
 STUDY = study_of(modalities=["labs"])
 NEAR = f"{person(3).patient.lower()};objected by letter"
@@ -75,6 +77,26 @@ def test_a_yes_to_the_study_is_none_to_the_list(north: SiteFolder, tmp_path: Pat
     assert call("site", "exclusions", "--accept", "--at", north.root, answer="y\n").exit_code == 0
     again = call("study", "check", tmp_path / "study.yaml", "--hospitals", tmp_path / "h")
     assert again.exit_code == 0 and "1 listed, 0 found here" in again.output
+
+
+def test_whom_earlier_lists_left_out_is_said_and_taken_off_by_a_person(north: SiteFolder, tmp_path: Path) -> None:
+    """A private study keeps to them. Status, check, approval and the command say how many; an agreed list has none."""
+    study = study_of(PRIVATE, modalities=["labs"])
+    (tmp_path / "study.yaml").write_text(study_text(study), encoding="utf-8")
+    assert call("site", "approve", tmp_path / "study.yaml", "--at", north.root, answer="y\n").exit_code == 0
+    (north.root / "list.csv").write_text(f"patient_id\n{person(5).patient}\n", encoding="utf-8")
+    shown = call("site", "exclusions", "--at", north.root)
+    assert shown.exit_code == 1 and person(3).patient not in shown.output
+    approved = call("site", "approve", tmp_path / "study.yaml", "--at", north.root, answer="y\n")
+    check = {one.what: one for one in preflight(north)}["opt-outs"]
+    for said in shown.output, approved.output, check.sentence, call("site", "status", "--at", north.root).output:
+        assert "left out 1 more whom this one does not name" in said and "site exclusions --accept" in said
+    assert check.well is None and len(prepare(north, study).sides) == 14
+    assert call("site", "exclusions", "--accept", "--at", north.root, answer="n\n").exit_code == 1
+    assert len(prepare(north, study).sides) == 14
+    assert call("site", "exclusions", "--accept", "--at", north.root, answer="y\n").exit_code == 0
+    assert len(prepare(north, study).sides) == 15
+    assert "more whom" not in call("site", "exclusions", "--at", north.root).output
 
 
 def test_approval_of_a_site_whose_list_is_missing_says_so(north: SiteFolder, tmp_path: Path) -> None:
