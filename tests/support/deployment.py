@@ -20,6 +20,7 @@ from deploy.enrol_all import enrol_all
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
 from server.flower import Nodes, by_site
+from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
@@ -49,10 +50,18 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = START_SECONDS
 
 
 class Process:
-    """`wardround WORDS…` with its output in a file."""
+    """`wardround WORDS…` with its output in a file. `warm`: started by `tests.support.warm`, without waiting for
+    imports.
+    """
 
-    def __init__(self, log: Path, *words: str, wrap: Wrap = list, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *words: str, wrap: Wrap = list, env: dict[str, str] | None = None, warm: bool = False
+    ) -> None:
         self.log = log
+        self.popen: subprocess.Popen[bytes] | Warm
+        if warm and wrap is list and env is None:
+            self.popen = Warm(log, words, environment())
+            return
         command = wrap([sys.executable, "-P", "-m", "deploy.cli", *words])
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
@@ -101,8 +110,10 @@ class Process:
 class SiteUp:
     """One site's two processes, each of which a test may kill and start again."""
 
-    def __init__(self, folder: Path, logs: Path, *, agent: Wrap = list, env: dict[str, str] | None = None) -> None:
-        self.folder, self._logs, self._wrap, self.env = folder, logs, agent, env
+    def __init__(
+        self, folder: Path, logs: Path, *, agent: Wrap = list, env: dict[str, str] | None = None, warm: bool = False
+    ) -> None:
+        self.folder, self._logs, self._wrap, self.env, self._warm = folder, logs, agent, env, warm
         self.site = read_site(folder)
         self.name = self.site.file.site
         self.connector_folder = self.site.path(self.site.file.connector)
@@ -113,7 +124,8 @@ class SiteUp:
 
     def start_agent(self, *, wait: bool = False) -> Process:
         log = self._logs / f"{self.name}.agent.log"
-        self.agent = Process(log, "site", "agent", "--at", str(self.folder), wrap=self._wrap, env=self.env)
+        words = ("site", "agent", "--at", str(self.folder))
+        self.agent = Process(log, *words, wrap=self._wrap, env=self.env, warm=self._warm)
         if wait:
             self.wait_for_agent()
         return self.agent
@@ -128,6 +140,7 @@ class SiteUp:
             self._logs / f"{self.name}.connector.log",
             *("site", "connector", "--folder", str(self.connector_folder), "--socket", str(self.socket)),
             env=self.env,
+            warm=self._warm,
         )
         return self.connector
 
@@ -137,13 +150,18 @@ class SiteUp:
 
 
 class Deployment:
-    """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all."""
+    """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all.
 
-    def __init__(self, folder: Path, hospitals: Path, *, agents: Wrap = list, also: Sequence[str] = ()) -> None:
+    `warm`: its processes' imports are made already.
+    """
+
+    def __init__(
+        self, folder: Path, hospitals: Path, *, agents: Wrap = list, also: Sequence[str] = (), warm: bool = False
+    ) -> None:
         self.folder, self.port = folder, free_port()
         self.at, self.logs = folder / "consortium", folder / "logs"
         self.logs.mkdir(parents=True)
-        self._agents = agents
+        self._agents, self._warm = agents, warm
         self.site_folders = sorted(path.parent for path in hospitals.glob("*/site.yaml"))
         enrol_all(self.at, self.site_folders, "127.0.0.1", self.port, also=also)
         self.sites: dict[str, SiteUp] = {}
@@ -152,7 +170,7 @@ class Deployment:
     def __enter__(self) -> Deployment:
         self.start_coordinator()
         for folder in self.site_folders:
-            site = SiteUp(folder, self.logs, agent=self._agents)
+            site = SiteUp(folder, self.logs, agent=self._agents, warm=self._warm)
             self.sites[site.name] = site
         for site in self.sites.values():
             site.wait_for_agent()
@@ -175,7 +193,7 @@ class Deployment:
 
     def start_coordinator(self) -> Process:
         words = ("coordinator", "up", "--at", str(self.at), "--bind", "127.0.0.1")
-        self.coordinator = Process(self.logs / "coordinator.log", *words)
+        self.coordinator = Process(self.logs / "coordinator.log", *words, warm=self._warm)
         wait_for(lambda: "sites are enrolled" in self.coordinator.text, "coordinator")
         return self.coordinator
 
@@ -200,7 +218,7 @@ class Deployment:
         return self._started("resume", name, "--at", str(self.at), *more, log=f"{name}-resumed")
 
     def _started(self, *words: str, log: str) -> Process:
-        process = Process(self.logs / f"{log}.run.log", *words)
+        process = Process(self.logs / f"{log}.run.log", *words, warm=self._warm)
         self._processes.append(process)
         return process
 

@@ -66,7 +66,7 @@ def deployment(
         if name in long:
             changed = replace(changed, training=replace(study.training, local_steps=STEPS))
         write(folder, changed)
-    with Deployment(folder / "d", folder / "h") as deployed:
+    with Deployment(folder / "d", folder / "h", warm=True) as deployed:
         for name in studies:
             deployed.approve(file_of(deployed, name))
         yield deployed
