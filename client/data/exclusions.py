@@ -16,6 +16,7 @@ from pathlib import Path
 from client.data.list_lines import Line, lines_of
 from client.data.list_text import list_text
 from client.data.near import can_be_no_number, key, shown_short, spellings, without_remarks
+from client.data.swallowed import Numbers
 from client.data.tables import read_table
 from client.site import SiteFolder
 from common.errors import DataError
@@ -115,8 +116,10 @@ def found_here(folder: SiteFolder) -> Found:
     if listed is None:
         return match(OptOuts(folder.root, (), b""), ())
     target = folder.file.target
-    table = read_table(folder.path(target.file), "target.file", gaps=True)  # its rows are for `read_labels` to judge
-    return match(listed, table.column(target.patient or folder.file.patient, "target.patient"))
+    column = target.patient or folder.file.patient
+    # Its rows are for `read_labels` to judge.
+    table = read_table(folder.path(target.file), "target.file", gaps=True, numbers=Numbers(column))
+    return match(listed, table.column(column, "target.patient"))
 
 
 def match(listed: OptOuts, patients: Iterable[str]) -> Found:

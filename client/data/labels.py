@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from client.data.split import Part, part_by_hash, part_by_word
+from client.data.swallowed import Numbers
 from client.data.tables import map_words, read_table
 from client.site import ColumnSource, SiteFolder
 from common.errors import CohortError, DataError, SiteFileError, WardroundError
@@ -108,7 +109,8 @@ def _column(folder: SiteFolder, source: ColumnSource, key: str, gaps: bool, coun
 
     gaps: where they do not, that patient has a gap, which is counted, instead of an error
     """
-    table = read_table(folder.path(source.file), f"{key}.file", folder.excluded, gaps=gaps)
+    numbers = Numbers(source.patient or folder.file.patient)
+    table = read_table(folder.path(source.file), f"{key}.file", folder.excluded, gaps=gaps, numbers=numbers)
     words = map_words(table.column(source.column, f"{key}.column"), source.values, source.missing)
     rows = table.by_patient(source.patient or folder.file.patient, f"{key}.patient")
     told = {patient: {words[row] for row in numbers} - {""} for patient, numbers in rows.items()}

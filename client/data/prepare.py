@@ -84,10 +84,11 @@ def _prepare(
             require_accepted(state, found)
         sources = sources_here(folder, study)
         labels: Mapping[str, Label] = read_labels(folder, study, counts)
+        known = found.everybody | folder.excluded | labels.keys()
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
-        entries = _Work(folder, study, sources, labels, secret, progress).entries(store)
+        entries = _Work(folder, study, sources, labels, known, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
     counts["exclusions: patients who opted out"] += len(found.patients)
@@ -117,12 +118,13 @@ def _without_opted_out(
 
 @dataclass(frozen=True, repr=False)
 class _Work:
-    """What is prepared, for whom."""
+    """What is prepared, for whom; `known`: whoever stands in the target's file, also those who are left out."""
 
     folder: SiteFolder
     study: Study
     sources: Mapping[str, Source]
     labels: Mapping[str, Label]
+    known: frozenset[str]
     secret: SiteSecret
     progress: Progress
 
@@ -147,6 +149,7 @@ class _Work:
             self.folder.file.patient,
             fingerprint(self.folder, name, source).hex(),
             sorted(self.labels),
+            sorted(self.known) if self.study.private else [],
         ]
         return EntryName(name, self._digest(recipe), self._digest([recipe, data]))
 
@@ -162,7 +165,8 @@ class _Work:
 
     def _fill(self, cache: Cache, missing: Mapping[str, EntryName]) -> None:
         """Prepare these modalities, patient by patient. Entries appear at the end; an error leaves none behind."""
-        reader = Reader(self.folder, self.study, {name: self.sources[name] for name in missing}, self.progress)
+        sources = {name: self.sources[name] for name in missing}
+        reader = Reader(self.folder, self.study, sources, self.progress, self.known)
         tokenizers = {name: self._tokenizer(name) for name in missing}
         earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
         reader.open()

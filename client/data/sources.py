@@ -18,6 +18,7 @@ from client.data.notes import read_notes
 from client.data.pixels import read_image
 from client.data.records import read_records
 from client.data.sequences import read_sequences
+from client.data.swallowed import Numbers
 from client.data.tables import Table, read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
@@ -112,6 +113,7 @@ class Reader:
     study: Study
     sources: Mapping[str, Source]
     progress: Progress
+    known: frozenset[str] = field(default=frozenset(), repr=False)  # the patients of the target's file
     skipped: dict[str, Counter[str]] = field(default_factory=dict)
     _tables: dict[str, Table] = field(default_factory=dict)
 
@@ -217,7 +219,7 @@ class Reader:
     def records(self) -> dict[str, dict[str, RecordValues]]:
         return {
             name: read_records(
-                self._table(name, f"records.{name}", source.file),
+                self._table(name, f"records.{name}", source),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -231,7 +233,7 @@ class Reader:
     def sequences(self) -> dict[str, dict[str, Gaps]]:
         return {
             name: read_sequences(
-                self._table(name, f"sequences.{name}", source.file),
+                self._table(name, f"sequences.{name}", source),
                 source,
                 modality,
                 source.patient or self.folder.file.patient,
@@ -249,7 +251,7 @@ class Reader:
         """Whom nobody names is not sought in a note. In a private study such a patient has none, whatever can be read
         of others.
         """
-        table = self._table(name, f"notes.{name}", source.file)
+        table = self._table(name, f"notes.{name}", source)
         found = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
         if not table.gaps:
             return self._with_headers(found, table)
@@ -292,18 +294,20 @@ class Reader:
         """The files of `identity`, each with its rows by patient."""
         found = []
         for place, one in enumerate(self.folder.file.identity):
-            table = self._read(one.file, f"identity.{place}.file")
+            table = self._read(one.file, f"identity.{place}.file", one.patient)
             found.append(
                 (table, table.by_patient(one.patient or self.folder.file.patient, f"identity.{place}.patient"))
             )
         return found
 
-    def _table(self, name: str, key: str, file: Path) -> Table:
-        self._tables[name] = self._read(file, f"{key}.file")
+    def _table(self, name: str, key: str, source: TableSource | NoteSource) -> Table:
+        self._tables[name] = self._read(source.file, f"{key}.file", source.patient)
         return self._tables[name]
 
-    def _read(self, file: Path, key: str) -> Table:
-        return read_table(self.folder.path(file), key, self.folder.excluded, gaps=self.study.private)
+    def _read(self, file: Path, key: str, patient: str | None) -> Table:
+        numbers = Numbers(patient or self.folder.file.patient, self.known)
+        path, excluded = self.folder.path(file), self.folder.excluded
+        return read_table(path, key, excluded, gaps=self.study.private, numbers=numbers)
 
     @cached_property
     def identifiers(self) -> dict[str, set[Identifier]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.swallowed import Numbers
 from common.errors import DataError, SiteFileError
 
 csv.field_size_limit(2**24)  # a long note in one cell
@@ -74,13 +75,21 @@ class Table:
         )
 
 
-def read_table(path: Path, key: str, excluded: frozenset[str] = frozenset(), *, gaps: bool = False) -> Table:
+def read_table(
+    path: Path,
+    key: str,
+    excluded: frozenset[str] = frozenset(),
+    *,
+    gaps: bool = False,
+    numbers: Numbers | None = None,
+) -> Table:
     """Read a CSV file (comma, semicolon or tab; UTF-8), whose first line names the columns.
 
-    The table passes over the patients in `excluded`. `gaps`: as in `Table`.
+    The table passes over the patients in `excluded`. `gaps`: as in `Table`; `numbers`: where there are gaps, what tells
+    that a row has swallowed another patient's.
     """
     counts = Counter[str]()
-    lines = _records(path, _text(path, key, gaps), counts if gaps else None)
+    lines = _records(path, _text(path, key, gaps), counts if gaps else None, numbers)
     if not lines:
         raise DataError(f"{path}: is empty. site.yaml, key {key}, must name a CSV file with a line of column names.")
     header, rows = lines[0], [row for row in lines[1:] if any(row)]
@@ -110,7 +119,7 @@ def _text(path: Path, key: str, gaps: bool) -> str:
     raise DataError(f"{path}: {problem}")
 
 
-def _records(path: Path, text: str, counts: Counter[str] | None) -> list[tuple[str, ...]]:
+def _records(path: Path, text: str, counts: Counter[str] | None, numbers: Numbers | None) -> list[tuple[str, ...]]:
     """The rows, the first line's among them. Those that cannot be read are an error, or counted where there are
     `counts`.
     """
@@ -119,8 +128,8 @@ def _records(path: Path, text: str, counts: Counter[str] | None) -> list[tuple[s
     lines = list(io.StringIO(text, newline=""))
     found, start = list[tuple[str, ...]](), 0
     while start < len(lines):
-        width = None if counts is None else len(found[0]) if found else 0
-        rows, broken = _until_broken(lines, start, separator, width)
+        header = None if counts is None else found[0] if found else ()
+        rows, broken = _until_broken(lines, start, separator, header, numbers)
         found += rows
         if broken is None:
             break
@@ -135,26 +144,30 @@ def _records(path: Path, text: str, counts: Counter[str] | None) -> list[tuple[s
 
 
 def _until_broken(
-    lines: Sequence[str], start: int, separator: str, width: int | None
+    lines: Sequence[str], start: int, separator: str, header: tuple[str, ...] | None, numbers: Numbers | None
 ) -> tuple[list[tuple[str, ...]], int | None]:
     """Rows from this line on, and the line of the first row that cannot be read; None if all can.
 
-    width: cells of the first row (0: it is still to come), where reading is to be resumed behind a broken row. Then the
-    line is the one that the row begins in, and a row over several lines that has another width is broken: a quote that
-    was never closed has swallowed its neighbours. None: the line is the one where the reader gave up.
+    header: the first row (empty: it is still to come), where reading is to be resumed behind a broken row. Then the
+    line is the one that the row begins in, and a row over several lines that has another width, or in which another
+    patient's row begins, is broken: a quote that was never closed has swallowed its neighbours. None: the line is the
+    one where the reader gave up.
     """
     reader = csv.reader((lines[place] for place in range(start, len(lines))), delimiter=separator, strict=True)
-    rows, begun = list[tuple[str, ...]](), start
+    rows, begun, resumed = list[tuple[str, ...]](), start, header is not None
     try:
         for row in reader:
-            if width and len(row) != width and start + reader.line_num - begun > 1:
-                return rows, begun
-            begun = start + reader.line_num
+            end = start + reader.line_num
+            if header and end - begun > 1:
+                inner = lines[begun + 1 : end]
+                if len(row) != len(header) or (numbers and numbers.swallowed(header, row, inner, separator)):
+                    return rows, begun
+            begun = end
             if row:
-                width = len(row) if width == 0 else width
                 rows.append(tuple(cell.strip() for cell in row))
+                header = rows[-1] if header == () else header
     except csv.Error:
-        return rows, start + reader.line_num - 1 if width is None else begun
+        return rows, begun if resumed else start + reader.line_num - 1
     return rows, None
 
 
