@@ -11,7 +11,8 @@ A cut is of the patients who add to the sums, by the modalities of the run: who 
 hides nobody.
 
 On disk, `cuts.json` of the site's state folder (0600): pseudonyms by part, one entry a cut. Cuts that agree about all
-patients whom they share are one entry.
+patients whom they share are one entry. The audit log beside it says how much is kept, so that a file that was deleted
+or put back is refused.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from client.charges import AUDIT_FILE
+from common.audit import Audit, CutsKept, SumsAccepted
 from common.errors import AnsweredError, RunError
 from common.whole_file import make_private, write_whole
 
+FILE = "cuts.json"
 FORMAT = 1
 Cut = Mapping[str, str]  # pseudonym -> part
 
@@ -100,19 +104,52 @@ def _require_alike(kept: list[_Kept], study: str, cut: Cut, smallest: int) -> No
         )
 
 
+def lacking(state: Path) -> int:
+    """Return how many patients' sides, and studies, the file lacks that the audit log has the number of."""
+    return max(0, _recorded(state) - _size(_read(state / FILE)))
+
+
+def _size(kept: list[_Kept]) -> int:
+    """It only grows, but by a person's decision."""
+    return sum(len(cut.sides) + len(cut.studies) for cut in kept)
+
+
+def _recorded(state: Path) -> int:
+    """The size that was recorded last, since a person accepted records that lacked some."""
+    size = 0
+    for event in Audit(state / AUDIT_FILE).readable(CutsKept, SumsAccepted):
+        size = event.entries if isinstance(event, CutsKept) else 0
+    return size
+
+
+def _require_whole(state: Path) -> None:
+    if missing := lacking(state):
+        raise RunError(
+            f"{state / FILE}: lacks {missing} entries that the audit log beside it counts. It was put back from a "
+            "copy, or deleted, so this site does not know any more how the patients were cut in studies whose sums "
+            "are out. Put the newest copy back. If there is none, a person may decide to go on with what this one "
+            "says: wardround site accept-sums"
+        )
+
+
 @contextmanager
 def _locked(state: Path) -> Iterator[list[_Kept]]:
-    """The kept cuts; what is changed in them is on disk when the block ends, and nothing when it raises."""
+    """The kept cuts; what is changed in them is on disk when the block ends, and nothing when it raises. RunError when
+    they lack some.
+    """
     make_private(state)
-    path = state / "cuts.json"
+    path = state / FILE
     with (state / "cuts.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
+            _require_whole(state)
             kept = _read(path)
-            before = _text(kept)
+            before, size = _text(kept), _size(kept)
             yield kept
             if _text(kept) != before:
                 write_whole(path, _text(kept))
+            if _size(kept) != size:  # behind the file, so that the newest file lacks nothing
+                Audit(state / AUDIT_FILE).append(CutsKept(_size(kept)))
         finally:  # closing does not free it while a child forked meanwhile has the file
             fcntl.flock(lock, fcntl.LOCK_UN)
 

@@ -25,6 +25,7 @@ from common.audit_events import (
     Approved,
     Began,
     Confirmed,
+    CutsKept,
     Ended,
     Event,
     Expired,
@@ -54,10 +55,10 @@ from common.audit_events import (
 from common.errors import AuditError
 
 __all__ = [
-    "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "Ended", "Event", "Expired",
-    "Failed", "Joined", "LedgerAccepted", "LeftOut", "Masked", "Offered", "OptOutsAccepted", "Paused", "Purged",
-    "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent", "Started",
-    "Summed", "SumsAccepted", "Verdict", "Withdrew",
+    "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "CutsKept", "Ended", "Event",
+    "Expired", "Failed", "Joined", "LedgerAccepted", "LeftOut", "Masked", "Offered", "OptOutsAccepted", "Paused",
+    "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent",
+    "Started", "Summed", "SumsAccepted", "Verdict", "Withdrew",
 ]  # fmt: skip
 
 _BREAKS = {

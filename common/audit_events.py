@@ -122,7 +122,14 @@ class LedgerAccepted(_Checked):
 
 @dataclass(frozen=True)
 class SumsAccepted(_Checked):
-    """A person at this site decided to go on with records that lack sums of so many runs of this log."""
+    """A person at this site decided to go on with records that lack sums of so many runs, or entries of cuts."""
+
+    entries: int
+
+
+@dataclass(frozen=True)
+class CutsKept(_Checked):
+    """In so many entries it is kept which part each patient was in, of the studies whose sums may be out."""
 
     entries: int
 
@@ -283,7 +290,7 @@ class Ended(_Checked):
 
 Event = (
     Started | Joined | Offered | Masked | SentUnmasked | Confirmed | Revealed | Spent | LedgerAccepted | Failed
-    | SumsAccepted | LeftOut | OptOutsAccepted | Refused | Repaired
+    | SumsAccepted | CutsKept | LeftOut | OptOutsAccepted | Refused | Repaired
     | Sent | Approved | Paused | Resumed | Withdrew | AllowedSet | Purged | Expired
     | Admitted | Removed | Began | Summed | Ended
 )  # fmt: skip

@@ -54,9 +54,10 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
 def site_accept_sums(yes: bool, folder: Path) -> None:
     """Go on with records of secure sums that lack some which the audit log has: they were put back, or deleted.
 
-    Without differential privacy this site no longer knows then over which sites it was summed, and may answer the same
-    over others: the difference of two such sums shows what few sites added.
+    Without differential privacy this site no longer knows then over which sites it was summed, or how studies cut its
+    patients, and may answer over others: the difference of two such sums shows what few sites, or patients, added.
     """
+    from client import cuts
     from client.charges import AUDIT_FILE
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
@@ -68,11 +69,15 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     audit = Audit(state / AUDIT_FILE)
     made = made_in(audit)
     runs = SumRecords(state).lacking(made) if made else 0
-    if not runs:
+    lost = cuts.lacking(state)
+    if not runs and not lost:
         click.echo("The records have every sum that the audit log has. Nothing was changed.")
         return
-    click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
-    _accept(audit, SumsAccepted(runs), "Shall this site go on without them, for good?", yes=yes)
+    if runs:
+        click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
+    if lost:
+        click.echo(f"{lost} entries that the audit log counts are not in {state / cuts.FILE}. Is there a newer copy?")
+    _accept(audit, SumsAccepted(runs + lost), "Shall this site go on without them, for good?", yes=yes)
 
 
 def _accept(audit: Audit, event: Event, question: str, *, yes: bool) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client.cuts import allow, asked_about, differing, opening, require_alike
+from client.cuts import allow, asked_about, differing, lacking, opening, require_alike
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
+from common.audit import Audit, SumsAccepted
 from common.errors import AnsweredError, RunError
 from common.study import Split, Study
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, refused
@@ -73,6 +74,27 @@ def test_a_cut_that_differs_by_many_patients_is_answered_where_a_person_allowed_
         allow(tmp_path / name, second.digest, them.cohorts[name].sides)
     them.revealed(them.confirmed(them.masked(sum)))
     opened_by(them, first, 3)  # and the first goes on
+
+
+def test_a_file_of_cuts_that_was_deleted_or_put_back_is_refused_in_words(tmp_path) -> None:
+    """Without it, a cut that differs by one patient would be answered."""
+    first, second = two_fractions(moved=40)
+    opening(tmp_path, "a" * 64, cohorts(first)[ME].sides, 10)
+    file = tmp_path / "cuts.json"
+    older = file.read_bytes()
+    allow(tmp_path, "b" * 64, cohorts(second)[ME].sides)
+    opening(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
+    newest = file.read_bytes()
+    for bad in (None, older):
+        file.unlink() if bad is None else file.write_bytes(bad)
+        with pytest.raises(RunError, match="accept-sums"):
+            opening(tmp_path, "c" * 64, cohorts(two_fractions(moved=1)[1])[ME].sides, 10)
+    file.write_bytes(newest)
+    opening(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
+    file.unlink()
+    Audit(tmp_path / "audit.jsonl").append(SumsAccepted(lacking(tmp_path)))
+    opening(tmp_path, "c" * 64, cohorts(second)[ME].sides, 10)
+    assert lacking(tmp_path) == 0
 
 
 def test_where_single_patients_may_be_shown_another_split_is_tried_without_a_person(tmp_path) -> None:

@@ -24,6 +24,7 @@ REFUSED: dict[str, list[Any]] = {
     "run": ["", NAME, "demo", RUN + "\n", RUN + "0", "0123456789abcdeF", "٠" * 16, None],
     **{name: [-1, 2**63, True, 1.0, "1", NAME] for name in COUNTS},
     "key": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), bytes(32), None],
+    "digest": ["", NAME, STUDY[:-1], STUDY + "\n", STUDY.upper(), bytes(32), None],
     "outcome": ["", NAME, "Completed", "failed: " + NAME, None],
     "account": ["", NAME, "train", None, ["training"]],
     "part": ["", NAME, "training ", "Training", None, ["training"]],
