@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
@@ -19,6 +20,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 LONGEST_TEXT = 100
+WIDEST = 3.4e38  # of float32: further apart, a value and the width of its range are infinite
 PRIVATE_BINS = 10  # of a histogram of scores, by default of schema 1: each bin more is a noise more
 
 
@@ -320,6 +322,10 @@ class Study:
             raise ValueError(
                 f"a text has at most {LONGEST_TEXT} characters, all of which a screen shows in their place"
             )
+        if endless := [place for place, number in _numbers(border.plain(self)) if not math.isfinite(number)]:
+            raise ValueError(f"{endless[0]}: write a finite number")
+        if self.schema >= 1 and (wide := [place for place, low, high in _ranges(self) if high - low > WIDEST]):
+            raise ValueError(f"{wide[0]}: low and high are further apart than single precision can hold ({WIDEST:.1e})")
 
     @property
     def digest(self) -> str:
@@ -334,6 +340,25 @@ class Study:
     @property
     def private(self) -> bool:
         return self.privacy.mode != "none"
+
+
+def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Every number that is no whole one, and its place."""
+    if isinstance(value, float):
+        yield place.removeprefix("."), value
+    elif isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        yield from (found for key, item in items for found in _numbers(item, f"{place}.{key}"))
+
+
+def _ranges(study: Study) -> Iterator[tuple[str, float, float]]:
+    """(place, low, high) of every column of the study's."""
+    for name, modality in study.modalities.items():
+        if isinstance(modality, RecordModality):
+            for column, bounds in modality.numeric.items():
+                yield f"modalities.{name}.numeric.{column}", bounds.low, bounds.high
+        elif isinstance(modality, SequenceModality):
+            yield f"modalities.{name}", modality.low, modality.high
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ shown, its name neither: hospitals name files after patients. Skipped files are 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import warnings
@@ -32,6 +33,7 @@ _NAMED_AS_DICOM = {".dcm", ".dicom", ".ima", ".dic"}
 _PREAMBLE = 128
 _TAGS = {"PatientID", "AccessionNumber"}
 FOLDERS, FILES, CLOSED = "folders", "entries", "that cannot be read"
+DEEPEST = 64  # folders below the folder of images: exports have 3 or 4
 _BROKEN, _CUT = "with a broken header", "that end before their pixels"
 
 
@@ -77,13 +79,10 @@ def quiet() -> None:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
-def listing(folder: Path, key: str) -> list[tuple[str, int, int]]:
-    """(path in the folder, size, mtime_ns) of every file, in the order of their paths. Links are not followed."""
-    return _listed(folder, key)[0]
-
-
-def _listed(folder: Path, key: str) -> tuple[list[tuple[str, int, int]], Counter[str]]:
-    """The files, and what is below this folder and cannot be read, counted. SiteFileError for the folder itself."""
+def listing(folder: Path, key: str) -> tuple[list[tuple[str, int, int]], Counter[str]]:
+    """(path in the folder, size, mtime_ns) of every file, in the order of their paths, links not followed; and how many
+    folders and files are below, and how many of them cannot be read. SiteFileError for the folder itself.
+    """
     if not folder.is_dir():
         raise SiteFileError(f"{folder}: no such folder. Check site.yaml, key {key}.folder.")
     folders = Counter[str]()
@@ -97,21 +96,30 @@ def _listed(folder: Path, key: str) -> tuple[list[tuple[str, int, int]], Counter
 
 
 def _walk(folder: Path, folders: Counter[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Files with their sizes. Folders below are one patient's: those that cannot be read are counted. OSError for this
-    one.
+    """Files with their sizes. Folders below are one patient's: those that cannot be read, or lie deeper than any export
+    has them, are counted. OSError for this one.
     """
     with os.scandir(folder) as entries:
-        several = list(entries)
-    for entry in several:
-        kind = FOLDERS if entry.is_dir(follow_symlinks=False) else FILES
-        folders[kind] += 1
+        left = [(entry, 1) for entry in entries]
+    while left:
+        entry, depth = left.pop()
+        kind = FILES
         try:
-            if kind == FOLDERS:
-                yield from _walk(Path(entry.path), folders)
+            if entry.is_dir(follow_symlinks=False):
+                kind = FOLDERS
+                left += [(below, depth + 1) for below in _below(entry, depth)]
             elif entry.is_file(follow_symlinks=False):
                 yield entry.path, entry.stat()
         except OSError:
             folders[f"{kind} {CLOSED}"] += 1
+        folders[kind] += 1
+
+
+def _below(entry: os.DirEntry[str], depth: int) -> list[os.DirEntry[str]]:
+    if depth >= DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    with os.scandir(entry.path) as entries:
+        return list(entries)
 
 
 def find(
@@ -126,7 +134,7 @@ def find(
     that is no gap.
     """
     quiet()
-    files, below = _listed(folder, key)
+    files, below = listing(folder, key)
     found = DicomFolder(folder, len(files), below=below)
     for number, (name, size, changed) in enumerate(files):
         reason = _add(found, folder / name, f"{name}\0{size}\0{changed}", tag)

@@ -80,10 +80,12 @@ def _refuse_identity_columns(folder: SiteFolder, study: Study, found: Mapping[st
 
 
 def fingerprint(folder: SiteFolder, name: str, source: Source) -> bytes:
-    """SHA-256 that changes with the data of one modality: of tables the content, of images names, sizes and times."""
+    """SHA-256 that changes with the data of one modality: of tables the content, of images names, sizes and times,
+    and how many cannot be read.
+    """
     if isinstance(source, ImageSource):
-        files = listing(folder.path(source.folder), f"images.{name}")
-        return hashlib.sha256(repr(files).encode()).digest()
+        files, below = listing(folder.path(source.folder), f"images.{name}")
+        return hashlib.sha256(repr((files, sorted(below.items()))).encode()).digest()
     paths = [source.file]
     state = hashlib.sha256()
     if isinstance(source, NoteSource):  # what is scrubbed from notes depends on all that says who patients are

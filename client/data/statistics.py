@@ -25,7 +25,9 @@ def statistic_sums(study: Study, cohort: Cohort) -> dict[str, Vector]:
     }
     for name, (low, high) in ranges(study).items():
         values, known = _values(study, name, cohort.train)
-        scaled = np.where(known, np.clip((values - low) / (high - low), 0.0, 1.0), 0.0)
+        with np.errstate(invalid="ignore", over="ignore"):  # a patient's value, or a range, that is infinite
+            scaled = np.clip((values - low) / (high - low), 0.0, 1.0)
+        scaled = np.where(known, np.nan_to_num(scaled), 0.0)  # of each patient: one NaN would be the sum of all
         moments = [known.sum(axis=0), scaled.sum(axis=0), (scaled**2).sum(axis=0)]
         sums[f"moments/{name}"] = np.stack(moments, axis=1).astype(np.float64).reshape(-1)
     return sums

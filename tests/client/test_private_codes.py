@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +33,7 @@ from client.data.pseudonym import site_secret
 from client.data.swallowed import Numbers
 from client.data.tables import read_table
 from client.handlers import SiteHandler
-from client.round import Site
+from client.round import Site, work
 from client.site import read_site
 from client.standing import standing
 from common.audit import Audit, OptOutsAccepted
@@ -690,3 +692,51 @@ def close(path: Path) -> None:
     """To everybody but root."""
     os.chown(path, 0, 0)
     path.chmod(0o700)
+
+
+@pytest.mark.parametrize(("levels", "name"), [(1_100, "a"), (40, "a" * 250)], ids=["deep", "long"])
+@pytest.mark.parametrize("kind", ["xray", "report"])
+def test_folders_of_a_patient_that_lie_too_deep_are_a_loss(tmp_path: Path, kind: str, levels: int, name: str) -> None:
+    """Deeper than Python recurses, or longer than a path may be: the site answers as ever, and counts what it could not
+    read. A study of notes reads the headers of the images too.
+    """
+    ward = Ward(tmp_path, private({}, "labs", kind))
+    write_site(ward.root, {"site": ME})
+    ward.sites[ME] = ward.start(ME)
+    before = prepare(read_site(ward.root), ward.study)
+    with deep(sorted((ward.root / "images").iterdir())[0], levels, name):
+        after = prepare(read_site(ward.root), ward.study)
+        assert isinstance(ward.join(), JoinReply)
+    assert [len(part) for part in (after.train, after.test)] == [len(part) for part in (before.train, before.test)]
+    if kind == "xray":
+        assert after.counts["images.xray: folders that cannot be read"] == 1
+
+
+@contextmanager
+def deep(folder: Path, levels: int, name: str) -> Iterator[None]:
+    here = Path.cwd()
+    try:
+        os.chdir(folder)
+        for _ in range(levels):
+            Path(name).mkdir()
+            os.chdir(name)
+        os.chdir(here)
+        yield
+    finally:
+        os.chdir(here)
+        subprocess.run(["rm", "-rf", str(folder / name)], check=True)  # `rmtree` recurses
+
+
+@pytest.mark.parametrize("value", ["12", "1e308"])
+def test_a_value_that_no_sum_can_hold_is_not_told_by_a_sum_without_noise(tmp_path: Path, value: str) -> None:
+    """A study of schema 0 may ask for a column from -1e308 to 1e308. Infinite by infinite was no number, which was made
+    a 0 after the noise: two sums of 0 told that somebody has such a value.
+    """
+    wide = LABS | {"numeric": {"crp": {"low": -1e308, "high": 1e308}, "pulse": {"low": 20, "high": 220}}}
+    ward = Ward(tmp_path, private({"modalities": {"labs": wide}}, "labs"), cell("records.csv", "CRP (mg/l)", value))
+    assert isinstance(ward.join(), JoinReply)
+    owners = dict.fromkeys(("shared", "labs"), ward.names)
+    plan = ward.plan(statistics=True, train=False, round=0, attempt=11, owners=owners)
+    summand = work(plan, ward.sites[ME].site).summand
+    moments = next(part.values for part in summand.parts if part.segment.name == "moments/labs")
+    assert len(moments) == 6 and np.all(moments != 0)

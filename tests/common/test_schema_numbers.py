@@ -62,3 +62,35 @@ def test_site_files_of_either_number_are_read() -> None:
 def test_no_field_of_a_later_schema_has_another_default_than_its_neutral_value() -> None:
     study = parse_study(STUDY)
     assert border.plain(study) == border.plain(Study(**{k: getattr(study, k) for k in study.__dataclass_fields__}))
+
+
+@pytest.mark.parametrize(
+    ("modality", "place"),
+    [
+        ("{kind: record, numeric: {x: {low: -.inf, high: 1}}}", "modalities.r.numeric.x.low"),
+        ("{kind: record, numeric: {x: {low: 0, high: .nan}}}", "modalities.r.numeric.x.high"),
+        ("{kind: record, numeric: {x: {low: 0, high: 1, mean: .inf, sd: 1}}}", "modalities.r.numeric.x.mean"),
+        ("{kind: sequence, genes: [g, h], mean: [0, -.inf]}", "modalities.r.mean.1"),
+        ("{kind: image, intensity: window, window: [.nan, 1]}", "modalities.r.window.0"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_in_words(modality: str, place: str) -> None:
+    """It has no digest, by which a study is approved."""
+    with pytest.raises(StudyError, match=f"{place}: write a finite number"):
+        parse_study(f"study: s\ntask: {{kind: binary, classes: [a, b]}}\nmodalities: {{r: {modality}}}\nrounds: 2\n")
+
+
+@pytest.mark.parametrize(
+    "modality",
+    ["{kind: record, numeric: {x: {low: -%s, high: %s}}}", "{kind: sequence, genes: [g], low: -%s, high: %s}"],
+)
+def test_a_range_wider_than_single_precision_is_refused_from_schema_1(modality: str) -> None:
+    """A study of 0.1 with one stays readable."""
+    head = "study: s\ntask: {kind: binary, classes: [a, b]}\nrounds: 2\nprivacy: {mode: local}\n"
+    for number, bound, refused in ((0, "1.0e+308", False), (1, "1.0e+308", True), (1, "1.0e+38", False)):
+        text = f"{head}schema: {number}\nmodalities: {{r: {modality % (bound, bound)}}}\n"
+        if refused:
+            with pytest.raises(StudyError, match="further apart than single precision"):
+                parse_study(text)
+        else:
+            assert len(parse_study(text).digest) == 64
