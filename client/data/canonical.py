@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from client.data.ideographs import HAN, ORDINARY_IDEOGRAPHIC, SIMPLIFIED
 from client.data.ordinary import MONTHS
@@ -17,6 +18,7 @@ _ALIKE = str.maketrans("аеорсухіјѕкмтвнαορτυνικ", "aeopcy
 _STROKES = str.maketrans({"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ß": "ss"})
 _DIGRAPH = str.maketrans({"ä": "a", "ö": "o", "ü": "u", "å": "a"})
 _NUMERALS = dict(zip("〇零○一二三四五六七八九", (0, 0, 0, *range(1, 10)), strict=True))
+_LONGEST_WORD = 16  # letters: no everyday word is longer
 _LONGEST_NUMERAL = 100  # signs: a longer row is no day, and Python reads no number of more than 4,300
 _FILLERS = frozenset(
     "年 日 号 號 of the de den du des der st nd rd th er eme e ten ter le am on vom im born geboren ne nee day".split()
@@ -31,6 +33,9 @@ class Word:
     capital: bool
     gap: str
     start: int
+
+
+_END = Word("", capital=False, gap="", start=0)
 
 
 class Canonical:
@@ -67,6 +72,12 @@ class Canonical:
         return [letters_of(word.letters) for word in self.words]
 
     @cached_property
+    def joined(self) -> list[tuple[str, str]]:
+        """Plain form and skeleton of every two words between which a line ends, or a hyphen or an apostrophe stands."""
+        rows = [one.letters + other.letters for one, other in pairwise(self.words) if _goes_on_behind(other.gap)]
+        return [(letters_of(row), skeleton(row)) for row in rows]
+
+    @cached_property
     def run(self) -> str:
         """Skeletons of all words in one."""
         return "".join(self.skeletons)
@@ -88,12 +99,15 @@ class Canonical:
 
     @cached_property
     def spaced(self) -> list[str]:
-        """Letters that stand apart, three or more, as one word: L E T T E R S."""
-        rows, row = [], ""
-        for word in self.words:
+        """Letters that stand apart, three or more, as one word: L E T T E R S. Whole rows, and how each begins."""
+        rows, row = [], list[str]()
+        for word in [*self.words, _END]:
             goes_on = not row or re.fullmatch(r"[^\w\n]{1,3}", word.gap)
-            row = row + letters_of(word.letters) if len(word.letters) == 1 and goes_on else ""
-            rows.append(row)
+            if len(word.letters) == 1 and goes_on:
+                row.append(letters_of(word.letters))
+                continue
+            rows += ["".join(row[:length]) for length in range(1, min(len(row), _LONGEST_WORD))] + ["".join(row)]
+            row = []
         return [form for one in rows if len(one) >= 2 for form in {one, skeleton(one)}]
 
     @cached_property
@@ -114,6 +128,10 @@ class Canonical:
         text = letters_of(self.text)
         joined = re.sub(r"(?<=[a-z])[-‐]?\n\s*(?=[a-z])", "", text)
         return "/".join(["", *_day_row(text), "", *(_day_row(joined) if joined != text else ()), ""])
+
+
+def _goes_on_behind(gap: str) -> bool:
+    return ("\n" in gap or gap in {"-", "‐", "'", "’"}) and len(gap.strip("-‐ \t\r\n")) <= 1
 
 
 def letters_of(text: str) -> str:

@@ -149,7 +149,8 @@ def national_numbers(text: str) -> list[str]:
     return [digits[length:] for length in (1, 2, 3) if len(digits) - length >= 7]
 
 
-_PART_OF_CITY = re.compile("[^省市区县镇乡村路街道巷弄号室楼\\W]+[省市区县镇乡村路街道巷弄号室楼]+")
+_OF_CITY = "省市区县镇乡村路街道巷弄号室楼"
+_PART_OF_CITY = re.compile(rf"(?<![^{_OF_CITY}\W])[^{_OF_CITY}\W]+[{_OF_CITY}]+")
 
 
 def place_pieces(text: str) -> list[str]:

@@ -53,6 +53,9 @@ _BEFORE_MONTH = re.compile(
 _AFTER_MONTH = re.compile(r"[\s.,'-]*(?:\d{1,2}\b|(?:19|20)\d\d|bis\b|to\b|und (?:im )?juni\b)")
 
 
+AROUND = 128  # signs before and behind a word that tell whether it is meant as a name: to read all would be quadratic
+
+
 def is_month_here(before: str, word: str, after: str) -> bool:
     """Whether a folded word that names a month stands as the month: `im Mai`, `3 May`, `June 2019`."""
     return word in MONTHS and bool(_BEFORE_MONTH.search(before[-24:]) or _AFTER_MONTH.match(after))

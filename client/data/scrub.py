@@ -24,7 +24,7 @@ from client.data.folding import fold, fold_with_places, plain_signs
 from client.data.identifiers import date_forms, dates_of, number_cores, phrase, place_pieces
 from client.data.ideographs import ORDINARY_IDEOGRAPHIC, is_ideograph
 from client.data.names import bounded, forms_of
-from client.data.ordinary import is_month_here
+from client.data.ordinary import AROUND, is_month_here
 from client.data.second_look import TOKEN
 
 _MONTHS = (
@@ -49,9 +49,10 @@ _ROLE = (
 )
 _OLD = r"(?:9\d|1[0-4]\d)"
 _YEARS = r"(?:years?|yrs?|y/?o|y\.o\.|yo|jahre?|j[äa]e?hrig\w*|ans|anni|a[ñn]os)"
-_NUMBERED = r"(?=(?:[\w/-]*\d){3})[\w/-]+"
+_NUMBERED = r"(?=(?:[\w/-]{0,40}\d){3})[\w/-]+"
 
-# In this order: what a rule has replaced, later rules no longer see. Kind, pattern, and whether case matters.
+# In this order: what a rule has replaced, later rules no longer see. Kind, pattern, and whether case matters. None may
+# look at a long row of signs again and again: one patient's note would take a site's day (test_hostile_notes.py).
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, 0 if cased else re.IGNORECASE))
     for kind, pattern, cased in (
@@ -92,7 +93,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("PHONE", r"(?<![\d.-])\d{3}-\d{4}(?![\d-])", False),
         (
             "ID",
-            rf"\b(?:mrn|pid|ssn|nhs|accession|fallnummer|serial)\b[\s.:#=-]*(?:nr|no|number|id)?[\s.:#=]*{_NUMBERED}",
+            rf"\b(?:mrn|pid|ssn|nhs|accession|fallnummer|serial)\b[\s.:#=-]*(?:(?:nr|no|number|id)[\s.:#=]*)?{_NUMBERED}",
             False,
         ),
         (
@@ -113,7 +114,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"Court|Ct|Close|Square|Way)\b\.?",
             True,
         ),
-        ("PLACE", r"\b[\w-]*(?:stra(?:ß|ss)e|weg|platz|allee|gasse)\s+\d+\s?[a-z]?\b", False),
+        ("PLACE", r"(?<![\w-])[\w-]*(?:stra(?:ß|ss)e|weg|platz|allee|gasse)\s+\d+\s?[a-z]?\b", False),
         ("PLACE", r"\b[A-Z]{2}\s+\d{5}(?:-\d{4})?\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|\bD-\d{5}\b", True),
         ("ID", r"(?<!\d)(?<!\d\.)\d{6,}(?!\d)|(?<!\d)\d{3,}(?:[-/]\d{2,}){2,}(?!\d)", False),
     )
@@ -225,20 +226,20 @@ def _replace(
     pattern: re.Pattern[str], kind: str, allow: Allow, found: Counter[str], over_lines: bool, text: str
 ) -> str:
     folded, places = fold_with_places(text, over_lines=over_lines)
-    clean, end = [], 0
+    clean, end, last = [], 0, 0
     for match in pattern.finditer(folded):
         if allow(text, folded, match, places):
-            start = _begin_of_word(folded, match) if kind == "NAME" else match.start()
+            start = _begin_of_word(folded, match, last) if kind == "NAME" else match.start()
             clean += [text[end : max(end, places[start])], f"[{kind}]"]
-            end = places[match.end()]
+            end, last = places[match.end()], match.end()
             found[kind] += 1
     return "".join([*clean, text[end:]])
 
 
-def _begin_of_word(folded: str, match: re.Match[str]) -> int:
-    """A long name may be found inside a word: then the whole word goes."""
+def _begin_of_word(folded: str, match: re.Match[str], last: int) -> int:
+    """A long name may be found inside a word: then the whole word goes, from where the `last` one found ends."""
     start = match.start()
-    while start and bounded(folded[start]) and folded[start - 1].isalpha() and bounded(folded[start - 1]):
+    while start > last and bounded(folded[start]) and folded[start - 1].isalpha() and bounded(folded[start - 1]):
         start -= 1
     return start
 
@@ -246,13 +247,14 @@ def _begin_of_word(folded: str, match: re.Match[str]) -> int:
 def _replace_runs(runs: tuple[tuple[Kind, str], ...], found: Counter[str], text: str) -> str:
     folded, places = fold_with_places(text)
     kept = [place for place, sign in enumerate(folded) if sign.isalnum()]
-    row, taken = "".join(folded[place] for place in kept), list[tuple[int, int, Kind]]()
+    row, taken, gone = "".join(folded[place] for place in kept), list[tuple[int, int, Kind]](), bytearray(len(kept))
     for kind, form in runs:
         start = row.find(form)
         while start >= 0:
-            begin, end = kept[start], kept[start + len(form) - 1] + 1
-            if all(end <= one or begin >= other for one, other, _ in taken):
-                taken.append((begin, end, kind))
+            end = start + len(form)
+            if not any(gone[start:end]):
+                taken.append((kept[start], kept[end - 1] + 1, kind))
+                gone[start:end] = b"\1" * len(form)
             start = row.find(form, start + 1)
     clean, last = [], 0
     for begin, end, kind in sorted(taken):
@@ -302,7 +304,7 @@ def _is_cased(text: str) -> bool:
 
 def _as_name(cased: bool, text: str, folded: str, match: re.Match[str], places: list[int]) -> bool:
     """Whether an everyday word is written as a name: with a capital, or after a title; and not as the month."""
-    before, after = folded[: match.start()], folded[match.end() :]
+    before, after = folded[max(0, match.start() - AROUND) : match.start()], folded[match.end() : match.end() + AROUND]
     if is_month_here(before, match[0], after):
         return False
     return text[places[match.start()]].isupper() or not cased or bool(_CALLED.search(before))

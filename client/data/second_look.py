@@ -23,7 +23,7 @@ from client.data.canonical import Canonical, letters_of, skeleton
 from client.data.case import Identifier
 from client.data.identifiers import dates_of, national_numbers, place_pieces
 from client.data.ideographs import COMPOUND_SURNAMES, SIMPLIFIED, is_ideograph
-from client.data.ordinary import FUNCTION_WORDS, MONTHS, PARTICLES, TITLES, is_month_here
+from client.data.ordinary import AROUND, FUNCTION_WORDS, MONTHS, PARTICLES, TITLES, is_month_here
 
 TOKEN = re.compile(r"(\[(?:NAME|DATE|PHONE|ID|EMAIL|PLACE|AGE)\])")
 _LOST = "?\ufffd"  # what a bad export leaves of a letter
@@ -70,7 +70,7 @@ class Part:
             return True
         return (
             any(map(self._equals, piece.plain, piece.skeletons))
-            or any(self._over_a_line(piece, place) for place in range(1, len(piece.words)))
+            or (len(self.plain) >= 3 and any(self._equals(*both) for both in piece.joined))
             or any(self.skeleton in row or self.plain in row for row in piece.spaced if len(self.skeleton) >= 3)
             or self._damaged(piece)
         )
@@ -81,7 +81,8 @@ class Part:
     def _called(self, piece: Canonical, place: int) -> bool:
         """Whether an everyday word stands there as a name."""
         word = piece.words[place]
-        before, after = piece.lower[: word.start], piece.lower[word.start + len(word.letters) :]
+        end = word.start + len(word.letters)
+        before, after = piece.lower[max(0, word.start - AROUND) : word.start], piece.lower[end : end + AROUND]
         if is_month_here(letters_of(before), piece.plain[place], after):
             return False
         return word.capital or not piece.cased or bool(_CALLED.search(before))
@@ -95,13 +96,6 @@ class Part:
         if rest is None:
             rest = word[len(self.plain) :] if word.startswith(self.plain) else None
         return rest is not None and (not rest or rest in _ENDINGS or len(self.skeleton) >= _BEGINNING)
-
-    def _over_a_line(self, piece: Canonical, place: int) -> bool:
-        gap = piece.words[place].gap
-        if len(self.plain) < 3 or not ("\n" in gap or gap in {"-", "‐", "'", "’"}) or len(gap.strip("-‐ \t\r\n")) > 1:
-            return False
-        joined = piece.words[place - 1].letters + piece.words[place].letters
-        return self._equals(letters_of(joined), skeleton(joined))
 
     def _damaged(self, piece: Canonical) -> bool:
         """Letters with accents that became marks, or two signs of another character set."""
@@ -182,9 +176,9 @@ class Day:
         for row in (f"/{d}/{named}/", f"/{named}/{d}/"):
             place = piece.days.find(row)
             while place >= 0:
-                if not _YEAR_BEFORE.search(piece.days[:place]) and not _YEAR_AFTER.match(
-                    piece.days[place + len(row) :]
-                ):
+                end = place + len(row)
+                before, after = piece.days[max(0, place - 5) : place], piece.days[end : end + 5]
+                if not _YEAR_BEFORE.search(before) and not _YEAR_AFTER.match(after):
                     return True
                 place = piece.days.find(row, place + 1)
         return any({int(pair[1]), int(pair[3])} == {d, m} and _is_day(pair) for pair in _PAIR.finditer(piece.text))
@@ -193,7 +187,8 @@ class Day:
 def _is_day(pair: re.Match[str]) -> bool:
     """Two figures that are a day and not a measurement: 16/3, 16.03., and 16.3 behind `geb.`."""
     padded = len(pair[1]) == len(pair[3]) == 2
-    return pair[2] == "/" or (padded and bool(pair[4])) or bool(_SAID.search(pair.string[: pair.start()][-24:]))
+    before = pair.string[max(0, pair.start() - 24) : pair.start()]
+    return pair[2] == "/" or (padded and bool(pair[4])) or bool(_SAID.search(before))
 
 
 @lru_cache(256)  # the staff's names stand in the headers of many patients

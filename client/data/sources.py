@@ -14,7 +14,7 @@ from client.consent.terms import allowed
 from client.data.case import Gaps, Identifier, RawCase, RawImage, RecordValues
 from client.data.dicom import DicomFolder, find, listing, lost, no_image, stack
 from client.data.identifiers import identifiers, of_cell
-from client.data.notes import read_notes
+from client.data.notes import LONGEST, LONGEST_IDENTIFIER, MOST_IDENTIFIERS, read_notes
 from client.data.pixels import read_image
 from client.data.records import read_records
 from client.data.sequences import read_sequences
@@ -254,7 +254,9 @@ class Reader:
         of others.
         """
         table = self._table(name, f"notes.{name}", source)
-        found = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
+        every = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
+        found = {patient: note for patient, note in every.items() if self._is_short(patient, note, table)}
+        table.counts["patients"] += len(every) - len(found) if table.gaps else len(every) * (len(found) < len(every))
         if not table.gaps:
             return self._with_headers(found, table)
         reason = "whom a file of `identity` does not have" if self._who else "of whom no header of an image was read"
@@ -262,6 +264,14 @@ class Reader:
         table.counts["patients"] += len(found)
         table.counts[f"patients {reason}"] += len(found) - len(named)
         return named
+
+    def _is_short(self, patient: str, note: str, table: Table) -> bool:
+        """Whether the gate looks through a note in a bounded time; what is longer is counted, and not cut."""
+        sizes = [len(one.text) for one in self.identifiers.get(patient, ())]
+        table.counts[f"patients with notes of more than {LONGEST:,} signs"] += len(note) > LONGEST
+        known = max(sizes, default=0) <= LONGEST_IDENTIFIER and sum(sizes) <= MOST_IDENTIFIERS
+        table.counts["patients with names or numbers in `identity` or headers that are too long"] += not known
+        return known and len(note) <= LONGEST
 
     def _is_named(self, patient: str) -> bool:
         """Whether each file of `identity` has the patient; where site.yaml names none, whether a header of an image
