@@ -14,14 +14,13 @@ import pytest
 import yaml
 
 from tests.support.federation import small_hospitals
+from tests.support.warm import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def wardround(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    command = [sys.executable, "-P", "-m", "deploy.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return ran(*map(str, arguments), cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"})
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import pytest
 from deploy import cli
 from deploy.hospitals.generate import generate
 from tests.support.deployment import ROOT, Process, environment, free_port, wait_for
+from tests.support.warm import ran
 
 WIDE = {"COLUMNS": "200"}
 # A shell's background job, as which the tests may be started, ignores Ctrl-C, and so would all that it starts.
@@ -25,10 +26,7 @@ HEEDS_CONTROL_C = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "d
 
 def wardround(*words: str | Path, cwd: Path, stdin: str = "", code: int) -> str:
     """What a command said, on both streams; its exit code must be `code`, and no traceback may show."""
-    command = [sys.executable, "-P", "-m", "deploy.cli", *map(str, words)]
-    done = subprocess.run(
-        command, cwd=cwd, env=environment(**WIDE), input=stdin, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = ran(*map(str, words), cwd=cwd, env=environment(**WIDE), stdin=stdin)
     said = done.stdout + done.stderr
     assert done.returncode == code, said
     assert "Traceback" not in said

@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ class Warm:
     """A started process; what of `subprocess.Popen` a test asks."""
 
     def __init__(self, log: Path, words: tuple[str, ...], env: dict[str, str]) -> None:
-        self._process = _start(log, words, env)
+        self._process = _start(words, env, _Place(Path(os.devnull), log, log, ROOT))
 
     @property
     def pid(self) -> int:
@@ -50,26 +52,54 @@ class Warm:
         return code
 
 
+def ran(
+    *words: str, cwd: Path, env: dict[str, str], stdin: str = "", seconds: float = 300.0
+) -> subprocess.CompletedProcess[str]:
+    """What a command said, once it has ended: as `subprocess.run` has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, out, err = (Path(folder) / name for name in ("in", "out", "err"))
+        asked.write_text(stdin, encoding="utf-8")
+        process = _start(words, env, _Place(asked, out, err, cwd), ends=False)
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired("wardround", seconds, out.read_text(), err.read_text())
+        return subprocess.CompletedProcess(words, process.exitcode, out.read_text(), err.read_text())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The files that are a process's streams, and its working folder."""
+
+    stdin: Path
+    stdout: Path
+    stderr: Path
+    cwd: Path
+
+
 _context: list[Any] = []
 
 
-def _start(log: Path, words: tuple[str, ...], env: dict[str, str]) -> ForkServerProcess:
+def _start(words: tuple[str, ...], env: dict[str, str], place: _Place, *, ends: bool = True) -> ForkServerProcess:
+    """`ends`: with the tests, if it is still there, and then it may have no workers of its own."""
     if not _context:
         _context.append(multiprocessing.get_context("forkserver"))
         _context[0].set_forkserver_preload([__name__, *LOADED])
-    log.touch()
-    process: ForkServerProcess = _context[0].Process(target=_wardround, args=(log, words, env), daemon=True)
+    for log in (place.stdout, place.stderr):
+        log.touch()
+    process: ForkServerProcess = _context[0].Process(target=_wardround, args=(words, env, place), daemon=ends)
     process.start()
     return process
 
 
-def _wardround(log: Path, words: tuple[str, ...], env: dict[str, str]) -> None:
+def _wardround(words: tuple[str, ...], env: dict[str, str], place: _Place) -> None:
     os.setsid()
-    os.chdir(ROOT)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+    os.chdir(place.cwd)
+    for stream, path in enumerate((place.stdin, place.stdout, place.stderr)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND if stream else os.O_RDONLY)
+        os.dup2(file, stream)
+        os.close(file)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # the fork server's own is closed
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["wardround", *words]
