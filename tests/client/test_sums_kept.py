@@ -89,6 +89,8 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     them = Hospitals(tmp_path, study)
     them.played(1)
     kinds = [type(record.event).__name__ for record in them.sites[ME].audit.events()]
+    assert kinds.index("CutsKept") == kinds.index("Masked") - 1, "of the patients whose vector leaves"
+    kinds.remove("CutsKept")
     assert kinds[::2] == ["Joined", "Offered", "Masked", "Confirmed", "Revealed"]
     assert set(kinds[1::2]) == {"Sent"} and len(kinds) == 10
     assert them.sites[ME].audit.verify().broken is None
@@ -115,8 +117,7 @@ def test_records_that_were_deleted_or_put_back_are_refused_in_words(tmp_path, st
             path.write_bytes(b"")
     if harm != "deleted at work":
         them.sites[ME] = them.start(ME)
-    asked = OfferRequest(them.context(3).to_bytes())
-    assert refused(them, ME, asked) == "run"
+    assert refused(them, ME, them.invitation(3)) == "run"
     assert "put back from a copy, or deleted" in caplog.text and "site accept-sums" in caplog.text
     path.write_bytes(newest)
     them.played(3, round=2)
@@ -128,8 +129,7 @@ def test_a_person_may_go_on_with_records_that_lack_sums_and_is_asked_again_the_n
     path = tmp_path / ME / "secure_sum.db"
     for number in (2, 3):
         path.unlink()
-        asked = OfferRequest(them.context(number).to_bytes())
-        assert refused(them, ME, asked) == "run"
+        assert refused(them, ME, them.invitation(number)) == "run"
         them.sites[ME].audit.append(SumsAccepted(1))
         them.played(number, round=2)
 

