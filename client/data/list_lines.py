@@ -8,12 +8,14 @@ goes over several lines, whatever quotes say: of a remark that does, every line 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
 
+_SEPARATORS = re.compile(r"[,;|\t]")
 _DAMAGED = "\ufffd"  # stands for what could not be decoded
 
 
@@ -21,7 +23,8 @@ _DAMAGED = "\ufffd"  # stands for what could not be decoded
 class Line:
     """One line that is not empty: its number in the file, and what stands in the patients' column.
 
-    odd: that this is that column is not certain; `others` are then all the cells that can be read
+    odd: that this is that column is not certain; `others` are then all the cells that can be read. Of a file of one
+        column they are what stands behind separators: remarks, or further patients whom somebody wrote in one line
     """
 
     number: int
@@ -69,8 +72,10 @@ def _line(text: str, number: int, separator: str, place: int, width: int) -> Lin
         row = []
     else:
         if text.count('"') % 2 == 0 and _DAMAGED not in text and (width == 1 or len(row) in (0, width)):
-            # In a file of one column a line is one cell.
-            return Line(number, (separator.join(row) if width == 1 else row[place] if row else "").strip())
+            if width == 1:
+                _, *more = (_bare(cell) for cell in _SEPARATORS.split(text))
+                return Line(number, separator.join(row).strip(), others=tuple(cell for cell in more if cell))
+            return Line(number, (row[place] if row else "").strip())
     plain = [_bare(cell) for cell in text.split(separator)]
     cells = [cell.strip() for cell in row] + plain
     whole = _bare(text) if width == 1 else row[place].strip() if place < len(row) else ""

@@ -190,6 +190,16 @@ def test_only_a_patient_who_is_here_is_left_out(tmp_path) -> None:
     ]
 
 
+@pytest.mark.parametrize("between", [",", ", ", ";", "; ", " | ", "\t"])
+def test_patients_whom_somebody_wrote_in_one_line_are_all_left_out(tmp_path, between) -> None:
+    """The first was, and the others were trained on, with no word of it."""
+    hospital(tmp_path)
+    several = [person(number).patient for number in range(3)]
+    cohort = prepare(listed(tmp_path, between.join([*several, "by letter of 3 May"])), study_of(modalities=["labs"]))
+    assert cohort.opt_outs.startswith("1 listed, 1 found here") and "3 patients left out" in cohort.opt_outs
+    assert cases(cohort) == cases(prepare(without(tmp_path, *several), study_of(modalities=["labs"])))
+
+
 def test_a_list_with_other_columns_and_separators_is_read_by_its_patient_column(tmp_path) -> None:
     hospital(tmp_path)
     folder = listed(tmp_path)
