@@ -106,7 +106,14 @@ def _require_alike(kept: list[_Kept], study: str, cut: Cut, smallest: int) -> No
 
 def lacking(state: Path) -> int:
     """Return how many patients' sides, and studies, the file lacks that the audit log has the number of."""
-    return max(0, _recorded(state) - _size(_read(state / FILE)))
+    return _lacking(state, _read(state / FILE))
+
+
+def record(state: Path) -> None:
+    """Put on record how much is kept, as a person accepted it: what is deleted from here on is noticed again."""
+    with _locked(state) as kept:
+        if kept:
+            Audit(state / AUDIT_FILE).append(CutsKept(_size(kept)))
 
 
 def _size(kept: list[_Kept]) -> int:
@@ -122,8 +129,12 @@ def _recorded(state: Path) -> int:
     return size
 
 
-def _require_whole(state: Path) -> None:
-    if missing := lacking(state):
+def _lacking(state: Path, kept: list[_Kept]) -> int:
+    return max(0, _recorded(state) - _size(kept))
+
+
+def _require_whole(state: Path, kept: list[_Kept]) -> None:
+    if missing := _lacking(state, kept):
         raise RunError(
             f"{state / FILE}: lacks {missing} entries that the audit log beside it counts. It was put back from a "
             "copy, or deleted, so this site does not know any more how the patients were cut in studies whose sums "
@@ -142,8 +153,8 @@ def _locked(state: Path) -> Iterator[list[_Kept]]:
     with (state / "cuts.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            _require_whole(state)
             kept = _read(path)
+            _require_whole(state, kept)
             before, size = _text(kept), _size(kept)
             yield kept
             if _text(kept) != before:

@@ -78,6 +78,7 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     if lost:
         click.echo(f"{lost} entries that the audit log counts are not in {state / cuts.FILE}. Is there a newer copy?")
     _accept(audit, SumsAccepted(runs + lost), "Shall this site go on without them, for good?", yes=yes)
+    cuts.record(state)
 
 
 def _accept(audit: Audit, event: Event, question: str, *, yes: bool) -> None:

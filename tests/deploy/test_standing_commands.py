@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from client.charges import LEDGER_FILE, ledger_of
 from client.consent.approvals import Approvals
+from client.cuts import opening
 from client.ledger import Entry
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
@@ -131,3 +132,20 @@ def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(no
     assert last.event == SumsAccepted(1)
     records.offering(RUN, 4)
     assert "Nothing was changed" in done(call(north.root, "accept-sums"))
+
+
+def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: SiteFolder) -> None:
+    state, cut = north.root / "state", {"one": "train", "other": "test"}
+    opening(state, "a" * 64, cut, 1)
+    (state / "cuts.json").unlink()
+    for _ in range(2):
+        with pytest.raises(RunError, match="accept-sums"):
+            opening(state, "b" * 64, {"one": "test"}, 1)
+        assert call(north.root, "accept-sums").exit_code, "nobody said yes"
+    assert "3 entries" in done(call(north.root, "accept-sums", "--yes"))
+    opening(state, "b" * 64, cut, 1)
+    audit(north).append(Offered("a" * 64, RUN, 3))
+    done(call(north.root, "accept-sums", "--yes"))
+    (state / "cuts.json").unlink()
+    with pytest.raises(RunError, match="accept-sums"):
+        opening(state, "b" * 64, cut, 1)
