@@ -24,8 +24,8 @@ class Asked:
     questions: one a kind of answer, by all that decides it; such an answer is given over one set of sites for good
     signers: segment -> the sites of R that add to it: name -> public signing key, in hex. `shared` has all of them.
         A site is its key: another hospital under an old name is another site
-    waits: this site answers also no other question over sites whose sum shows, beside the sums before, what few sites
-        added
+    waits: this site answers also no other question over other sites than before, nor over owners of a modality, or
+        fillers of a part, whose sum shows, beside the sums before, what few of them added
     shown_to_all: every site of U2 must have confirmed before this one gives a share, by what the members signed
     said: key of a member of the sum -> whether it signed that it waits. One that does is enough for all
     """

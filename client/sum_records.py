@@ -25,13 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
-from client.kept_sets import KeptSet, atoms, is_allowed, small_atoms
+from client.kept_sets import KeptSet, atoms, is_allowed, is_apart, small_atoms
 from client.questions import Asked
 from client.sums_file import RECORDS, opened
 from common.errors import AnsweredError, ProtocolOrderError, RunError
 from common.parameters import SHARED
 
 _SHOWN = 8  # digits of a key
+_NOT_KNOWN = "What it shows beside sums that this site was not in, this site does not know: ask the others."
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class SumRecords:
                 several = sorted(names.get(key, key[:_SHOWN]) for key in atom)
                 who = f"{', '.join(several)} together" if len(several) > 1 else f"{several[0]} alone"
                 found.append(f"Whoever has the sums before can compute from such a sum what {who} added.")
-        return found or ["The sums before and such a sum show nobody."]
+        return [*(found or ["Beside the sums that this site was in, such a sum shows nobody."]), _NOT_KNOWN]
 
     def _names(self, sites: Mapping[str, str]) -> dict[str, str]:
         """Key -> name, told apart where another key had the name before."""
@@ -192,24 +193,31 @@ def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) ->
 
 
 def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
-    """By segment: the partition that these sites and all the sets before make has no small atom. Where a person allowed
-    these sites, told whom the sums of `shared` show, the others may show some of these and nobody else.
+    """What all add: over the same sites as before alone. A modality, or a part of the cohort: the partition that its
+    sites and all its sets before make has no small atom. Where a person allowed these sites, told whom the sums of
+    `shared` show, the others may show some of these and nobody else.
     """
     if not asked.signers or not _anybody_waits(file, asked):
         return
-    told, sets = list[frozenset[str]](), asked.sets(survivors)
-    if file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(asked.over(survivors)),)).fetchone():
-        told = small_atoms(list(_kept(file, SHARED)), sets[SHARED])
+    sets = asked.sets(survivors)
+    allowed = file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(sets[SHARED].sites),)).fetchone()
+    if not allowed and not is_apart(list(_kept(file, SHARED)), sets[SHARED]):
+        raise AnsweredError(
+            f"A sum over these {len(sets[SHARED].sites)} sites would show, beside the sums over other sites before, "
+            "what a few sites added. It is given over the same sites as before. If a hospital has newly come, or has "
+            "new keys, a person may allow the new set of sites: wardround site allow-set."
+        )
+    told = small_atoms(list(_kept(file, SHARED)), sets[SHARED]) if allowed else []
     for segment, new in sets.items():
         kept = list(_kept(file, segment))
-        if is_allowed(kept, new) or all(any(atom <= one for one in told) for atom in small_atoms(kept, new)):
+        if segment == SHARED or is_allowed(kept, new):
             continue
-        raise AnsweredError(
-            f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over other sites "
-            "before, what a few sites added. It is given over the same sites as before. If a hospital has newly "
-            "come, or has new keys, a person may allow the new set of sites: wardround site allow-set. Allowed sites "
-            "are refused where a modality, or a part of the cohort, would show others than all that they add."
-        )
+        if not all(any(atom <= one for one in told) for atom in small_atoms(kept, new)):
+            raise AnsweredError(
+                f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over others of "
+                "them before, what a few sites added. It is given over the same sites as before, also where a person "
+                "allowed the set of all sites, told of others."
+            )
 
 
 def _anybody_waits(file: Connection, asked: Asked) -> bool:

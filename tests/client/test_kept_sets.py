@@ -1,4 +1,4 @@
-"""The rule by which a site lets sums be opened over other sites than before: by linear algebra, and by an attack."""
+"""The rules by which a site lets sums be opened over other sites than before: by linear algebra, and by an attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.kept_sets import KeptSet, atoms, is_allowed
+from client.kept_sets import KeptSet, atoms, is_allowed, is_apart
 from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
@@ -97,24 +97,60 @@ def test_the_largest_number_that_may_collude_in_any_study_counts() -> None:
     assert is_allowed(kept, KeptSet(frozenset("abcdef"), 1))
 
 
-def test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_shown(tmp_path) -> None:
-    """A scripted coordinator asks for all eleven; each site of a set has to agree, from what it keeps on disk."""
-    records = {site: SumRecords(tmp_path / site) for site in SITES}
+@pytest.mark.parametrize(
+    ("kept", "new", "apart"),
+    [
+        ((), "abc", True),
+        ((), "ab", False),
+        (("abcd",), "abcd", True),
+        (("abc", "abcd"), "abc", True),  # a person allowed the second
+        (("abcdef",), "abc", False),  # a partition would allow it
+        (("abcdef",), "abcdefghi", False),
+        (("abc", "def"), "abcdef", False),
+        (("abcdef",), "fgh", False),
+        (("abcdef",), "ghi", True),
+        (("abcdef",), "gh", False),
+    ],
+)
+def test_of_what_all_add_a_site_is_in_one_set(kept, new, apart) -> None:
+    assert is_apart([KeptSet(frozenset(sites), 1) for sites in kept], KeptSet(frozenset(new), 1)) is apart
+
+
+SETS = st.frozensets(st.sampled_from(SITES), min_size=4)  # t of c + 2 and more
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(SETS, max_size=12), st.frozensets(st.sampled_from(SITES), max_size=2))
+def test_what_all_add_shows_no_site_to_colluders_whatever_each_site_knows(sets, colluding) -> None:
+    """Each honest site holds a new set against those that it was in; the colluders agree to any. Two may collude."""
+    kept: dict[str, list[KeptSet]] = {site: [] for site in SITES}
     opened = []
+    for sites in sets:
+        honest = sites - colluding
+        if all(is_apart(kept[site], KeptSet(sites, 2)) for site in honest):
+            opened.append(sites)
+            for site in honest:
+                kept[site].append(KeptSet(sites, 2))
+    assert not shown(opened, sorted(colluding))
+
+
+def test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_shown(tmp_path) -> None:
+    """A scripted coordinator asks for the sums of a modality that other sites have each time, over the same twelve;
+    all of them have to agree, from what each keeps on disk.
+    """
+    records = {site: SumRecords(tmp_path / site) for site in SITES}
+    keys, opened = {site: site for site in SITES}, []
     for number, sites in enumerate(BIPLANE):
-        asked = Asked((f"question {number}",), {"shared": {site: site for site in SITES}}, 1)
-        agreeing = []
-        for site in sorted(sites):
-            try:
-                records[site].require_allowed(asked, sites)
-                agreeing.append(site)
-            except AnsweredError:
-                continue
-        if len(agreeing) < 7:  # the threshold of twelve sites
+        having = {site: site for site in sites}
+        asked = Asked((f"question {number}",), {"shared": keys, "chart": having}, 1)
+        try:
+            for site in SITES:
+                records[site].require_allowed(asked, SITES)
+        except AnsweredError:
             continue
         opened.append(sites)
-        for site in sites:
-            records[site].confirming(asked, sites)
+        for site in SITES:
+            records[site].confirming(asked, SITES)
     assert opened[0] == BIPLANE[0]
     for colluder in SITES:
         assert not shown(opened, [colluder])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.data.cohort import Cohort
 from client.sum_records import SumRecords
 from common.messages import ConfirmRequest
 from common.study import Study
@@ -143,18 +144,41 @@ def test_the_sets_of_an_earlier_version_of_the_cases_count(tmp_path, study) -> N
 
 
 def test_each_modality_has_the_sets_of_those_who_signed_for_it(tmp_path, study) -> None:
-    """Of eight sites three may be lost, but not one of the six that have a chart."""
-    cohorts = {name: cohort_of(study, name, seed=place, patients=4) for place, name in enumerate(EIGHT)}
-    for name in "gh":
-        cohorts[name] = replace(cohorts[name], owned=("panel",))
-    them = Hospitals(tmp_path, study, names=EIGHT, cohorts=cohorts, lost_site="wait")
-    owners = {"shared": EIGHT, "chart": EIGHT[:6], "panel": EIGHT}
-    them.played(1, **UPDATE, owners=owners)
-    sum = them.masked(them.offered(2, round=3, owners=owners))
-    one_has_a_chart = tuple(name for name in EIGHT if name not in "fgh")
-    for name in one_has_a_chart:
-        assert refused(them, name, ConfirmRequest(2, one_has_a_chart)) == "answered"
-    them.revealed(them.confirmed(sum, EIGHT[:3] + EIGHT[6:]))  # and so three that have one may be
+    """All eight are in each sum. Of the six that have charts three may cease to have some, and not one alone."""
+    them = Hospitals(tmp_path, study, names=EIGHT, cohorts=eight(study, "abcdef", 1), lost_site="wait")
+    them.played(1, **UPDATE, owners=owners_of("abcdef"))
+    them.cohorts = eight(study, "abcde", 2)
+    them.sites = {name: them.start(name) for name in EIGHT}
+    them.masked(them.offered(2, round=3, owners=owners_of("abcde")))
+    for name in EIGHT:
+        assert refused(them, name, ConfirmRequest(2, EIGHT)) == "answered", "also whoever has no chart"
+    them.cohorts = eight(study, "abc", 3)
+    them.sites = {name: them.start(name) for name in EIGHT}
+    them.played(3, round=3, owners=owners_of("abc"))
+
+
+def eight(study: Study, charts: str, version: int) -> dict[str, Cohort]:
+    """Eight sites, some with charts and all with panels."""
+    cohorts = {}
+    for place, name in enumerate(EIGHT):
+        owned = ("chart", "panel") if name in charts else ("panel",)
+        cohort = cohort_of(study, name, seed=place, patients=4)
+        cohorts[name] = replace(cohort, owned=owned, version=f"{100 * version + place:064x}")
+    return cohorts
+
+
+def owners_of(charts: str) -> dict[str, tuple[str, ...]]:
+    return {"shared": EIGHT, "chart": tuple(charts), "panel": EIGHT}
+
+
+def test_of_eight_sites_too_none_is_lost_from_one_sum_to_the_next(tmp_path, study) -> None:
+    """The partition of the two sets hides five and three; a third sum, that these five are not in, may not."""
+    them = Hospitals(tmp_path, study, names=EIGHT, cohorts=eight(study, EIGHT, 1), lost_site="wait")
+    them.played(1, **UPDATE, owners=owners_of(EIGHT))
+    sum = them.masked(them.offered(2, round=3, owners=owners_of(EIGHT)))
+    for name in EIGHT[:5]:
+        assert refused(them, name, ConfirmRequest(2, EIGHT[:5])) == "answered"
+    them.revealed(them.confirmed(sum))
 
 
 def test_a_late_site_and_a_new_member_are_others_and_a_person_may_allow_them(tmp_path, study) -> None:

@@ -117,7 +117,12 @@ def test_two_rounds_0_of_one_run_over_halves_of_the_sites_choose_no_modalities(t
     sum = them.offered(4, **SCORES, owners=dict.fromkeys(("shared", "chart"), SIX))
     for name in SIX:
         assert refused(them, name, them.round_request(sum)) == "answered"
-    them.opened(sum, owners={**sum.plan.owners, "panel": having})
+    sum.plan = replace(sum.plan, owners={**sum.plan.owners, "panel": having})
+    them.masked(sum)
+    for name in SIX:
+        assert refused(them, name, ConfirmRequest(4, SIX)) == "answered", "each half is a set by itself"
+        SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
+    them.opened(sum)
 
 
 @pytest.mark.parametrize("asked", [STATISTICS, {"round": 1}], ids=["statistics", "update"])

@@ -69,4 +69,5 @@ def test_what_is_no_set_of_this_sites_sums_is_refused(north: Path, names: tuple[
 
 
 def test_a_set_that_shows_nobody_is_said_to_show_nobody(north: Path) -> None:
-    assert "show nobody" in call(north, *BEFORE, "--yes").output
+    said = call(north, *BEFORE, "--yes").output
+    assert "Beside the sums that this site was in, such a sum shows nobody." in said

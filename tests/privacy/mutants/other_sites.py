@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from client.kept_sets import is_allowed
 from tests.privacy.mutants.mutant import Mutant
 
 BIPLANE = (
     "tests/client/test_kept_sets.py::test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_shown",
+)
+THREE = (
+    "tests/client/test_three_sums.py::test_three_sums_of_which_each_site_knows_two_do_not_show_the_one_that_they_leave_out",
 )
 CLAIMS = ("tests/client/test_sum_records.py::test_a_claim_that_is_refused_leaves_everything_as_it_was",)
 
@@ -22,6 +26,11 @@ def _in_pairs(_: Any) -> Any:
     return is_allowed
 
 
+def _by_partition(_: Any) -> Any:
+    """As what all add was judged at first: each site by the sets that it was in."""
+    return is_allowed
+
+
 def _always(_: Any) -> Any:
     return lambda kept, new: True
 
@@ -32,6 +41,7 @@ def _nothing(_: Any) -> Any:
 
 MUTANTS = (
     Mutant("sets of sites compared in pairs", "client.sum_records.is_allowed", _in_pairs, BIPLANE),
-    Mutant("any set of sites", "client.sum_records.is_allowed", _always, CLAIMS),
+    Mutant("all that add judged by what one site knows", "client.sum_records.is_apart", _by_partition, THREE),
+    Mutant("any set of sites", "client.sum_records.is_apart", _always, CLAIMS),
     Mutant("the same question over any sites", "client.sum_records._require_same", _nothing, CLAIMS),
 )
