@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from client.ledger import Charges, Entry, Ledger
+from client.ledger import Charges, Entry, Known, Ledger
 from client.spending import Account
 from common.audit import Audit, LedgerAccepted, Spent
 from common.errors import ProtocolOrderError
@@ -28,18 +28,21 @@ def ledger_of(state: Path) -> Ledger:
     return Ledger(state / LEDGER_FILE, lambda: charged_in(Audit(state / AUDIT_FILE)))
 
 
-def charged_in(audit: Audit) -> Charges:
-    """Return the charges that the log has, since a person last accepted a ledger that lacked some.
+def charged_in(audit: Audit) -> Known:
+    """Return the charges that the log has since a person last accepted a ledger that lacked some, and how many entries
+    that one had.
 
     A log that is gone, or lines that cannot be read, have none: that must not stop an honest site.
     """
     found: Charges = Counter()
+    held = 0
     for event in audit.readable(Spent, LedgerAccepted):
         if isinstance(event, LedgerAccepted):
             found.clear()
+            held = event.held
         elif isinstance(event, Spent):
             found[event.study, event.run, event.round, event.account] += 1
-    return found
+    return Known(found, held)
 
 
 def held_out(study: Study, part: Literal["validation", "test"]) -> Account:

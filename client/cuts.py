@@ -106,14 +106,13 @@ def _require_alike(kept: list[_Kept], study: str, cut: Cut, smallest: int) -> No
 
 def lacking(state: Path) -> int:
     """Return how many patients' sides, and studies, the file lacks that the audit log has the number of."""
-    return _lacking(state, _read(state / FILE))
+    return max(0, _recorded(state) - _size(_read(state / FILE)))
 
 
 def record(state: Path) -> None:
     """Put on record how much is kept, as a person accepted it: what is deleted from here on is noticed again."""
-    with _locked(state) as kept:
-        if kept:
-            Audit(state / AUDIT_FILE).append(CutsKept(_size(kept)))
+    with _locked(state):
+        pass  # what the log does not count yet is counted as the file is let go
 
 
 def _size(kept: list[_Kept]) -> int:
@@ -129,12 +128,8 @@ def _recorded(state: Path) -> int:
     return size
 
 
-def _lacking(state: Path, kept: list[_Kept]) -> int:
-    return max(0, _recorded(state) - _size(kept))
-
-
-def _require_whole(state: Path, kept: list[_Kept]) -> None:
-    if missing := _lacking(state, kept):
+def _require_whole(state: Path, kept: list[_Kept], recorded: int) -> None:
+    if (missing := recorded - _size(kept)) > 0:
         raise RunError(
             f"{state / FILE}: lacks {missing} entries that the audit log beside it counts. It was put back from a "
             "copy, or deleted, so this site does not know any more how the patients were cut in studies whose sums "
@@ -153,13 +148,13 @@ def _locked(state: Path) -> Iterator[list[_Kept]]:
     with (state / "cuts.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            kept = _read(path)
-            _require_whole(state, kept)
-            before, size = _text(kept), _size(kept)
+            kept, recorded = _read(path), _recorded(state)
+            _require_whole(state, kept, recorded)
+            before = _text(kept)
             yield kept
             if _text(kept) != before:
                 write_whole(path, _text(kept))
-            if _size(kept) != size:  # behind the file, so that the newest file lacks nothing
+            if _size(kept) != recorded:  # behind the file, so that the newest file lacks nothing; also what a kill left
                 Audit(state / AUDIT_FILE).append(CutsKept(_size(kept)))
         finally:  # closing does not free it while a child forked meanwhile has the file
             fcntl.flock(lock, fcntl.LOCK_UN)

@@ -34,6 +34,19 @@ log = logging.getLogger("wardround.ledger")
 FORMAT = 1  # of a line; one without a number is of format 0, release 0.1's
 Charges = Counter[tuple[str, str, int, str]]  # study, run, round, account -> how often it was charged
 
+
+@dataclass(frozen=True)
+class Known:
+    """What another record of this site knows of a ledger: charges that it has, and how many entries at least."""
+
+    charges: Charges
+    entries: int = 0
+
+    def lacking(self, here: Charges) -> int:
+        """Return how many of them a ledger with these charges lacks; 0 for the newest one."""
+        return max((self.charges - here).total(), self.entries - here.total())
+
+
 ROUNDING = 1 + 1e-9  # a plan is calibrated to its limit, and other versions of the libraries round the last bits apart
 
 
@@ -90,11 +103,11 @@ class _Book:
 class Ledger:
     """Privacy spent at this site. Safe between threads and processes: each call reads what is new in the file.
 
-    charged: the charges that another record of this site knows of. A ledger that lacks one of them was put back or
-    deleted, and is refused.
+    charged: what another record of this site knows of it. A ledger that lacks some of that was put back or deleted, and
+    is refused.
     """
 
-    def __init__(self, path: Path, charged: Callable[[], Charges] | None = None) -> None:
+    def __init__(self, path: Path, charged: Callable[[], Known] | None = None) -> None:
         self._path, self._charged = path, charged
         self._book: _Book | None = None
 
@@ -242,15 +255,14 @@ class Ledger:
         self._book = book
         return book, content[end:]
 
-    def _require_all(self, here: Charges, known: Charges) -> None:
+    def _require_all(self, here: Charges, known: Known) -> None:
         """BudgetError when the other record has a charge that is not in this ledger."""
-        missing = known - here
-        if missing:
+        if missing := known.lacking(here):
             raise BudgetError(
-                f"{self._path}: lacks {missing.total()} charges that the audit log beside it has, of "
-                f"{len({study for study, *_ in missing})} studies. It was put back from a copy, or deleted: patients "
-                "have spent more than it says, so nothing more is released. Put the newest copy of the ledger back. If "
-                "there is none, a person may decide to go on with what this one says: wardround site accept-ledger"
+                f"{self._path}: lacks {missing} charges that the audit log beside it has. It was put back from a copy, "
+                "or deleted: patients have spent more than it says, so nothing more is released. Put the newest copy "
+                "of the ledger back. If there is none, a person may decide to go on with what this one says: wardround "
+                "site accept-ledger"
             )
 
     def _parse(self, line: bytes, before: str, number: int) -> tuple[Entry, str]:

@@ -43,21 +43,34 @@ class Made:
     upload: int = 0
 
 
+@dataclass(frozen=True)
+class Known:
+    """What another record of this site knows of its sums: by run, and how much the records hold at least."""
+
+    runs: Mapping[str, Made]
+    held: int = 0
+
+
 class SumRecords:
     """In `secure_sum.db` of a site's state folder.
 
-    made: what another record of this site knows of its sums, by run. Records that lack some of it were put back, or
-    deleted, and are refused: this site would answer again what it has forgotten
+    made: what another record of this site knows of its sums. Records that lack some of it were put back, or deleted,
+    and are refused: this site would answer again what it has forgotten
     """
 
-    def __init__(self, state: Path, made: Callable[[], Mapping[str, Made]] | None = None) -> None:
+    def __init__(self, state: Path, made: Callable[[], Known] | None = None) -> None:
         self._state, self._made = state, made
         self._whole: int | None = None  # the file that lacked nothing, by the number that it was given when it was made
 
-    def lacking(self, made: Mapping[str, Made]) -> int:
-        """Return of how many runs the records lack sums that the other record has."""
+    def lacking(self, made: Known) -> int:
+        """Return of how many runs, at least, the records lack sums that the other record has."""
         with opened(self._state) as file:
             return _lacking(file, made)
+
+    def held(self) -> int:
+        """Return how much the records hold. What is taken from them later, or put back in their place, holds less."""
+        with opened(self._state) as file:
+            return _held(file)
 
     @contextmanager
     def _opened(self) -> Iterator[Connection]:
@@ -158,12 +171,20 @@ class SumRecords:
             return {segment: tuple(_kept(file, segment)) for segment in segments}
 
 
-def _lacking(file: Connection, made: Mapping[str, Made]) -> int:
+def _lacking(file: Connection, made: Known) -> int:
     found = 0
-    for run, known in made.items():
+    for run, known in made.runs.items():
         row = file.execute("SELECT number, upload FROM runs WHERE run = ?", (_key(run),)).fetchone() or (0, 0)
         found += row[0] < known.number or row[1] < known.upload
-    return found
+    return max(found, int(bool(made.held) and _held(file) < made.held))
+
+
+def _held(file: Connection) -> int:
+    """It only grows: numbers are raised, and what was answered, and over whom, stays."""
+    (numbers,) = file.execute("SELECT total(number + upload) FROM runs").fetchone()
+    (answers,) = file.execute("SELECT count(*) FROM answered").fetchone()
+    (sets,) = file.execute("SELECT count(*) FROM sets").fetchone()
+    return int(numbers) + int(answers) + int(sets)
 
 
 def _key(run: str) -> str:

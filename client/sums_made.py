@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from client.charges import AUDIT_FILE
-from client.sum_records import Made, SumRecords
+from client.sum_records import Known, Made, SumRecords
 from common.audit import Audit, Masked, Offered, SumsAccepted
 
 
@@ -17,18 +17,20 @@ def records_of(state: Path) -> SumRecords:
     return SumRecords(state, lambda: made_in(Audit(state / AUDIT_FILE)))
 
 
-def made_in(audit: Audit) -> dict[str, Made]:
+def made_in(audit: Audit) -> Known:
     """Return by run the highest number of an offer, and of a masked vector, that the log has since a person last
-    accepted records that lacked some.
+    accepted records that lacked some, and how much these held.
 
     A log that is gone, or lines that cannot be read, have none: that must not stop an honest site.
     """
     found: dict[str, Made] = {}
+    held = 0
     for event in audit.readable(Offered, Masked, SumsAccepted):
         if isinstance(event, SumsAccepted):
             found.clear()
+            held = event.held
         elif isinstance(event, Offered | Masked):
             before = found.get(event.run, Made())
             masked = event.number if isinstance(event, Masked) else 0
             found[event.run] = Made(max(before.number, event.number), max(before.upload, masked))
-    return found
+    return Known(found, held)

@@ -2,7 +2,7 @@
 
 Counts, amounts, and words out of closed lists or patterns, looked at when the event is made: there is no field that a
 name, a date or an error's text could get into. A new kind of event is a class here and its name in `Event`; a new field
-is a rule in `_RULES`.
+is a rule in `_RULES`, and where lines without it are out, a value in `_NEUTRAL` with which it is in no line.
 """
 
 from __future__ import annotations
@@ -115,16 +115,22 @@ class Spent(_Checked):
 
 @dataclass(frozen=True)
 class LedgerAccepted(_Checked):
-    """A person at this site decided to go on with a ledger that lacks so many charges of this log."""
+    """A person at this site decided to go on with a ledger that lacks so many charges of this log. `held`: the entries
+    that it had then, and must not lack from here on.
+    """
 
     entries: int
+    held: int = 0
 
 
 @dataclass(frozen=True)
 class SumsAccepted(_Checked):
-    """A person at this site decided to go on with records that lack sums of so many runs, or entries of cuts."""
+    """A person at this site decided to go on with records that lack sums of so many runs, or entries of cuts. `held`:
+    how much the records of sums had then, and must not lack from here on.
+    """
 
     entries: int
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -318,7 +324,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "version": _matches(r"[0-9]{1,3}(\.[0-9]{1,3}){2}((a|b|rc)[0-9]{1,2})?"),
     "study": _matches("[0-9a-f]{64}"),
     "run": _matches("[0-9a-f]{16}"),
-    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line"), _count),
+    **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line", "held"), _count),
     **dict.fromkeys(("key", "digest"), _matches("[0-9a-f]{64}")),
     "account": _one_of(get_args(Account)),
     "part": _one_of(get_args(Part)),
@@ -329,6 +335,9 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "request": _one_of(REQUEST_KINDS | {UNREADABLE}),
     "code": _one_of(PUBLIC_CODES | RETIRED_CODES),
 }
+
+
+_NEUTRAL = {"held": 0}  # a field that came later is left out of the line, and so of its hash, while it holds this
 
 
 @dataclass(frozen=True)
@@ -388,7 +397,9 @@ class Record:
         }
         if self.format:
             head[KEY] = self.format
-        return {**head, **asdict(self.event), "before": self.before}
+        fields_ = asdict(self.event).items()
+        said = {name: value for name, value in fields_ if name not in _NEUTRAL or value != _NEUTRAL[name]}
+        return {**head, **said, "before": self.before}
 
 
 def _canonical(values: dict[str, Any]) -> bytes:

@@ -40,12 +40,14 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)
-    missing = charged_in(audit) - Ledger(state / LEDGER_FILE).charges()
+    charges = Ledger(state / LEDGER_FILE).charges()
+    missing = charged_in(audit).lacking(charges)
     if not missing:
         click.echo("The ledger has every charge that the audit log has. Nothing was changed.")
         return
-    click.echo(f"{missing.total()} charges of the audit log are not in {state / LEDGER_FILE}. Is there a newer copy?")
-    _accept(audit, LedgerAccepted(missing.total()), "Shall they not be counted any more, for good?", yes=yes)
+    click.echo(f"{missing} charges of the audit log are not in {state / LEDGER_FILE}. Is there a newer copy?")
+    accepted = LedgerAccepted(missing, charges.total())
+    _accept(audit, accepted, "Shall they not be counted any more, for good?", yes=yes)
 
 
 @site.command("accept-sums")
@@ -67,8 +69,8 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)
-    made = made_in(audit)
-    runs = SumRecords(state).lacking(made) if made else 0
+    records, made = SumRecords(state), made_in(audit)
+    runs = records.lacking(made) if made.runs or made.held else 0
     lost = cuts.lacking(state)
     if not runs and not lost:
         click.echo("The records have every sum that the audit log has. Nothing was changed.")
@@ -77,7 +79,7 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
         click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
     if lost:
         click.echo(f"{lost} entries that the audit log counts are not in {state / cuts.FILE}. Is there a newer copy?")
-    _accept(audit, SumsAccepted(runs + lost), "Shall this site go on without them, for good?", yes=yes)
+    _accept(audit, SumsAccepted(runs + lost, records.held()), "Shall this site go on without them, for good?", yes=yes)
     cuts.record(state)
 
 

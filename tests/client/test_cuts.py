@@ -12,7 +12,7 @@ from client.cuts import allow, asked_about, differing, lacking, opening, require
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from common.audit import Audit, SumsAccepted
-from common.errors import AnsweredError, RunError
+from common.errors import AnsweredError, AuditError, RunError
 from common.study import Split, Study
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, refused
 from tests.support.tiny import cases_of, study_of
@@ -95,6 +95,21 @@ def test_a_file_of_cuts_that_was_deleted_or_put_back_is_refused_in_words(tmp_pat
     Audit(tmp_path / "audit.jsonl").append(SumsAccepted(lacking(tmp_path)))
     opening(tmp_path, "c" * 64, cohorts(second)[ME].sides, 10)
     assert lacking(tmp_path) == 0
+
+
+def test_a_cut_that_the_log_did_not_take_is_counted_when_it_is_asked_for_again(tmp_path) -> None:
+    """Killed, or the disk full, behind cuts.json: the vector leaves at the next attempt, for which nothing is new."""
+    first, second = two_fractions(moved=1)
+    log, cut = tmp_path / "audit.jsonl", cohorts(first)[ME].sides
+    log.write_bytes(b"no line\n")
+    with pytest.raises(AuditError):
+        opening(tmp_path, "a" * 64, cut, 10)
+    assert (tmp_path / "cuts.json").exists()
+    log.unlink()
+    require_alike(tmp_path, "a" * 64, cut, 10)
+    (tmp_path / "cuts.json").unlink()
+    with pytest.raises(RunError, match="accept-sums"):
+        require_alike(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
 
 
 def test_where_single_patients_may_be_shown_another_split_is_tried_without_a_person(tmp_path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from client.charges import AUDIT_FILE, LEDGER_FILE, charged_in, exact_sums, ledger_of
 from client.forecast import left, require_carried
-from client.ledger import Entry, Ledger
+from client.ledger import Entry, Known, Ledger
 from client.spending import Account, sides_of
 from common.audit import Audit, LedgerAccepted, Spent
 from common.errors import BudgetError
@@ -201,7 +202,7 @@ def test_a_person_may_go_on_with_it_once_and_is_asked_again_the_next_time(tmp_pa
     (tmp_path / LEDGER_FILE).unlink()
     audit = Audit(tmp_path / AUDIT_FILE)
     audit.append(LedgerAccepted(2))
-    assert not charged_in(audit)
+    assert charged_in(audit) == Known(Counter())
     ledger = ledger_of(tmp_path)
     assert ledger.spent(DELTA) == 0.0
     ledger.spend(Entry("a" * 64, RUN, 1, 2, "training", (STEP,)), 100, DELTA)

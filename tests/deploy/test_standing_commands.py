@@ -14,8 +14,9 @@ from client.cuts import opening
 from client.ledger import Entry
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
+from client.sums_file import RECORDS
 from client.sums_made import records_of
-from common.audit import Audit, Failed, LedgerAccepted, Offered, Spent, SumsAccepted
+from common.audit import Audit, Failed, LedgerAccepted, Masked, Offered, Spent, SumsAccepted
 from common.errors import BudgetError, PolicyError, RunError
 from common.privacy.accounting import Release
 from common.study import Study, study_text
@@ -113,7 +114,7 @@ def test_a_ledger_that_is_gone_is_accepted_by_a_person_and_on_record(north: Site
     assert isinstance(approve(north.root).exception, BudgetError)
     assert "Accepted, and on record" in done(call(north.root, "accept-ledger", "--yes"))
     *_, last = audit(north).events()
-    assert last.event == LedgerAccepted(1)
+    assert last.event == LedgerAccepted(1, held=0)
     done(approve(north.root))
     assert "Nothing was changed" in done(call(north.root, "accept-ledger"))
     assert not (north.root / "state" / LEDGER_FILE).exists()
@@ -129,7 +130,7 @@ def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(no
         records.offering(RUN, 4)
     assert "Accepted, and on record" in done(call(north.root, "accept-sums", "--yes"))
     *_, last = audit(north).events()
-    assert last.event == SumsAccepted(1)
+    assert last.event == SumsAccepted(1, held=0)
     records.offering(RUN, 4)
     assert "Nothing was changed" in done(call(north.root, "accept-sums"))
 
@@ -149,3 +150,60 @@ def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: S
     (state / "cuts.json").unlink()
     with pytest.raises(RunError, match="accept-sums"):
         opening(state, "b" * 64, cut, 1)
+
+
+def test_cuts_are_guarded_also_where_accept_sums_was_killed_behind_its_line(north: SiteFolder) -> None:
+    state, cut = north.root / "state", {"one": "train", "other": "test"}
+    opening(state, "a" * 64, cut, 1)
+    audit(north).append(SumsAccepted(1))
+    opening(state, "a" * 64, cut, 1)
+    (state / "cuts.json").unlink()
+    with pytest.raises(RunError, match="accept-sums"):
+        opening(state, "b" * 64, {"one": "test"}, 1)
+
+
+@pytest.mark.parametrize("harm", ["deleted", "put back"])
+def test_a_ledger_that_was_accepted_is_guarded_from_then_on(north: SiteFolder, harm: str) -> None:
+    """Nothing was charged since: yet what it had when it was accepted may not go."""
+    state, copies = north.root / "state", list[bytes]()
+    entries = [Entry("a" * 64, RUN, number, 1, "training", (Release("training", 2.0, 0.25, 10),)) for number in (1, 2)]
+    for entry in entries:
+        ledger_of(state).spend(entry, 8, 1e-5)
+        audit(north).append(Spent(entry.study, RUN, entry.round, "training", 0.5))
+        copies.append((state / LEDGER_FILE).read_bytes())
+    audit(north).append(Spent("a" * 64, RUN, 3, "training", 0.5))
+    assert "1 charges" in done(call(north.root, "accept-ledger", "--yes"))
+    lost(state / LEDGER_FILE, copies[0] if harm == "put back" else None)
+    with pytest.raises(BudgetError, match="accept-ledger"):
+        ledger_of(state).spent(1e-5)
+    (state / LEDGER_FILE).write_bytes(copies[1])
+    assert len(ledger_of(state).entries()) == 2
+    lost(state / LEDGER_FILE, copies[0] if harm == "put back" else None)
+    assert ("1" if harm == "put back" else "2") + " charges" in done(call(north.root, "accept-ledger", "--yes"))
+    assert len(ledger_of(state).entries()) == (harm == "put back")
+
+
+@pytest.mark.parametrize("harm", ["deleted", "put back"])
+def test_records_of_sums_that_were_accepted_are_guarded_from_then_on(north: SiteFolder, harm: str) -> None:
+    state, copies = north.root / "state", list[bytes]()
+    for number in (4, 5):
+        records_of(state).offering(RUN, number)
+        records_of(state).uploading(RUN, number)
+        audit(north).append(Offered("a" * 64, RUN, number))
+        audit(north).append(Masked("a" * 64, RUN, number, 1, 100))
+        copies.append((state / RECORDS).read_bytes())
+    audit(north).append(Offered("a" * 64, "f" * 16, 1))
+    done(call(north.root, "accept-sums", "--yes"))
+    lost(state / RECORDS, copies[0] if harm == "put back" else None)
+    with pytest.raises(RunError, match="accept-sums"):
+        records_of(state).offering(RUN, 6)
+    (state / RECORDS).write_bytes(copies[1])
+    records_of(state).offering(RUN, 6)
+    lost(state / RECORDS, copies[0] if harm == "put back" else None)
+    assert "Sums of 1 runs" in done(call(north.root, "accept-sums", "--yes"))
+    records_of(state).offering(RUN, 6)
+
+
+def lost(file: Path, older: bytes | None) -> None:
+    """Deleted, or put back from a copy."""
+    file.unlink() if older is None else file.write_bytes(older)

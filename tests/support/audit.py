@@ -59,8 +59,9 @@ EXAMPLES: tuple[Event, ...] = (
     Confirmed(STUDY, RUN, 1, 4),
     Revealed(STUDY, RUN, 1, 4, 512),
     Spent(STUDY, RUN, 1, "training", 0.25),
-    LedgerAccepted(3),
+    LedgerAccepted(3, 17),
     SumsAccepted(2),
+    SumsAccepted(2, 40),
     CutsKept(40),
     LeftOut(2, "cd" * 32),
     OptOutsAccepted(1, "cd" * 32),
@@ -82,7 +83,7 @@ EXAMPLES: tuple[Event, ...] = (
     Summed(STUDY, RUN, 1, 3, 1, 4096),
     Ended(STUDY, RUN, "completed"),
 )
-COUNTS = ("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line")
+COUNTS = ("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line", "held")
 TAKEN: dict[str, st.SearchStrategy[Any]] = {
     "study": st.binary(min_size=32, max_size=32).map(bytes.hex),
     "run": st.binary(min_size=8, max_size=8).map(bytes.hex),

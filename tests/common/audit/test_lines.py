@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.audit import Audit, Break, Event, Offered, Record, Refused, Started, Verdict
+from common.audit import Audit, Break, Event, LedgerAccepted, Offered, Record, Refused, Started, SumsAccepted, Verdict
 from common.audit_events import LINE_BYTES, NO_LINE
 from common.errors import AuditError
 from tests.support.audit import EVENTS, LARGEST, RUN, STUDY
@@ -49,6 +49,17 @@ def test_the_form_of_a_line_stays_as_it_is() -> None:
         record.hash.encode(), today.hash.encode()
     )
     assert Record.read(today.line) == today
+
+
+@pytest.mark.parametrize("kind", [LedgerAccepted, SumsAccepted])
+def test_a_field_that_came_later_is_in_no_line_while_it_holds_nothing(kind) -> None:
+    """So a line of before is read as it was written, and keeps its hash; and no line has two forms."""
+    time = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    before, since = (Record(7, time, kind(3, held), "ab" * 32) for held in (0, 5))
+    assert b'"entries":3,"before"' in before.line and b'"entries":3,"held":5,"before"' in since.line
+    assert Record.read(before.line) == before and Record.read(since.line) == since
+    longer = before.line.replace(b'"entries":3,', b'"entries":3,"held":0,')
+    assert Record.read(longer) is None
 
 
 @settings(max_examples=200, deadline=None)
