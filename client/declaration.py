@@ -10,6 +10,9 @@ from client.data.split import PARTS
 from client.round import Site
 from common.errors import ProtocolOrderError
 from common.plan import Declaration
+from common.secure_sum.messages import KNOWS_OF_ONE, WAITS
+
+_STRENGTH = {0: 0, KNOWS_OF_ONE: 1, WAITS: 2}
 
 
 def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, waits: int) -> Declaration:
@@ -32,10 +35,17 @@ def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, 
 
 
 def require_as_signed(signed: Declaration, now: Declaration) -> None:
-    """Without privacy: ProtocolOrderError when a site's cases no longer allow what it signed for.
+    """Without privacy: ProtocolOrderError when a site's cases no longer allow what it signed for, or when it has learnt
+    of a site that waits for lost ones.
 
-    It is out of the sum until it joins anew. An owner without a case would make two owners look like three.
+    It is out of the sum until it joins anew. An owner without a case would make two owners look like three, and who
+    knows of a site that waits is asked about no sum, and keeps none, whose sites believe that nobody does.
     """
+    if _STRENGTH[now.waits] > _STRENGTH[signed.waits]:
+        raise ProtocolOrderError(
+            "This site has learnt of one that waits for lost sites, in another sum, since it signed. It takes part "
+            "again as soon as the coordinator asks it to join anew."
+        )
     if not set(signed.modalities) <= set(now.modalities) or not set(signed.parts) <= set(now.parts):
         raise ProtocolOrderError(
             "This site's cases no longer are of the modalities, or fill the parts of the cohort, that it signed for. "

@@ -100,6 +100,7 @@ class SiteSums:
             raise ProtocolOrderError("This site has not consented to a sum of this number since it started.")
         if consent.member not in context.members:
             raise SecureSumError("The list of sites does not have this site's own consent as it gave it.")
+        self._require_nothing_learnt(consent.member)
         context.require_signed(self._identity.roster)  # all of this before the number is used up
         self.records.offering(self._run, context.number)
         self._forget_below(context.number)
@@ -181,6 +182,14 @@ class SiteSums:
         if context.threshold < self._minimum_sites:
             raise SecureSumError(
                 f"The sum may open over {context.threshold} sites; this site's policy asks for {self._minimum_sites}."
+            )
+
+    def _require_nothing_learnt(self, consent: Member) -> None:
+        """Without privacy the others of a sum go by what its members signed of waiting for lost sites."""
+        if not self._study.private and not consent.waits and self.records.anybody_waits():
+            raise ProtocolOrderError(
+                "This site has learnt of one that waits for lost sites since it consented to this sum. It takes part "
+                "again as soon as the coordinator asks it to join anew."
             )
 
     def _open(self, number: int) -> _Open:

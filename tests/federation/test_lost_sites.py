@@ -11,6 +11,7 @@ import pytest
 
 from client.site import read_site
 from client.sum_records import SumRecords
+from common.audit import Audit, Joined, Refused
 from common.study import Study
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss
@@ -64,6 +65,21 @@ def test_a_site_that_is_lost_before_it_confirms_is_waited_for(tmp_path, made, nu
     for name in names(made):
         kept = SumRecords(tmp_path / "run" / "sites" / name).kept()
         assert all(len(several) == 1 for several in kept.values()), "a second set of sites was confirmed"
+
+
+def test_where_one_site_waits_the_others_sign_anew_and_no_attempt_is_lost(tmp_path) -> None:
+    """They learn of it in the first sum, and have signed for the second that they know of nobody who waits."""
+    study, folders = small_hospitals(tmp_path / "made")
+    without_privacy(folders[0].parent, "show")
+    without_privacy(folders[1].parent, "wait", of=folders[1].name)
+    assert played((study, folders), tmp_path / "run", []) == [(number, 4) for number in range(study.rounds + 3)]
+    assert read(tmp_path / "run" / "checkpoint.npz", study.digest).attempt == 1
+    for folder in folders:
+        events = [line.event for line in Audit(tmp_path / "run" / "sites" / folder.name / "audit.jsonl").events()]
+        refused = [event.code for event in events if isinstance(event, Refused)]
+        assert refused == ([] if folder == folders[1] else ["out_of_order"])
+        joined = [event.number for event in events if isinstance(event, Joined)]
+        assert joined == [0, 1, 3], "before the run, at its beginning, and anew"
 
 
 @dataclass

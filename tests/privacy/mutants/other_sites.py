@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from client.kept_sets import is_allowed
@@ -13,6 +14,9 @@ BIPLANE = (
 THREE = (
     "tests/client/test_three_sums.py::test_three_sums_of_which_each_site_knows_two_do_not_show_the_one_that_they_leave_out",
 )
+STALE = "tests/client/test_stale_waits.py::test_who_learn"
+OFFERED = (f"{STALE}t_of_one_that_waits_makes_no_offer_under_an_older_consent",)
+WORKED = (f"{STALE}s_of_one_that_waits_between_offer_and_round_is_out_until_it_joins_anew",)
 CLAIMS = ("tests/client/test_sum_records.py::test_a_claim_that_is_refused_leaves_everything_as_it_was",)
 
 
@@ -31,8 +35,17 @@ def _by_partition(_: Any) -> Any:
     return is_allowed
 
 
+def _old_word(original: Any) -> Any:
+    """A site stands by what it signed of waiting, whatever it has learnt since."""
+    return lambda signed, now: original(signed, replace(now, waits=signed.waits))
+
+
 def _always(_: Any) -> Any:
     return lambda kept, new: True
+
+
+def _unasked(_: Any) -> Any:
+    return lambda sums, consent: None
 
 
 def _nothing(_: Any) -> Any:
@@ -42,6 +55,8 @@ def _nothing(_: Any) -> Any:
 MUTANTS = (
     Mutant("sets of sites compared in pairs", "client.sum_records.is_allowed", _in_pairs, BIPLANE),
     Mutant("all that add judged by what one site knows", "client.sum_records.is_apart", _by_partition, THREE),
+    Mutant("an offer under an older consent", "client.secure_sum.SiteSums._require_nothing_learnt", _unasked, OFFERED),
+    Mutant("a vector under an older consent", "client.handlers.require_as_signed", _old_word, WORKED),
     Mutant("any set of sites", "client.sum_records.is_apart", _always, CLAIMS),
     Mutant("the same question over any sites", "client.sum_records._require_same", _nothing, CLAIMS),
 )
