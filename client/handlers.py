@@ -13,7 +13,8 @@ from flwr.app import Message, RecordDict
 
 from client.charges import judged_at
 from client.consent.policy import Gate
-from client.cuts import Cut, opening, require_alike
+from client.cut import Cut, cut_of
+from client.cuts import opening, require_alike
 from client.declaration import declared, require_as_signed
 from client.failures import place_of
 from client.forecast import require_carried
@@ -301,9 +302,9 @@ class SiteHandler:
         return declared(self.site, self._smallest, used, waits=WAITS if self._waits else knows)
 
     def _cut(self, plan: RoundPlan, signed: Declaration) -> Cut:
-        """The sides of the patients who add to the plan's sums: who has none of its modalities adds to none."""
-        site = self.site
-        return site.seen_with([name for name in plan.used(site.study) if name in signed.modalities]).sides
+        """The patients as the plan's sums take them: who has none of its modalities adds to none."""
+        used = set(plan.used(self.site.study)) & set(signed.modalities)
+        return cut_of(self.site.cohort, used, signed.parts)
 
     @property
     def _smallest(self) -> int:

@@ -103,10 +103,12 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
 
 def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort, *, yes: bool) -> None:
     """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
+    from client.cut import cut_of
     from client.cuts import allow, asked_about
 
     smallest = here.file.policy.without_privacy.smallest(simulated=False)
-    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cohort.sides)
+    cut = cut_of(cohort, cohort.owned)
+    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cut)
     if not number:
         return
     click.secho(
@@ -115,7 +117,7 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
         fg="yellow",
     )
     if not yes and click.confirm("Shall it be given all the same?"):
-        allow(state, study.digest, cohort.sides)
+        allow(state, study.digest, cut)
         return
     click.secho("  Until a person allows it (site approve, without --yes) this site does no work of it.", fg="yellow")
 

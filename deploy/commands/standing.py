@@ -59,7 +59,7 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     Without differential privacy this site no longer knows then over which sites it was summed, or how studies cut its
     patients, and may answer over others: the difference of two such sums shows what few sites, or patients, added.
     """
-    from client import cuts
+    from client import cuts_file
     from client.charges import AUDIT_FILE
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
@@ -71,16 +71,16 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     audit = Audit(state / AUDIT_FILE)
     records, made = SumRecords(state), made_in(audit)
     runs = records.lacking(made) if made.runs or made.held else 0
-    lost = cuts.lacking(state)
+    file, lost = state / cuts_file.FILE, cuts_file.lacking(state)
     if not runs and not lost:
         click.echo("The records have every sum that the audit log has. Nothing was changed.")
         return
     if runs:
         click.echo(f"Sums of {runs} runs in the audit log are not in {state / RECORDS}. Is there a newer copy?")
     if lost:
-        click.echo(f"{lost} entries that the audit log counts are not in {state / cuts.FILE}. Is there a newer copy?")
+        click.echo(f"{lost} entries that the audit log counts are not in {file}. Is there a newer copy?")
     _accept(audit, SumsAccepted(runs + lost, records.held()), "Shall this site go on without them, for good?", yes=yes)
-    cuts.record(state)
+    cuts_file.record(state)
 
 
 def _accept(audit: Audit, event: Event, question: str, *, yes: bool) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from client.cuts import allow, asked_about, differing, lacking, opening, require_alike
+from client.cut import Cut, cut_of
+from client.cuts import allow, asked_about, differing, opening, require_alike
+from client.cuts_file import lacking
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from common.audit import Audit, SumsAccepted
 from common.errors import AnsweredError, AuditError, RunError
 from common.study import Split, Study
+from tests.support.cuts import everyone
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, refused
 from tests.support.tiny import cases_of, study_of
 
@@ -30,6 +34,11 @@ def cohorts(study: Study) -> dict[str, Cohort]:
         parts = {part: cases.rows([i for i, own in enumerate(cut.values()) if own == part]) for part in PARTS}
         made[name] = Cohort(name, study.names, **parts, version=f"{place:064x}", sides=cut)
     return made
+
+
+def mine(study: Study) -> Cut:
+    """Of ME, as a sum of all modalities takes it."""
+    return cut_of(cohorts(study)[ME], study.names)
 
 
 def going_on_with(them: Hospitals, study: Study) -> Hospitals:
@@ -71,7 +80,7 @@ def test_a_cut_that_differs_by_many_patients_is_answered_where_a_person_allowed_
     sum = going_on_with(them, second).offered(2, run="2" * 16, study=second.digest, **TEST)
     for name in NAMES:
         assert refused(them, name, them.round_request(sum)) == "answered"
-        allow(tmp_path / name, second.digest, them.cohorts[name].sides)
+        allow(tmp_path / name, second.digest, cut_of(them.cohorts[name], second.names))
     them.revealed(them.confirmed(them.masked(sum)))
     opened_by(them, first, 3)  # and the first goes on
 
@@ -79,28 +88,28 @@ def test_a_cut_that_differs_by_many_patients_is_answered_where_a_person_allowed_
 def test_a_file_of_cuts_that_was_deleted_or_put_back_is_refused_in_words(tmp_path) -> None:
     """Without it, a cut that differs by one patient would be answered."""
     first, second = two_fractions(moved=40)
-    opening(tmp_path, "a" * 64, cohorts(first)[ME].sides, 10)
+    opening(tmp_path, "a" * 64, mine(first), 10)
     file = tmp_path / "cuts.json"
     older = file.read_bytes()
-    allow(tmp_path, "b" * 64, cohorts(second)[ME].sides)
-    opening(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
+    allow(tmp_path, "b" * 64, mine(second))
+    opening(tmp_path, "b" * 64, mine(second), 10)
     newest = file.read_bytes()
     for bad in (None, older):
         file.unlink() if bad is None else file.write_bytes(bad)
         with pytest.raises(RunError, match="accept-sums"):
-            opening(tmp_path, "c" * 64, cohorts(two_fractions(moved=1)[1])[ME].sides, 10)
+            opening(tmp_path, "c" * 64, mine(two_fractions(moved=1)[1]), 10)
     file.write_bytes(newest)
-    opening(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
+    opening(tmp_path, "b" * 64, mine(second), 10)
     file.unlink()
     Audit(tmp_path / "audit.jsonl").append(SumsAccepted(lacking(tmp_path)))
-    opening(tmp_path, "c" * 64, cohorts(second)[ME].sides, 10)
+    opening(tmp_path, "c" * 64, mine(second), 10)
     assert lacking(tmp_path) == 0
 
 
 def test_a_cut_that_the_log_did_not_take_is_counted_when_it_is_asked_for_again(tmp_path) -> None:
     """Killed, or the disk full, behind cuts.json: the vector leaves at the next attempt, for which nothing is new."""
     first, second = two_fractions(moved=1)
-    log, cut = tmp_path / "audit.jsonl", cohorts(first)[ME].sides
+    log, cut = tmp_path / "audit.jsonl", mine(first)
     log.write_bytes(b"no line\n")
     with pytest.raises(AuditError):
         opening(tmp_path, "a" * 64, cut, 10)
@@ -109,7 +118,7 @@ def test_a_cut_that_the_log_did_not_take_is_counted_when_it_is_asked_for_again(t
     require_alike(tmp_path, "a" * 64, cut, 10)
     (tmp_path / "cuts.json").unlink()
     with pytest.raises(RunError, match="accept-sums"):
-        require_alike(tmp_path, "b" * 64, cohorts(second)[ME].sides, 10)
+        require_alike(tmp_path, "b" * 64, mine(second), 10)
 
 
 def test_where_single_patients_may_be_shown_another_split_is_tried_without_a_person(tmp_path) -> None:
@@ -121,7 +130,7 @@ def test_where_single_patients_may_be_shown_another_split_is_tried_without_a_per
 
 
 def test_a_person_allows_what_was_opened_by_then_and_nothing_after(tmp_path) -> None:
-    one, two, three = ({str(i): "test" if i < size else "train" for i in range(100)} for size in (20, 40, 60))
+    one, two, three = (everyone({str(i): "test" if i < size else "train" for i in range(100)}) for size in (20, 40, 60))
     opening(tmp_path, "a", one, 10)
     assert asked_about(tmp_path, "b", two) == 20
     allow(tmp_path, "b", two)
@@ -131,7 +140,7 @@ def test_a_person_allows_what_was_opened_by_then_and_nothing_after(tmp_path) -> 
     for study, cut in (("c", three), ("d", one)):
         with pytest.raises(AnsweredError, match="by up to"):
             require_alike(tmp_path, study, cut, 10)
-    few = dict(two, **{"39": "train"})
+    few = everyone({**two.parts, "39": "train"})
     allow(tmp_path, "e", few)
     with pytest.raises(AnsweredError, match="by 1 patients"):
         require_alike(tmp_path, "e", few, 10)
@@ -156,26 +165,55 @@ def test_it_is_the_sides_that_count_whatever_moved_the_patients(other) -> None:
 
 
 def test_patients_of_one_cut_alone_are_no_difference(tmp_path) -> None:
-    opening(tmp_path, "one", {"a": "train", "b": "test"}, 10)
-    opening(tmp_path, "two", {"b": "test", "c": "train"}, 10)
+    opening(tmp_path, "one", everyone({"a": "train", "b": "test"}), 10)
+    opening(tmp_path, "two", everyone({"b": "test", "c": "train"}), 10)
     with pytest.raises(AnsweredError, match="by 1 patients"):
-        require_alike(tmp_path, "three", {"c": "test"}, 10)
-    require_alike(tmp_path, "three", {"c": "test"}, 1)
+        require_alike(tmp_path, "three", everyone({"c": "test"}), 10)
+    require_alike(tmp_path, "three", everyone({"c": "test"}), 1)
     assert len(json.loads((tmp_path / "cuts.json").read_text())["cuts"]) == 1, "cuts that agree are one entry"
+
+
+@pytest.mark.parametrize(("alone", "answered"), [(0, True), (1, False), (9, False), (10, True)])
+@pytest.mark.parametrize("part", PARTS)
+def test_who_is_in_the_sums_of_a_study_by_the_modalities_used_is_a_side_of_the_part(tmp_path, part, alone, answered):
+    """Both ways: out of the sums, and into them. Of another study it is not asked."""
+    charts = {str(number): frozenset({"chart"}) for number in range(alone)}
+    both = {f"{one} {number}": frozenset({"chart", "panel"}) for one in PARTS for number in range(20)}
+    sides = {one: one.split()[0] if " " in one else part for one in charts | both}
+    wide, narrow = (Cut(sides, charts | both, frozenset(used)) for used in (("chart", "panel"), ("panel",)))
+    for first, second, state in ((wide, narrow, tmp_path / "out"), (narrow, wide, tmp_path / "into")):
+        opening(state, "a", first, 10)
+        require_alike(state, "another", second, 10)
+        require_alike(state, "a", second, 1)
+        with nullcontext() if answered else pytest.raises(AnsweredError, match=f"by these {alone} patients of a part"):
+            opening(state, "a", second, 10)
+        opening(state, "a", first, 10)
+
+
+def test_who_is_new_opted_out_or_in_a_part_that_is_not_signed_is_no_side_of_it(tmp_path) -> None:
+    sides = {str(number): "train" for number in range(20)} | {"validating": "validation"}
+    both = dict.fromkeys(sides, frozenset({"chart", "panel"})) | {"validating": frozenset({"chart"})}
+    signed = frozenset({"train"})
+    opening(tmp_path, "a", Cut(sides, both, frozenset({"chart", "panel"}), signed), 10)
+    new = {**both, "new": frozenset({"chart"})}
+    opening(tmp_path, "a", Cut({**sides, "new": "train"}, new, frozenset({"panel"}), signed), 10)
+    with pytest.raises(AnsweredError):
+        require_alike(tmp_path, "a", Cut({**sides, "new": "train"}, new, frozenset({"chart"}), signed), 10)
+    opening(tmp_path, "a", Cut(sides, both, frozenset({"chart"}), signed), 10)
 
 
 def test_a_newer_or_a_damaged_file_of_cuts_is_named_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "cuts.json").write_text('{"format": 2, "cuts": []}')
     with pytest.raises(RunError, match="newer release"):
-        require_alike(tmp_path, "one", {}, 10)
+        require_alike(tmp_path, "one", everyone({}), 10)
     (tmp_path / "cuts.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
-        require_alike(tmp_path, "one", {}, 10)
+        require_alike(tmp_path, "one", everyone({}), 10)
 
 
 def test_a_private_study_keeps_no_cut_and_asks_none(tmp_path) -> None:
     """What is answered there hangs on no exact number of patients."""
     study = study_of("chart", "panel", **PRIVATE, split={"validation": 0.0, "test": 0.15})
     them = Hospitals(tmp_path, study, cohorts=cohorts(study), smallest_part=10)
-    opening(tmp_path / ME, "another", dict.fromkeys(PATIENTS[ME], "train"), 10)
+    opening(tmp_path / ME, "another", everyone(dict.fromkeys(PATIENTS[ME], "train")), 10)
     them.played(1, **TEST)

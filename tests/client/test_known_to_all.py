@@ -17,7 +17,7 @@ from client.data.cohort import Cohort
 from client.data.split import PARTS
 from common.messages import ConfirmRequest, Refusal
 from common.study import Study
-from tests.client.test_shown_by_differences import STATISTICS, cohorts_of, hospitals, in_study
+from tests.client.test_shown_by_differences import STATISTICS, cohorts_of, hospitals, in_study, moved
 from tests.support.scripted import NAMES, PLAIN, Hospitals, Sum, cohort_of, refused
 from tests.support.tiny import study_of
 
@@ -104,9 +104,7 @@ def test_a_cut_is_kept_by_a_site_that_is_asked_for_no_share(tmp_path, study) -> 
     confirmed_by(them, first, NAMES)
     assert refusals(them, first, NAMES[:3]) == {}
     other = replace(study, split=replace(study.split, key="another"))
-    moved = dict(cohorts["west"].sides)
-    moved[next(iter(moved))] = "test"
-    cohorts["west"] = replace(cohorts["west"], sides=moved)
+    cohorts["west"] = moved(cohorts["west"], 1)
     them = in_study(them, other, cohorts)
     second = them.offered(2, run="2" * 16, **STATISTICS, study=other.digest)
     assert refused(them, "west", them.round_request(second)) == "answered"

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from client.cut import cut_of
 from client.cuts import allow
 from client.data.cohort import Cohort
 from client.data.split import PARTS
@@ -108,7 +110,8 @@ def test_two_rounds_0_of_one_run_over_halves_of_the_sites_choose_no_modalities(t
             getattr(cohorts[name], part).present[:, 1] = False
         cohorts[name] = replace(cohorts[name], owned=("chart",))
     cohorts = {name: sided(cohort) for name, cohort in cohorts.items()}
-    them = Hospitals(tmp_path, study, names=SIX, cohorts=cohorts, smallest_part=10, lost_site="wait")
+    # With a smallest part of 10, `a` alone would refuse for that one patient.
+    them = Hospitals(tmp_path, study, names=SIX, cohorts=cohorts, smallest_part=1, lost_site="wait")
     for number, half in enumerate(halves, start=1):
         charts = dict.fromkeys(("shared", "chart"), half)
         them.opened(them.offered(number, names=half, **STATISTICS, owners=charts), half)
@@ -159,13 +162,48 @@ def test_a_site_that_signs_a_modality_and_no_training_part_is_no_owner(tmp_path,
 
 
 def test_where_lost_sites_are_shown_the_plan_is_believed_and_shows_who_has_nothing_else(tmp_path, study) -> None:
+    """But for `smallest_part`, which is 1 in a simulation."""
     cohorts = with_one_panel_alone(study)
-    them = Hospitals(tmp_path, study, cohorts=cohorts, smallest_part=10, lost_site="show")
+    them = Hospitals(tmp_path / "1", study, cohorts=cohorts, smallest_part=1, lost_site="show")
     none = np.zeros_like(them.weights)
     both = them.summed(1, **SCORES, weights=none)
     charts = them.opened(them.offered(1, run=OTHER_RUN, **SCORES, weights=none, owners=CHARTS))
     difference = np.round(both["scores/histogram"] - charts["scores/histogram"]).reshape(2, -1)
     assert difference.sum(axis=1).tolist() == np.eye(2)[int(cohorts[ME].validation.target[0])].tolist()
+    them = Hospitals(tmp_path / "10", study, cohorts=cohorts, smallest_part=10, lost_site="show")
+    them.summed(1, **SCORES)
+    sum = them.offered(1, run=OTHER_RUN, **SCORES, owners=CHARTS)
+    assert [refused(them, ME, them.round_request(sum))] == ["answered"]
+
+
+@pytest.mark.parametrize(("alone", "part"), [(0, "validation"), (1, "validation"), (9, "train"), (10, "validation")])
+def test_a_colluding_site_does_not_choose_by_what_it_signs_who_is_in_the_sums(tmp_path, study, alone, part) -> None:
+    """It has charts in one run and none in the next: so the runs differed by who has nothing but a chart."""
+    cohorts = cohorts_of(study)
+    getattr(cohorts[ME], part).present[:alone, 1] = False
+    cohorts["west"] = without_charts(cohorts["west"])
+    them = hospitals(tmp_path, study, cohorts)
+    first = them.summed(1, **SCORES, owners={**ALL, "chart": NAMES[:3]})
+    them.cohorts = cohorts | {"south": without_charts(cohorts["south"])}
+    for name in ("secure_sum.db", "audit.jsonl", "cuts.json"):
+        (tmp_path / "south" / name).unlink()
+    them.sites["south"] = them.start("south")
+    sum = them.offered(2, run=OTHER_RUN, **SCORES, owners={"shared": NAMES, "panel": NAMES})
+    if alone in (0, 10):
+        second = them.opened(sum)
+        assert first["scores/cases"] - second["scores/cases"] == alone
+        return
+    assert refused(them, ME, them.round_request(sum)) == "answered"
+    for name in NAMES:
+        if name != ME:
+            them.ask(name, them.round_request(sum))
+
+
+def without_charts(cohort: Cohort) -> Cohort:
+    """As a site has it, or says so, that has panels alone."""
+    parts = {part: getattr(cohort, part) for part in PARTS}
+    parts = {part: replace(one, present=one.present & torch.tensor([False, True])) for part, one in parts.items()}
+    return replace(cohort, owned=("panel",), **parts)
 
 
 def test_what_was_shown_in_the_open_counts_as_opened(tmp_path) -> None:
@@ -194,7 +232,7 @@ def test_two_cuts_that_differ_at_one_site_alone_show_nothing_without_a_person_th
     them = in_study(them, other, cohorts)
     sum = them.masked(them.offered(2, **STATISTICS, study=other.digest), NAMES[:3])
     assert refused(them, "west", them.round_request(sum)) == "answered"
-    allow(tmp_path / "west", other.digest, cohorts["west"].sides)
+    allow(tmp_path / "west", other.digest, cut_of(cohorts["west"], other.names))
     after = them.opened(them.offered(3, **STATISTICS, study=other.digest))
     assert (before["classes"] - after["classes"]).tolist() == of_west.tolist(), "which is what that person is told"
 
@@ -214,7 +252,7 @@ def test_two_cuts_are_compared_by_who_is_in_the_sums(tmp_path, study, unused) ->
     cohorts["west"] = moved(cohorts["west"], 10)
     them = in_study(them, other, cohorts)
     if unused < 10:
-        allow(tmp_path / "west", other.digest, cohorts["west"].sides)
+        allow(tmp_path / "west", other.digest, cut_of(cohorts["west"], other.names))
     sum = them.offered(2, **STATISTICS, owners=CHARTS, study=other.digest)
     if unused == 9:
         assert refused(them, "west", them.round_request(sum)) == "answered"

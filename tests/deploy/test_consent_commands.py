@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.consent.approvals import Approvals, approved_study
+from client.cut import cut_of
 from client.cuts import opening, require_alike
 from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
@@ -135,17 +136,17 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     state = north.root / "state"
     policy(north.root, require_privacy=False, without_privacy={"smallest_part": 2})
     assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
-    opening(state, study.digest, prepare(north, study).sides, 2)
+    opening(state, study.digest, cut_of(prepare(north, study), study.names), 2)
     other = written(north.root, replace(study, split=replace(study.split, validation=0.4, test=0.4)))
-    sides = prepare(north, other).sides
+    cut = cut_of(prepare(north, other), other.names)
     for options, answer in ((["--yes"], ""), ([], "y\nn\n"), ([], "y\ny\n")):
         with pytest.raises(AnsweredError):
-            require_alike(state, other.digest, sides, 2)
+            require_alike(state, other.digest, cut, 2)
         assert "ANOTHER SPLIT" in done(approve(north.root, *options, answer=answer))
     assert "ANOTHER SPLIT" not in done(approve(north.root, answer="y\n"))
-    require_alike(state, other.digest, sides, 2)
+    require_alike(state, other.digest, cut, 2)
     with pytest.raises(AnsweredError):
-        require_alike(state, "another", sides, 2)
+        require_alike(state, "another", cut, 2)
 
 
 def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:

@@ -21,6 +21,7 @@ from common.errors import BudgetError, PolicyError, RunError
 from common.privacy.accounting import Release
 from common.study import Study, study_text
 from deploy.cli import commands
+from tests.support.cuts import everyone
 from tests.support.hospital import hospital, study_of, write_site
 
 RUN = "0123456789abcdef"
@@ -136,14 +137,14 @@ def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(no
 
 
 def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: SiteFolder) -> None:
-    state, cut = north.root / "state", {"one": "train", "other": "test"}
+    state, cut = north.root / "state", everyone({"one": "train", "other": "test"})
     opening(state, "a" * 64, cut, 1)
     (state / "cuts.json").unlink()
     for _ in range(2):
         with pytest.raises(RunError, match="accept-sums"):
-            opening(state, "b" * 64, {"one": "test"}, 1)
+            opening(state, "b" * 64, everyone({"one": "test"}), 1)
         assert call(north.root, "accept-sums").exit_code, "nobody said yes"
-    assert "3 entries" in done(call(north.root, "accept-sums", "--yes"))
+    assert "6 entries" in done(call(north.root, "accept-sums", "--yes"))
     opening(state, "b" * 64, cut, 1)
     audit(north).append(Offered("a" * 64, RUN, 3))
     done(call(north.root, "accept-sums", "--yes"))
@@ -153,13 +154,13 @@ def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: S
 
 
 def test_cuts_are_guarded_also_where_accept_sums_was_killed_behind_its_line(north: SiteFolder) -> None:
-    state, cut = north.root / "state", {"one": "train", "other": "test"}
+    state, cut = north.root / "state", everyone({"one": "train", "other": "test"})
     opening(state, "a" * 64, cut, 1)
     audit(north).append(SumsAccepted(1))
     opening(state, "a" * 64, cut, 1)
     (state / "cuts.json").unlink()
     with pytest.raises(RunError, match="accept-sums"):
-        opening(state, "b" * 64, {"one": "test"}, 1)
+        opening(state, "b" * 64, everyone({"one": "test"}), 1)
 
 
 @pytest.mark.parametrize("harm", ["deleted", "put back"])

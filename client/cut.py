@@ -1,0 +1,46 @@
+"""A cut: which patients are training, validation and test patients of a study, and what each adds to its sums."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from client.data.cohort import Cohort
+from client.data.split import PARTS
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cohort as one sum takes it.
+
+    parts: pseudonym -> part of every patient of the cohort, also of who adds to no sum
+    having: pseudonym -> the modalities of the study that the patient has
+    used: the modalities of the run that this site signed for
+    signed: the parts that this site signed for; to the others it adds nothing
+    """
+
+    parts: Mapping[str, str] = field(repr=False)
+    having: Mapping[str, frozenset[str]] = field(repr=False)
+    used: frozenset[str]
+    signed: frozenset[str] = frozenset(PARTS)
+
+    def shown(self, patient: str) -> frozenset[str]:
+        """Return the modalities with which the patient adds to the sums; who has none of those used adds to none."""
+        return self.having[patient] & self.used
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """Pseudonym -> part of those who add to the sums."""
+        return {patient: part for patient, part in self.parts.items() if self.shown(patient)}
+
+
+def cut_of(cohort: Cohort, used: Collection[str], signed: Collection[str] = PARTS) -> Cut:
+    """Return the cut of a cohort for a sum of these modalities and parts."""
+    names = list(cohort.train.inputs)
+    having: dict[str, frozenset[str]] = {}
+    for part in PARTS:
+        patients = [patient for patient, side in cohort.sides.items() if side == part]
+        rows = getattr(cohort, part).present.tolist()
+        for patient, row in zip(patients, rows, strict=bool(cohort.sides)):
+            having[patient] = frozenset(name for name, present in zip(names, row, strict=True) if present)
+    return Cut(dict(cohort.sides), having, frozenset(used), frozenset(signed))

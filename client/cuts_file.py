@@ -1,0 +1,125 @@
+"""The file of cuts: `cuts.json` of a site's state folder (0600), pseudonyms by part, held against the audit log.
+
+The audit log beside it says how much is kept, so that a file that was deleted or put back is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client.charges import AUDIT_FILE
+from common.audit import Audit, CutsKept, SumsAccepted
+from common.errors import RunError
+from common.whole_file import make_private, write_whole
+
+FILE = "cuts.json"
+FORMAT = 1
+
+
+@dataclass
+class Kept:
+    """One cut. studies: digests of those that opened it; allowed: of those that a person lets differ from it."""
+
+    sides: dict[str, str] = field(repr=False)
+    studies: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Use:
+    """A study's sums with these modalities: who was then in the cohort, in a part that the site signed for."""
+
+    study: str
+    modalities: list[str]
+    patients: list[str] = field(default_factory=list, repr=False)
+
+
+@dataclass
+class Book:
+    """All that is kept."""
+
+    cuts: list[Kept] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """It only grows, but by a person's decision."""
+        cuts = sum(len(cut.sides) + len(cut.studies) for cut in self.cuts)
+        return cuts + sum(1 + len(use.patients) for use in self.uses)
+
+    @property
+    def text(self) -> bytes:
+        return json.dumps({"format": FORMAT, **asdict(self)}).encode()
+
+
+def lacking(state: Path) -> int:
+    """Return how many patients' sides, and studies, the file lacks that the audit log has the number of."""
+    return max(0, _recorded(state) - _read(state / FILE).size)
+
+
+def record(state: Path) -> None:
+    """Put on record how much is kept, as a person accepted it: what is deleted from here on is noticed again."""
+    with opened(state):
+        pass  # what the log does not count yet is counted as the file is let go
+
+
+@contextmanager
+def opened(state: Path) -> Iterator[Book]:
+    """What is kept, locked; what is changed in it is on disk when the block ends, and nothing when it raises. RunError
+    when it lacks some.
+    """
+    make_private(state)
+    path = state / FILE
+    with (state / "cuts.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            kept, recorded = _read(path), _recorded(state)
+            _require_whole(state, kept, recorded)
+            before = kept.text
+            yield kept
+            if kept.text != before:
+                write_whole(path, kept.text)
+            if kept.size != recorded:  # behind the file, so that the newest file lacks nothing; also what a kill left
+                Audit(state / AUDIT_FILE).append(CutsKept(kept.size))
+        finally:  # closing does not free it while a child forked meanwhile has the file
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _recorded(state: Path) -> int:
+    """The size that was recorded last, since a person accepted records that lacked some."""
+    size = 0
+    for event in Audit(state / AUDIT_FILE).readable(CutsKept, SumsAccepted):
+        size = event.entries if isinstance(event, CutsKept) else 0
+    return size
+
+
+def _require_whole(state: Path, kept: Book, recorded: int) -> None:
+    if (missing := recorded - kept.size) > 0:
+        raise RunError(
+            f"{state / FILE}: lacks {missing} entries that the audit log beside it counts. It was put back from a "
+            "copy, or deleted, so this site does not know any more how the patients were cut in studies whose sums "
+            "are out. Put the newest copy back. If there is none, a person may decide to go on with what this one "
+            "says: wardround site accept-sums"
+        )
+
+
+def _read(path: Path) -> Book:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number = int(content["format"])
+        if number > FORMAT:
+            raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
+        return Book(
+            [Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"])) for cut in content["cuts"]],
+            [Use(use["study"], list(use["modalities"]), list(use["patients"])) for use in content.get("uses", [])],
+        )
+    except FileNotFoundError:
+        return Book()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
