@@ -4,7 +4,7 @@
     answered   what was summed over whom: a question about the same data is answered over one set of sites only
     sets       by segment, all the sets of sites that this site confirmed a sum over; without privacy
     waiting    the sites that waited for lost sites, by what each of them signed last in a sum confirmed here
-    allowed    the sets of sites that a person allowed, whatever they show
+    allowed    the sets of sites that a person allowed, and whom this person was told that they show
     names      what the sites were called
 
 A site is its public signing key: another hospital that takes over the name of one that left is another site, and so is
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
-from client.kept_sets import KeptSet, atoms, is_allowed, is_apart, small_atoms
+from client.kept_sets import KeptSet, is_allowed, is_apart, small_atoms
 from client.questions import Asked
 from client.sums_file import RECORDS, opened
 from common.errors import AnsweredError, ProtocolOrderError, RunError
@@ -140,20 +140,29 @@ class SumRecords:
             _require_hidden(file, asked, survivors)
             _claim_answers(file, asked, survivors)
 
-    def allow(self, sites: Mapping[str, str]) -> None:
-        """A person allows sums over just these sites (name -> key), whatever they show beside the sums before."""
+    def allow(self, sites: Mapping[str, str], told: Collection[frozenset[str]]) -> None:
+        """A person allows sums over just these sites (name -> key), as long as they show nobody but whom this person
+        was `told` of (`showing`) beside the sums that this site was in.
+        """
+        row = _text(sites.values()), json.dumps(sorted(sorted(several) for several in told))
         with self._opened() as file:
-            file.execute("INSERT OR IGNORE INTO allowed VALUES (?)", (_text(sites.values()),))
+            file.execute("INSERT OR REPLACE INTO allowed VALUES (?, ?)", row)
 
-    def shown_by(self, sites: Mapping[str, str]) -> list[str]:
-        """Return, in words, whom a sum over these sites (name -> key) shows beside the sums before."""
-        found = list[str]()
-        before, names = self.kept().get(SHARED, ()), self._names(sites)
-        for atom in atoms([*(item.sites for item in before), sites.values()]):
-            if len(atom) <= max((item.colluding for item in before), default=1) + 1:
-                several = sorted(names.get(key, key[:_SHOWN]) for key in atom)
-                who = f"{', '.join(several)} together" if len(several) > 1 else f"{several[0]} alone"
-                found.append(f"Whoever has the sums before can compute from such a sum what {who} added.")
+    def showing(self, sites: Mapping[str, str], colluding: int = 1) -> list[frozenset[str]]:
+        """Return whom (keys) a sum over these sites (name -> key) shows beside the sums before: each set of them
+        together, and a set of one alone.
+
+        colluding: the largest number of sites that may, by any study that may ask
+        """
+        with self._opened() as file:
+            return small_atoms(list(_kept(file, SHARED)), KeptSet(frozenset(sites.values()), colluding))
+
+    def in_words(self, shown: Collection[frozenset[str]], sites: Mapping[str, str]) -> list[str]:
+        """Return the same as sentences, where `sites` (name -> key) are called as now."""
+        found, names = list[str](), self._names(sites)
+        for several in sorted(sorted(names.get(key, key[:_SHOWN]) for key in atom) for atom in shown):
+            who = f"{', '.join(several)} together" if len(several) > 1 else f"{several[0]} alone"
+            found.append(f"Whoever has the sums before can compute from such a sum what {who} added.")
         return [*(found or ["Beside the sums that this site was in, such a sum shows nobody."]), _NOT_KNOWN]
 
     def _names(self, sites: Mapping[str, str]) -> dict[str, str]:
@@ -221,24 +230,41 @@ def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) 
     if not asked.signers or not _anybody_waits(file, asked):
         return
     sets = asked.sets(survivors)
-    allowed = file.execute("SELECT 1 FROM allowed WHERE sites = ?", (_text(sets[SHARED].sites),)).fetchone()
-    if not allowed and not is_apart(list(_kept(file, SHARED)), sets[SHARED]):
-        raise AnsweredError(
-            f"A sum over these {len(sets[SHARED].sites)} sites would show, beside the sums over other sites before, "
-            "what a few sites added. It is given over the same sites as before. If a hospital has newly come, or has "
-            "new keys, a person may allow the new set of sites: wardround site allow-set."
-        )
-    told = small_atoms(list(_kept(file, SHARED)), sets[SHARED]) if allowed else []
+    told = _told(file, sets[SHARED])
+    _require_one_set(list(_kept(file, SHARED)), sets[SHARED], told)
     for segment, new in sets.items():
         kept = list(_kept(file, segment))
         if segment == SHARED or is_allowed(kept, new):
             continue
-        if not all(any(atom <= one for one in told) for atom in small_atoms(kept, new)):
+        if not all(any(atom <= one for one in told or ()) for atom in small_atoms(kept, new)):
             raise AnsweredError(
                 f"A sum of {segment!r} over these {len(new.sites)} sites would show, beside the sums over others of "
                 "them before, what a few sites added. It is given over the same sites as before, also where a person "
                 "allowed the set of all sites, told of others."
             )
+
+
+def _told(file: Connection, new: KeptSet) -> set[frozenset[str]] | None:
+    """Whom a person was told of who allowed sums over these sites; None where nobody did."""
+    row = file.execute("SELECT told FROM allowed WHERE sites = ?", (_text(new.sites),)).fetchone()
+    return None if row is None else {frozenset(several) for several in json.loads(row[0])}
+
+
+def _require_one_set(kept: Collection[KeptSet], new: KeptSet, told: Collection[frozenset[str]] | None) -> None:
+    """Of what all add. AnsweredError for other sites than before, but where it shows whom a person was told of."""
+    if is_apart(kept, new):
+        return
+    if told is None:
+        raise AnsweredError(
+            f"A sum over these {len(new.sites)} sites would show, beside the sums over other sites before, what a few "
+            "sites added. It is given over the same sites as before. If a hospital has newly come, or has new keys, a "
+            "person may allow the new set of sites: wardround site allow-set."
+        )
+    if not set(small_atoms(kept, new)) <= set(told):
+        raise AnsweredError(
+            f"A person allowed sums over these {len(new.sites)} sites, and was told whom they show. Beside what was "
+            "summed, or which studies were approved, since then they show others. Ask again: wardround site allow-set."
+        )
 
 
 def _anybody_waits(file: Connection, asked: Asked) -> bool:

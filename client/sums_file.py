@@ -24,7 +24,7 @@ _TABLES = """
     CREATE TABLE sets (segment TEXT, sites TEXT, colluding INTEGER, PRIMARY KEY (segment, sites)) WITHOUT ROWID;
     CREATE TABLE names (site TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE waiting (site TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE allowed (sites TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE allowed (sites TEXT PRIMARY KEY, told TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID;
 """
 
 
@@ -65,13 +65,17 @@ def _connected(path: Path) -> Connection:
 
 
 def _prepare(file: Connection, state: Path) -> None:
-    """Make the tables of a new file, with what release 0.1 kept."""
+    """Make the tables of a new file, with what release 0.1 kept. What a person was told is a column that files of
+    format 1 from before the release of 0.2 lack: of an allowance in them, nobody knows whom it was told to show.
+    """
     (number,) = file.execute("PRAGMA user_version").fetchone()
     if number > FORMAT:
         raise RunError(
             f"{state / RECORDS}: is of format {number}, and this release of wardround reads up to {FORMAT}. It was "
             "written by a newer release: install that one."
         )
+    if number == FORMAT and "told" not in [row[1] for row in file.execute("PRAGMA table_info(allowed)")]:
+        file.execute("ALTER TABLE allowed ADD COLUMN told TEXT NOT NULL DEFAULT '[]'")
     if number < FORMAT:
         for statement in _TABLES.split(";"):
             file.execute(statement)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +214,15 @@ def kept_study(state: Path, digest: str) -> Study:
     if study.digest != digest:
         raise NotApprovedError(f"{path}: is not the study that was approved: its digest differs. Approve it again.")
     return study
+
+
+def most_colluding(state: Path) -> int:
+    """Return the largest number of sites that may collude by any study that is kept here; at least 1."""
+    found = [1]
+    for path in sorted(_study_path(state, "").parent.glob("*.yaml")):
+        with suppress(StudyError):
+            found.append(read_study(path).secure_sum.colluding)
+    return max(found)
 
 
 def keep_study(state: Path, study: Study) -> None:

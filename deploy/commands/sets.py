@@ -16,8 +16,10 @@ from deploy.commands.groups import at_site, site
 def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     """Allow sums of studies without differential privacy over exactly these sites, this one among them.
 
-    For a new hospital: sums were opened without it before, and their difference shows what it adds.
+    For a new hospital: sums were opened without it before, and their difference shows what it adds. It holds
+    for whom you are told of: when such a sum shows others by then, it is refused, and you are asked again.
     """
+    from client.consent.approvals import most_colluding
     from client.membership.identity import SiteIdentity
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
@@ -29,13 +31,14 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     sites, records = sorted(set(names)), SumRecords(state)
     _require_named(sites, here.file.site, set(roster.sites))
     keys = {name: roster.sites[name].hex() for name in sites}
-    for line in records.shown_by(keys):
+    told = records.showing(keys, most_colluding(state))
+    for line in records.in_words(told, keys):
         click.echo(line)
-    if not yes and not click.confirm(f"Shall sums over {', '.join(sites)} be given, whatever they show?"):
+    if not yes and not click.confirm(f"Shall sums over {', '.join(sites)} be given, as long as they show nobody else?"):
         click.echo("Not allowed. Nothing was changed.")
         raise click.exceptions.Exit(1)
     Audit(state / "audit.jsonl").append(AllowedSet(len(sites)))
-    records.allow(keys)
+    records.allow(keys, told)
     click.echo("Allowed, and on record. Every other site of them has to allow the same set.")
 
 

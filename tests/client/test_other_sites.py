@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from client.data.cohort import Cohort
-from client.sum_records import SumRecords
 from common.messages import ConfirmRequest
 from common.study import Study
-from tests.support.scripted import NAMES, Hospitals, cohort_of, normalised_study, refused
+from tests.support.scripted import NAMES, Hospitals, allowed, cohort_of, normalised_study, refused
 
 THREE = NAMES[:3]  # all but west
 EIGHT = tuple("abcdefgh")
@@ -187,7 +186,7 @@ def test_a_late_site_and_a_new_member_are_others_and_a_person_may_allow_them(tmp
     sum = them.masked(them.offered(2, round=3))
     for name in THREE:
         assert refused(them, name, ConfirmRequest(2, NAMES)) == "answered"
-        SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
+        allowed(tmp_path / name, {one: key.hex() for one, key in them.roster.sites.items()})
     them.revealed(them.confirmed(sum))
     sum = them.masked(them.offered(3, round=3, weights=them.weights + np.float32(0.5)))
     others = ("east", "south", "west")

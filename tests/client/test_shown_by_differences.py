@@ -31,7 +31,7 @@ from common.models.record import RecordColumns
 from common.plan import Declaration
 from common.study import RecordModality, Study
 from deploy.simulation.enrol import enrol
-from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, cohort_of, normalised_study, refused
+from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, allowed, cohort_of, normalised_study, refused
 from tests.support.tiny import study_of
 
 SCORES = {"round": 1, "train": False, "evaluate": "validation"}
@@ -124,7 +124,7 @@ def test_two_rounds_0_of_one_run_over_halves_of_the_sites_choose_no_modalities(t
     them.masked(sum)
     for name in SIX:
         assert refused(them, name, ConfirmRequest(4, SIX)) == "answered", "each half is a set by itself"
-        SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
+        allowed(tmp_path / name, {one: key.hex() for one, key in them.roster.sites.items()})
     them.opened(sum)
 
 
@@ -273,7 +273,7 @@ def test_who_takes_over_a_name_is_another_site(tmp_path, study) -> None:
     sum = them.masked(them.offered(2, **SCORES))
     for name in NAMES[:3]:
         assert refused(them, name, ConfirmRequest(2, NAMES)) == "answered"
-        SumRecords(tmp_path / name).allow({one: key.hex() for one, key in them.roster.sites.items()})
+        allowed(tmp_path / name, {one: key.hex() for one, key in them.roster.sites.items()})
     them.revealed(them.confirmed(sum))
 
 
@@ -289,7 +289,7 @@ def test_an_allowed_set_shows_in_no_modality_whom_the_person_was_not_told_of(tmp
     them.opened(them.offered(1, names=before, **STATISTICS, owners=three), before)
     them.opened(them.offered(2, names=before, **SCORES, owners=three), before)
     for name in NAMES:
-        SumRecords(tmp_path / name).allow(keys)
+        allowed(tmp_path / name, keys)
     them.summed(3, round=1)
     of_who = them.sites[who].site.cohort
     for part in PARTS:

@@ -136,7 +136,7 @@ def test_a_person_allows_one_set_of_sites(tmp_path) -> None:
     records.confirming(asked("aa", waits=True), THREE)
     with pytest.raises(AnsweredError, match="allow-set"):
         records.confirming(asked("bb", waits=True), FOUR)
-    records.allow(KEYS)
+    records.allow(KEYS, records.showing(KEYS))
     records.confirming(asked("bb", waits=True), FOUR)
     with pytest.raises(AnsweredError):
         records.confirming(asked("cc", waits=True), FOUR[1:])

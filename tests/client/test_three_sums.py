@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.data.split import PARTS
-from client.sum_records import SumRecords
 from common.messages import ConfirmRequest
 from common.study import Study
-from tests.support.scripted import PLAIN, Hospitals, Sum, cohort_of, refused
+from tests.support.scripted import PLAIN, Hospitals, Sum, allowed, cohort_of, refused
 from tests.support.tiny import study_of
 
 
@@ -49,12 +48,7 @@ def scores_over(them: Hospitals, number: int, names: Sequence[str]) -> Sum:
 def allowed_by_all(them: Hospitals, names: Sequence[str]) -> list[str]:
     """A person at each of these allows sums over them; what each is told."""
     keys = {name: them.roster.sites[name].hex() for name in names}
-    told = []
-    for name in names:
-        records = SumRecords(them.folder / name)
-        told += records.shown_by(keys)
-        records.allow(keys)
-    return told
+    return [line for name in names for line in allowed(them.folder / name, keys)]
 
 
 def cases(sums: Mapping[str, NDArray[np.float64]]) -> int:

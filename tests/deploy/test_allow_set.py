@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from client.consent.approvals import keep_study
 from client.membership.identity import ROSTER_FILE
 from client.questions import Asked
 from client.sum_records import SumRecords
@@ -17,6 +18,7 @@ from common.identity import Roster
 from deploy.cli import commands
 from deploy.simulation.enrol import enrol
 from tests.support.hospital import hospital
+from tests.support.tiny import study_of
 
 BEFORE, NOW = ("east", "north", "south"), ("east", "north", "south", "west")
 
@@ -30,9 +32,9 @@ def north(tmp_path: Path) -> Path:
     return root
 
 
-def asked(root: Path, number: int) -> Asked:
+def asked(root: Path, number: int, colluding: int = 1) -> Asked:
     keys = {name: key.hex() for name, key in Roster.read(root / "state" / "identity" / ROSTER_FILE).sites.items()}
-    return Asked((f"question {number}",), {"shared": keys}, 1, waits=True)
+    return Asked((f"question {number}",), {"shared": keys}, colluding, waits=True)
 
 
 def call(root: Path, *arguments: str, answer: str = "") -> Result:
@@ -52,6 +54,41 @@ def test_who_is_shown_is_named_and_one_set_allowed(north: Path) -> None:
     records.confirming(asked(north, 2), NOW)
     with pytest.raises(AnsweredError):
         records.confirming(asked(north, 3), ("north", "south", "west"))
+
+
+def test_an_allowed_set_is_asked_about_again_when_it_shows_others_than_the_person_was_told_of(north: Path) -> None:
+    """West was named. Since then a set was summed beside which the same sum shows south and ward too."""
+    records, others = SumRecords(north / "state"), ("east", "north", "ward")
+    assert "south" not in call(north, *NOW, "--yes").output
+    call(north, *others, "--yes")
+    records.confirming(asked(north, 2), others)
+    with pytest.raises(AnsweredError, match="Ask again"):
+        records.confirming(asked(north, 3), NOW)
+    said = call(north, *NOW, "--yes").output
+    assert "what south alone added" in said and "what west alone added" in said and "what ward (key" in said
+    records.confirming(asked(north, 3), NOW)
+    records.confirming(asked(north, 4), others)  # the same sites as before show nothing new
+
+
+def test_what_a_person_is_told_counts_the_colluding_sites_of_the_studies_that_are_kept(north: Path) -> None:
+    """Where two may collude, three sites together show the third."""
+    records = SumRecords(north / "state")
+    assert "together" not in call(north, *NOW, "--yes").output
+    with pytest.raises(AnsweredError, match="Ask again"):
+        records.confirming(asked(north, 2, colluding=2), NOW)
+    keep_study(north / "state", study_of("chart", secure_sum={"colluding": 2}))
+    assert "east, north, south together" in call(north, *NOW, "--yes").output
+    records.confirming(asked(north, 2, colluding=2), NOW)
+
+
+def test_what_was_displayed_is_what_is_allowed(north: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another set is summed while the person reads."""
+    records, others = SumRecords(north / "state"), ("east", "north", "ward")
+    call(north, *others, "--yes")
+    monkeypatch.setattr("click.confirm", lambda _: records.confirming(asked(north, 2), others) or True)
+    assert call(north, *NOW).exit_code == 0
+    with pytest.raises(AnsweredError, match="Ask again"):
+        records.confirming(asked(north, 3), NOW)
 
 
 def test_a_hospital_with_new_keys_is_named_beside_itself_as_it_was(north: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from client.agent import Agent
 from client.charges import ledger_of
 from client.consent.approvals import approved_study, kept_study
+from client.questions import Asked
 from client.site import read_site
 from client.sum_records import SumRecords
+from common.errors import AnsweredError
 from common.messages import JoinReply, from_bytes, from_records
 from common.models.network import build_network
 from common.parameters import flatten
@@ -57,6 +61,22 @@ def test_a_run_that_was_killed_is_resumed(old: Release) -> None:
 def test_the_sets_over_which_a_site_was_opened_are_kept(old: Release) -> None:
     kept = SumRecords(old.state).kept()
     assert kept and all(len(one.sites) == 3 for sets in kept.values() for one in sets)
+
+
+def test_what_a_person_allows_is_kept_beside_what_this_person_was_told(old: Release) -> None:
+    """A file from before the release of 0.2 has no place for it; its allowances were told of nobody."""
+    records = SumRecords(old.state)
+    before = sorted(records.kept()["shared"][0].sites)
+    with sqlite3.connect(old.state / "secure_sum.db") as file:
+        file.execute("INSERT OR REPLACE INTO allowed (sites) VALUES (?)", (json.dumps(sorted([*before, "new"])),))
+    four = {key: key for key in (*before, "new")}
+    asked = Asked(("asked",), {"shared": four}, 1)
+    with pytest.raises(AnsweredError, match="Ask again"):
+        records.require_allowed(asked, four)
+    told = records.showing(four)
+    assert told == [frozenset({"new"})]
+    records.allow(four, told)
+    records.require_allowed(asked, four)
 
 
 def test_what_the_coordinator_asked_is_answered(old: Release) -> None:

@@ -15,6 +15,7 @@ from client.data.cohort import Cohort
 from client.handlers import SiteHandler
 from client.round import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
+from client.sum_records import SumRecords
 from common.audit import Refused
 from common.derived import derive
 from common.errors import PUBLIC_CODES
@@ -243,6 +244,14 @@ def refused(them: Hospitals, name: str, request: Request) -> str:
     assert them.sites[name].audit.verify().broken is None
     assert (ledger.read_bytes() if ledger.exists() else b"") == before
     return reply.code
+
+
+def allowed(state: Path, sites: Mapping[str, str]) -> list[str]:
+    """A person there allows sums over these sites (name -> key): what this person is told."""
+    records = SumRecords(state)
+    told = records.showing(sites)
+    records.allow(sites, told)
+    return records.in_words(told, sites)
 
 
 def copied(handler: SiteHandler, fresh: SiteHandler) -> SiteHandler:

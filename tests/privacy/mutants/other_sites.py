@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from client.kept_sets import is_allowed
+from client.kept_sets import is_allowed, small_atoms
 from tests.privacy.mutants.mutant import Mutant
 
 BIPLANE = (
@@ -13,6 +13,10 @@ BIPLANE = (
 )
 THREE = (
     "tests/client/test_three_sums.py::test_three_sums_of_which_each_site_knows_two_do_not_show_the_one_that_they_leave_out",
+)
+AGAIN = (
+    "tests/deploy/test_allow_set.py::"
+    "test_an_allowed_set_is_asked_about_again_when_it_shows_others_than_the_person_was_told_of",
 )
 STALE = "tests/client/test_stale_waits.py::test_who_learn"
 OFFERED = (f"{STALE}t_of_one_that_waits_makes_no_offer_under_an_older_consent",)
@@ -33,6 +37,11 @@ def _in_pairs(_: Any) -> Any:
 def _by_partition(_: Any) -> Any:
     """As what all add was judged at first: each site by the sets that it was in."""
     return is_allowed
+
+
+def _whatever(original: Any) -> Any:
+    """A person's word is for the set, whatever it shows by then."""
+    return lambda kept, new, told: original(kept, new, None if told is None else small_atoms(kept, new))
 
 
 def _old_word(original: Any) -> Any:
@@ -57,6 +66,7 @@ MUTANTS = (
     Mutant("all that add judged by what one site knows", "client.sum_records.is_apart", _by_partition, THREE),
     Mutant("an offer under an older consent", "client.secure_sum.SiteSums._require_nothing_learnt", _unasked, OFFERED),
     Mutant("a vector under an older consent", "client.handlers.require_as_signed", _old_word, WORKED),
+    Mutant("an allowance for whatever a set shows", "client.sum_records._require_one_set", _whatever, AGAIN),
     Mutant("any set of sites", "client.sum_records.is_apart", _always, CLAIMS),
     Mutant("the same question over any sites", "client.sum_records._require_same", _nothing, CLAIMS),
 )
