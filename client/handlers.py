@@ -76,6 +76,7 @@ class _Worked:
     parts: tuple[str, ...]  # of the cohort, that add to its sum
     asked: Asked
     present: frozenset[str]  # U1
+    cases: str  # the version of the cohort
 
 
 @dataclass
@@ -209,16 +210,12 @@ class SiteHandler:
         self._require_as_signed(plan, signed)
         derived = self._derived(request)
         self.sums.agree(number, derived.digest, offers)
+        self._require_cases_of_before(number)
         mine = replace(signed, parts=tuple(set(signed.parts) & set(counted)), waits=not believed)
         done = work(plan, self.site, mine)
-        self._worked = {
-            number: _Worked(
-                plan,
-                plan.parts(counted),
-                asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits),
-                frozenset(present),
-            )
-        }
+        asked = asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits)
+        worked = _Worked(plan, plan.parts(counted), asked, frozenset(present), self.site.cohort.version)
+        self._worked = {number: self._worked.get(number, worked)}  # the vector of a second attempt is the first one's
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))
         if self.site.privacy is None:  # before the vector leaves: whoever opens the sum need not ask this site again
@@ -315,6 +312,16 @@ class SiteHandler:
     def _waits(self) -> bool:
         assert self.gate is not None
         return self.site.policy.without_privacy.waits(simulated=self.gate.simulated)
+
+    def _require_cases_of_before(self, number: int) -> None:
+        """Without privacy: ProtocolOrderError where a vector of this sum was made of other cases, and what followed
+        failed. It would be sent again, beside a record of what these cases answer.
+        """
+        before = self._worked.get(number)
+        if before is not None and self.site.privacy is None and before.cases != self.site.cohort.version:
+            raise ProtocolOrderError(
+                "This site's cases have changed since it made its vector for this sum. It takes part again in the next."
+            )
 
     def _done(self, number: int) -> _Worked:
         if number not in self._worked:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from common.messages import ConfirmRequest, OfferRequest, RoundReply
+from common.audit import Audit, Event, Masked
+from common.errors import AuditError
+from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundReply
 from common.study import Study
 from tests.support.scripted import ME, NAMES, PRIVATE, Hospitals, normalised_study, plain_study, refused
 from tests.support.tiny import study_of
@@ -34,6 +38,37 @@ def test_the_same_request_gets_the_same_bytes_and_no_second_training(tmp_path) -
     given = them.ask(ME, them.reveal_request(sum)).reveal
     assert them.ask(ME, them.reveal_request(sum)).reveal == given, "also when the sum is over"
     assert refused(them, ME, them.reveal_request(sum, b"other")) == "out_of_order"
+
+
+def no_room_for_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when the line about a masked vector is written."""
+    append = Audit.append
+
+    def full(log: Audit, event: Event) -> None:
+        if isinstance(event, Masked):
+            raise AuditError("No room.")
+        append(log, event)
+
+    monkeypatch.setattr(Audit, "append", full)
+
+
+def test_a_vector_from_before_an_opt_out_is_not_sent_as_one_of_after_it(tmp_path, study, monkeypatch) -> None:
+    """It was made, and its line could not be written. What was kept beside it was said to be of the cases of now."""
+    scores = {"round": 1, "train": False, "evaluate": "validation"}
+    them = Hospitals(tmp_path, study)
+    sum = them.offered(1, **scores)
+    with monkeypatch.context() as patch:
+        no_room_for_its_line(patch)
+        assert them.answer(ME, them.round_request(sum)) == Refusal("audit")
+    site, before = them.sites[ME].site, them.cohorts[ME]
+    less = replace(before, validation=before.validation.rows(range(1, len(before.validation))), version="8" * 64)
+    site.__dict__["cohort"] = less
+    assert refused(them, ME, them.round_request(sum)) == "out_of_order"
+    site.__dict__["cohort"] = before
+    assert them.opened(sum)["scores/cases"] == 4 * len(before.validation), "of the same cases it is sent"
+    site.__dict__["cohort"] = less
+    weights = them.weights + np.float32(1)
+    assert them.summed(2, **scores, weights=weights)["scores/cases"] == 4 * len(before.validation) - 1
 
 
 def test_a_second_attempt_over_other_survivors_is_refused(tmp_path, study) -> None:

@@ -21,6 +21,7 @@ AGAIN = (
 STALE = "tests/client/test_stale_waits.py::test_who_learn"
 OFFERED = (f"{STALE}t_of_one_that_waits_makes_no_offer_under_an_older_consent",)
 WORKED = (f"{STALE}s_of_one_that_waits_between_offer_and_round_is_out_until_it_joins_anew",)
+OPTED_OUT = ("tests/client/test_sums_repeated.py::test_a_vector_from_before_an_opt_out_is_not_sent_as_one_of_after_it",)
 CLAIMS = ("tests/client/test_sum_records.py::test_a_claim_that_is_refused_leaves_everything_as_it_was",)
 
 
@@ -54,7 +55,7 @@ def _always(_: Any) -> Any:
 
 
 def _unasked(_: Any) -> Any:
-    return lambda sums, consent: None
+    return lambda *_: None
 
 
 def _nothing(_: Any) -> Any:
@@ -67,6 +68,7 @@ MUTANTS = (
     Mutant("an offer under an older consent", "client.secure_sum.SiteSums._require_nothing_learnt", _unasked, OFFERED),
     Mutant("a vector under an older consent", "client.handlers.require_as_signed", _old_word, WORKED),
     Mutant("an allowance for whatever a set shows", "client.sum_records._require_one_set", _whatever, AGAIN),
+    Mutant("a vector of other cases", "client.handlers.SiteHandler._require_cases_of_before", _unasked, OPTED_OUT),
     Mutant("any set of sites", "client.sum_records.is_apart", _always, CLAIMS),
     Mutant("the same question over any sites", "client.sum_records._require_same", _nothing, CLAIMS),
 )
