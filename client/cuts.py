@@ -16,19 +16,52 @@ patients whom they share are one entry of the file (`client/cuts_file.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
 from common.errors import AnsweredError
 
+_PERHAPS_ONE = 1  # a patient of whom it was not kept which modalities were summed: perhaps nobody else has one of them
+Words = frozenset[str]  # the studies that a person's word lets differ
 
-def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[int]:
-    """Return the sizes of all sides by which a part differs between two cuts, of the patients who are in both."""
-    moved = [(one[patient], other[patient]) for patient in one.keys() & other.keys() if one[patient] != other[patient]]
-    sides = [("from", was) for was, _ in moved] + [("to", now) for _, now in moved]
-    return [sides.count(side) for side in set(sides)]
+
+@dataclass(frozen=True)
+class Move:
+    """A patient who was in one part of the sums before, and is in another now.
+
+    before, shown: the modalities with which the patient added to the sums, then and now; None: nobody kept them
+    """
+
+    patient: str
+    was: str
+    now: str
+    before: frozenset[str] | None
+    shown: frozenset[str]
+
+
+def moves(before: Kept, cut: Cut) -> list[Move]:
+    """Return the patients who add to the sums both times, in another part."""
+    return [
+        Move(patient, before.sides[patient], now, _known(before, patient), cut.shown(patient))
+        for patient, now in cut.sides.items()
+        if before.sides.get(patient, now) != now
+    ]
+
+
+def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
+    """Return the sizes of all sides by which a part differs, and of each modality in a side.
+
+    both: the modalities used by both cuts. Of one that a single cut used there are no two sums
+    """
+    sides = Counter[tuple[str, ...]]()
+    for one in moved:
+        for side, names in ((("from", one.was), one.before), (("to", one.now), one.shown)):
+            sides[side] += 1
+            sides.update((*side, name) for name in names or () if name in both)
+    return [*sides.values(), *(_PERHAPS_ONE for one in moved if one.before is None)]
 
 
 def coming_or_going(use: Use, cut: Cut) -> list[int]:
@@ -48,32 +81,53 @@ def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
     part or without a person's word; or when its own sums would gain or lose a few by the modalities used.
     """
     with opened(state) as book:
-        _require_alike(book.cuts, study, cut.sides, smallest)
+        _require_alike(book.cuts, study, cut, smallest)
         _require_steady(book.uses, study, cut, smallest)
 
 
 def opening(state: Path, study: str, cut: Cut, smallest: int) -> None:
     """Keep that sums of this cut may be opened from here on. AnsweredError as `require_alike`."""
     with opened(state) as book:
-        _require_alike(book.cuts, study, cut.sides, smallest)
+        _require_alike(book.cuts, study, cut, smallest)
         _require_steady(book.uses, study, cut, smallest)
         _keep_use(book, study, cut)
-        _keep_cut(book.cuts, study, cut.sides)
+        _keep_cut(book.cuts, study, cut)
 
 
 def asked_about(state: Path, study: str, cut: Cut) -> int:
-    """Return by how many patients of a part this study cuts otherwise than opened ones where no person allowed it."""
+    """Return by how few patients of a part, or of a modality in it, this study cuts otherwise than opened ones where no
+    person allowed it; 0 where none does.
+    """
     with opened(state) as book:
-        news = [before.sides for before in book.cuts if study not in before.allowed]
-        return max((size for sides in news for size in differing(sides, cut.sides)), default=0)
+        return min((min(sizes) for sizes, allowed in _differences(book.cuts, study, cut) if not allowed), default=0)
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
     """A person lets this study differ from the cuts that were opened by now."""
     with opened(state) as book:
         for before in book.cuts:
-            if differing(before.sides, cut.sides) and study not in before.allowed:
+            if moves(before, cut) and study not in before.allowed:
                 before.allowed.append(study)
+
+
+def _known(kept: Kept, patient: str) -> frozenset[str] | None:
+    names = kept.modalities.get(patient)
+    return None if names is None else frozenset(names)
+
+
+def _differences(kept: list[Kept], study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
+    """The sizes by which each study that was opened differs, and whether a person allowed it: of every entry that does.
+
+    A study's entries are one cut: a patient who came later is shown beside those who were there before.
+    """
+    now = frozenset[str]().union(*(cut.shown(patient) for patient in cut.sides))
+    for other in sorted({one for before in kept for one in before.studies}):
+        its = [before for before in kept if other in before.studies]
+        used = {name for before in its for names in before.modalities.values() for name in names}
+        moved = [(move, before) for before in its for move in moves(before, cut)]
+        if moved:
+            each = {(move.patient, move.was): move for move, _ in sorted(moved, key=lambda one: one[0].before is None)}
+            yield differing(each.values(), used & now), all(study in before.allowed for _, before in moved)
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
@@ -86,30 +140,64 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     book.uses.append(Use(study, modalities, sorted(patients)))
 
 
-def _keep_cut(kept: list[Kept], study: str, sides: Mapping[str, str]) -> None:
-    for before in kept:
-        if not differing(before.sides, sides):
-            before.sides.update(sides)
-            before.studies = sorted({*before.studies, study})
-            return
-    others = sorted({one for before in kept if differing(before.sides, sides) for one in before.studies})
-    kept.append(Kept(dict(sides), [study], others))  # both ways: those differ from this one as this does from them
+def _keep_cut(kept: list[Kept], study: str, cut: Cut) -> None:
+    """Who moved is kept with the studies that were opened otherwise: those differ from this one as it does from them.
+
+    A person's word is for what was kept when it was given, so nothing is added to an entry that has one.
+    """
+    groups: dict[Words, list[str]] = {}
+    for patient in cut.sides:
+        groups.setdefault(_words(kept, patient, cut), []).append(patient)
+    for words, patients in groups.items():
+        new = [patient for patient in patients if not _is_kept(kept, study, patient, cut, words)]
+        if new:
+            _add(kept, study, cut, new, words)
 
 
-def _require_alike(kept: list[Kept], study: str, sides: Mapping[str, str], smallest: int) -> None:
-    sizes = [(size, study in before.allowed) for before in kept for size in differing(before.sides, sides)]
-    if sizes and min(sizes)[0] < smallest:
+def _words(kept: list[Kept], patient: str, cut: Cut) -> Words:
+    side = cut.parts[patient]
+    return frozenset(one for before in kept if before.sides.get(patient, side) != side for one in before.studies)
+
+
+def _is_kept(kept: list[Kept], study: str, patient: str, cut: Cut, words: Words) -> bool:
+    return any(
+        before.sides.get(patient) == cut.parts[patient]
+        and study in before.studies
+        and words <= set(before.allowed)
+        and cut.shown(patient) <= (_known(before, patient) or cut.shown(patient))
+        for before in kept
+    )
+
+
+def _add(kept: list[Kept], study: str, cut: Cut, patients: list[str], words: Words) -> None:
+    into = next((one for one in kept if not words and not one.allowed and not moves(one, cut)), None)
+    if into is None:
+        into = Kept({}, [], sorted(words))
+        kept.append(into)
+    into.studies = sorted({study, *into.studies})
+    for patient in patients:
+        known = _known(into, patient)
+        if patient not in into.sides or known is not None:  # unknown ones stay unknown
+            into.modalities[patient] = sorted(cut.shown(patient) | (known or frozenset()))
+        into.sides[patient] = cut.parts[patient]
+
+
+def _require_alike(kept: list[Kept], study: str, cut: Cut, smallest: int) -> None:
+    found = [(min(sizes), allowed) for sizes, allowed in _differences(kept, study, cut)]
+    if found and min(found)[0] < smallest:
         raise AnsweredError(
-            f"This study cuts the patients otherwise than one that was opened before, by {min(sizes)[0]} patients of a "
-            f"part: the difference of two sums would show these. Fewer than {smallest} are not shown "
-            "(policy.without_privacy.smallest_part). Take the split of the earlier study, or one that differs by more."
+            f"This study cuts the patients otherwise than one that was opened before, by {min(found)[0]} patients of a "
+            "part, or of a modality in it: the difference of two sums would show these. Fewer than "
+            f"{smallest} are not shown (policy.without_privacy.smallest_part). Take the split of the earlier study, or "
+            "one that differs by more."
         )
-    if smallest > 1 and not all(allowed for _, allowed in sizes):
+    news = [size for size, allowed in found if not allowed]
+    if smallest > 1 and news:
         raise AnsweredError(
-            f"This study cuts the patients otherwise than one that was opened before, by up to {max(sizes)[0]} "
-            "patients of a part. If no other site does, the difference of two sums is these patients' alone. Take the "
-            "split of the earlier study; or a person at this site allows it: wardround site approve STUDY.yaml, which "
-            "asks."
+            f"This study cuts the patients otherwise than one that was opened before, by as few as {min(news)} "
+            "patients of a part, or of a modality in it. If no other site does, the difference of two sums is these "
+            "patients' alone. Take the split of the earlier study; or a person at this site allows it: wardround site "
+            "approve STUDY.yaml, which asks."
         )
 
 

@@ -24,11 +24,19 @@ FORMAT = 1
 
 @dataclass
 class Kept:
-    """One cut. studies: digests of those that opened it; allowed: of those that a person lets differ from it."""
+    """One cut. studies: digests of those that opened it; allowed: of those that a person lets differ from it.
+
+    modalities: pseudonym -> those with which the patient added to the sums; who is not in it added with unknown ones
+    """
 
     sides: dict[str, str] = field(repr=False)
     studies: list[str] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)
+    modalities: dict[str, list[str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.sides) + len(self.studies) + sum(map(len, self.modalities.values()))
 
 
 @dataclass
@@ -50,8 +58,7 @@ class Book:
     @property
     def size(self) -> int:
         """It only grows, but by a person's decision."""
-        cuts = sum(len(cut.sides) + len(cut.studies) for cut in self.cuts)
-        return cuts + sum(1 + len(use.patients) for use in self.uses)
+        return sum(cut.size for cut in self.cuts) + sum(1 + len(use.patients) for use in self.uses)
 
     @property
     def text(self) -> bytes:
@@ -116,10 +123,15 @@ def _read(path: Path) -> Book:
         if number > FORMAT:
             raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
         return Book(
-            [Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"])) for cut in content["cuts"]],
+            [_kept(cut) for cut in content["cuts"]],
             [Use(use["study"], list(use["modalities"]), list(use["patients"])) for use in content.get("uses", [])],
         )
     except FileNotFoundError:
         return Book()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
+
+
+def _kept(cut: dict[str, Any]) -> Kept:
+    known = {patient: list(names) for patient, names in cut.get("modalities", {}).items()}
+    return Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"]), known)

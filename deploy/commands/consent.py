@@ -112,10 +112,17 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
     if not number:
         return
     click.secho(
-        f"  ANOTHER SPLIT: a study whose sums are out cuts these patients otherwise, by up to {number} of a part. If\n"
-        "  no other hospital's patients move, the difference of two sums is of these alone: their counts and means.",
+        f"  ANOTHER SPLIT: a study whose sums are out cuts these patients otherwise, by as few as {number} of a part,\n"
+        "  or of a modality in it. If no other hospital's patients move, the difference of two sums is of these\n"
+        "  alone: their counts and means.",
         fg="yellow",
     )
+    if number < smallest:
+        click.secho(
+            f"  Where it comes to fewer than {smallest} (policy.without_privacy.smallest_part), no sum is given,\n"
+            "  also if a person allows it.",
+            fg="yellow",
+        )
     if not yes and click.confirm("Shall it be given all the same?"):
         allow(state, study.digest, cut)
         return

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from client.cut import Cut, cut_of
-from client.cuts import allow, asked_about, differing, opening, require_alike
-from client.cuts_file import lacking
+from client.cuts import allow, asked_about, differing, moves, opening, require_alike
+from client.cuts_file import Kept, lacking
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from common.audit import Audit, SumsAccepted
@@ -138,7 +138,7 @@ def test_a_person_allows_what_was_opened_by_then_and_nothing_after(tmp_path) -> 
     opening(tmp_path, "b", two, 10)
     require_alike(tmp_path, "a", one, 10)
     for study, cut in (("c", three), ("d", one)):
-        with pytest.raises(AnsweredError, match="by up to"):
+        with pytest.raises(AnsweredError, match="by as few as"):
             require_alike(tmp_path, study, cut, 10)
     few = everyone({**two.parts, "39": "train"})
     allow(tmp_path, "e", few)
@@ -161,7 +161,8 @@ def test_it_is_the_sides_that_count_whatever_moved_the_patients(other) -> None:
         for part in PARTS
         for a, b in ((one, two), (two, one))
     ]
-    assert sorted(differing(one, two)) == sorted(size for size in sides if size)
+    kept = Kept(one, modalities={patient: ["chart"] for patient in one})
+    assert sorted(differing(moves(kept, everyone(two)), ())) == sorted(size for size in sides if size)
 
 
 def test_patients_of_one_cut_alone_are_no_difference(tmp_path) -> None:
@@ -200,6 +201,97 @@ def test_who_is_new_opted_out_or_in_a_part_that_is_not_signed_is_no_side_of_it(t
     with pytest.raises(AnsweredError):
         require_alike(tmp_path, "a", Cut({**sides, "new": "train"}, new, frozenset({"chart"}), signed), 10)
     opening(tmp_path, "a", Cut(sides, both, frozenset({"chart"}), signed), 10)
+    opening(tmp_path, "b", Cut(sides, both, frozenset({"chart", "panel"})), 10)
+    opening(tmp_path, "b", Cut(sides, both, frozenset({"panel"}), signed), 10)
+
+
+def with_chart(number: int, side: str, used: str = "chart panel", patients: int = 20) -> Cut:
+    """Of twenty that move and twenty that do not, so many of those that move have a chart, and the others a panel."""
+    having = {str(i): frozenset({"chart", "panel"} if i < number else {"panel"}) for i in range(patients)}
+    having |= {f"other {i}": frozenset({"chart", "panel"}) for i in range(20)}
+    return Cut({one: side if one.isdigit() else "train" for one in having}, having, frozenset(used.split()))
+
+
+@pytest.mark.parametrize(("charts", "answered"), [(0, True), (1, False), (9, False), (10, True), (20, True)])
+def test_each_modality_of_a_side_has_nobody_or_as_many(tmp_path, charts, answered) -> None:
+    """Of twenty that moved one had a chart: the moments of charts of two studies differed by that patient's values."""
+    opening(tmp_path, "a", with_chart(charts, "train"), 10)
+    other = with_chart(charts, "test")
+    assert asked_about(tmp_path, "b", other) == (charts or 20)
+    allow(tmp_path, "b", other)
+    with nullcontext() if answered else pytest.raises(AnsweredError, match=f"by {charts} patients of a part, or of a"):
+        opening(tmp_path, "b", other, 10)
+
+
+@pytest.mark.parametrize(("before", "after"), [("panel", "chart panel"), ("chart panel", "panel")])
+def test_a_modality_that_one_of_two_cuts_used_is_in_no_difference_of_them(tmp_path, before, after) -> None:
+    opening(tmp_path, "a", with_chart(1, "train", before), 10)
+    allow(tmp_path, "b", with_chart(1, "test", after))
+    opening(tmp_path, "b", with_chart(1, "test", after), 10)
+    allow(tmp_path, "c", with_chart(1, "validation"))
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        opening(tmp_path, "c", with_chart(1, "validation"), 10)
+
+
+@pytest.mark.parametrize(("then", "now"), [(1, 20), (20, 1)])
+def test_a_side_is_of_the_modalities_that_its_patients_had_then(tmp_path, then, now) -> None:
+    opening(tmp_path, "a", with_chart(then, "train"), 10)
+    allow(tmp_path, "b", with_chart(now, "test"))
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        opening(tmp_path, "b", with_chart(now, "test"), 10)
+
+
+def test_of_whom_no_modalities_were_kept_nobody_moves(tmp_path) -> None:
+    """As before they were kept: the same cut goes on, and a patient that is unknown stays so."""
+    one, other = with_chart(20, "train"), with_chart(20, "test")
+    opening(tmp_path, "a", one, 10)
+    file = tmp_path / "cuts.json"
+    stored = json.loads(file.read_text())
+    cuts = [{key: cut[key] for key in ("sides", "studies", "allowed")} for cut in stored["cuts"]]
+    file.write_text(json.dumps({"format": 1, "cuts": cuts}))
+    (tmp_path / "audit.jsonl").unlink()
+    opening(tmp_path, "a", one, 10)
+    assert asked_about(tmp_path, "b", other) == 1
+    allow(tmp_path, "b", other)
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        opening(tmp_path, "b", other, 10)
+
+
+def test_a_persons_word_is_not_for_patients_who_came_later(tmp_path) -> None:
+    """Another study's were kept in the entry that a person had allowed; and the word served the first study too."""
+    first = {f"p{number}": "train" for number in range(20)}
+    second = first | {f"p{number}": "test" for number in range(10)}
+    more, otherwise = ({f"x{number}": side for number in range(20)} for side in ("train", "test"))
+    opening(tmp_path, "a", everyone(first), 10)
+    allow(tmp_path, "b", everyone(second))
+    opening(tmp_path, "b", everyone(second), 10)
+    opening(tmp_path, "c", everyone(more), 10)
+    with pytest.raises(AnsweredError, match="as few as 20"):
+        opening(tmp_path, "b", everyone(second | otherwise), 10)
+    opening(tmp_path, "a", everyone(first | more), 10)
+    with pytest.raises(AnsweredError, match="as few as 20"):
+        opening(tmp_path, "b", everyone(second | otherwise), 10)
+    allow(tmp_path, "b", everyone(second | otherwise))
+    opening(tmp_path, "b", everyone(second | otherwise), 10)
+    opening(tmp_path, "a", everyone(first | more), 10)
+    kept = (tmp_path / "cuts.json").read_bytes()
+    for study, cut in (("a", first | more), ("b", second | otherwise), ("a", first), ("c", more)):
+        opening(tmp_path, study, everyone(cut), 10)
+    assert (tmp_path / "cuts.json").read_bytes() == kept, "what is kept is not kept again"
+
+
+def test_the_first_study_too_needs_a_word_for_whom_the_second_one_had_in_addition(tmp_path) -> None:
+    first = {f"p{number}": "train" for number in range(20)}
+    second = first | {f"p{number}": "test" for number in range(10)} | {f"x{number}": "test" for number in range(20)}
+    opening(tmp_path, "a", everyone(first), 10)
+    allow(tmp_path, "b", everyone(second))
+    opening(tmp_path, "b", everyone(second), 10)
+    opening(tmp_path, "a", everyone(first), 10)
+    joined = everyone(first | {f"x{number}": "train" for number in range(20)})
+    with pytest.raises(AnsweredError, match="as few as"):
+        opening(tmp_path, "a", joined, 10)
+    allow(tmp_path, "a", joined)
+    opening(tmp_path, "a", joined, 10)
 
 
 def test_a_newer_or_a_damaged_file_of_cuts_is_named_as_what_it_is(tmp_path: Path) -> None:

@@ -237,6 +237,21 @@ def test_two_cuts_that_differ_at_one_site_alone_show_nothing_without_a_person_th
     assert (before["classes"] - after["classes"]).tolist() == of_west.tolist(), "which is what that person is told"
 
 
+def test_two_cuts_that_differ_by_ten_do_not_differ_by_one_in_a_modality(tmp_path) -> None:
+    """A person allowed ten; one of them had a chart, and the moments of charts differed by that patient's values."""
+    study = normalised_study()
+    cohorts = cohorts_of(study)
+    cohorts["west"].train.present[1:10, 0] = False
+    them = hospitals(tmp_path, study, cohorts)
+    them.summed(1, **STATISTICS)
+    other = replace(study, split=replace(study.split, key="another"))
+    cohorts["west"] = moved(cohorts["west"], 10)
+    them = in_study(them, other, cohorts)
+    allow(tmp_path / "west", other.digest, cut_of(cohorts["west"], other.names))
+    sum = them.masked(them.offered(2, run="2" * 16, **STATISTICS, study=other.digest), NAMES[:3])
+    assert refused(them, "west", them.round_request(sum)) == "answered"
+
+
 @pytest.mark.parametrize("unused", [0, 9, 10], ids=["none of them", "nine of them", "all of them"])
 def test_two_cuts_are_compared_by_who_is_in_the_sums(tmp_path, study, unused) -> None:
     """A person allowed ten patients; nine had nothing but what no run uses: one patient was the difference."""

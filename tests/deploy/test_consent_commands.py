@@ -139,6 +139,9 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     opening(state, study.digest, cut_of(prepare(north, study), study.names), 2)
     other = written(north.root, replace(study, split=replace(study.split, validation=0.4, test=0.4)))
     cut = cut_of(prepare(north, other), other.names)
+    for smallest, told in ((1000, True), (2, False)):
+        policy(north.root, require_privacy=False, without_privacy={"smallest_part": smallest})
+        assert ("no sum is given" in done(approve(north.root, "--yes"))) == told
     for options, answer in ((["--yes"], ""), ([], "y\nn\n"), ([], "y\ny\n")):
         with pytest.raises(AnsweredError):
             require_alike(state, other.digest, cut, 2)

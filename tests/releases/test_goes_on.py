@@ -11,6 +11,8 @@ import pytest
 from client.agent import Agent
 from client.charges import ledger_of
 from client.consent.approvals import approved_study, kept_study
+from client.cuts import opening, require_alike
+from client.cuts_file import opened
 from client.questions import Asked
 from client.site import read_site
 from client.sum_records import SumRecords
@@ -21,6 +23,7 @@ from common.parameters import flatten
 from common.study import parse_study, study_text
 from server.run_folder import open_run
 from server.watch import read_status
+from tests.support.cuts import everyone
 from tests.support.release import Release, release
 
 RELEASES = ("0.2",)
@@ -77,6 +80,17 @@ def test_what_a_person_allows_is_kept_beside_what_this_person_was_told(old: Rele
     assert told == [frozenset({"new"})]
     records.allow(four, told)
     records.require_allowed(asked, four)
+
+
+def test_the_cuts_that_a_site_kept_hold(old: Release) -> None:
+    """It kept no modalities: so of whom it kept nobody moves."""
+    with opened(old.state) as book:
+        (kept,) = book.cuts
+    same = everyone(kept.sides)
+    require_alike(old.state, "another", same, 10)
+    with pytest.raises(AnsweredError):
+        require_alike(old.state, "another", everyone(dict.fromkeys(kept.sides, "test")), 10)
+    opening(old.state, *kept.studies, same, 10)
 
 
 def test_what_the_coordinator_asked_is_answered(old: Release) -> None:
