@@ -77,9 +77,9 @@ SMALLEST_PART = {False: 10, True: 1}  # deployed, simulated
 class WithoutPrivacy:
     """What holds for studies without differential privacy, whose sums are exact.
 
-    lost_site: a sum over other sites than before shows, by its difference from the sums before, what few sites added.
-        `wait`: it is not given, and a run waits for the site that it lost. `show`: it is given, and only the very same
-        question is not answered over other sites. None: `wait` when deployed, `show` in a simulation
+    lost_site: a sum over other sites than before may show, by its difference from the sums before, what few sites
+        added. `wait`: it is not given, and a run waits for the site that it lost. `show`: it is given, and only the
+        very same question is not answered over other sites. None: `wait` when deployed, `show` in a simulation
     smallest_part: the fewest patients with which this site signs for a part of the cohort (training, validation, test),
         or for a modality (training patients), and of which two splits of the same patients may differ. None: 10 when
         deployed, 1 in a simulation
@@ -89,7 +89,7 @@ class WithoutPrivacy:
     smallest_part: Annotated[int, Field(ge=1)] | None = None
 
     def waits(self, *, simulated: bool) -> bool:
-        """Whether a sum over other sites is refused where it would show what few of them added."""
+        """Whether a sum over other sites than before is refused."""
         return self.lost_site == "wait" or (self.lost_site is None and not simulated)
 
     def smallest(self, *, simulated: bool) -> int:

@@ -256,7 +256,7 @@ def _require_one_set(kept: Collection[KeptSet], new: KeptSet, told: Collection[f
         return
     if told is None:
         raise AnsweredError(
-            f"A sum over these {len(new.sites)} sites would show, beside the sums over other sites before, what a few "
+            f"A sum over these {len(new.sites)} sites may show, beside the sums over other sites before, what a few "
             "sites added. It is given over the same sites as before. If a hospital has newly come, or has new keys, a "
             "person may allow the new set of sites: wardround site allow-set."
         )

@@ -44,7 +44,7 @@ def in_words(dropped: str) -> str:
 
 # What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
 OTHERS = (
-    "over these sites it would show, beside the sums over other sites before, what a hospital added: wait for exactly "
+    "over these sites it may show, beside the sums over other sites before, what a hospital added: wait for exactly "
     "the sites of then, and go on; or end the run with what it has (`wardround finish NAME`); for a hospital that is "
     "new, a person at each of the others may allow the set of sites (`wardround site allow-set`); or use privacy"
 )

@@ -6,19 +6,31 @@ others, without their hearing of it, and so is one without them: the three sums 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.data.split import PARTS
+from common.derived import derive
 from common.messages import ConfirmRequest, OfferRequest
 from common.plan import threshold_of
-from common.secure_sum.fixed_point import word_bits
-from common.secure_sum.messages import KNOWS_OF_ONE, WAITS, Member, Offer, SumContext
+from common.secure_sum.coordinator import CoordinatorSum
+from common.secure_sum.fixed_point import FixedPoint, word_bits
+from common.secure_sum.messages import (
+    KNOWS_OF_ONE,
+    WAITS,
+    Confirmation,
+    MaskedVector,
+    Member,
+    Offer,
+    Reveal,
+    SumContext,
+)
 from common.study import Study
 from tests.support.scripted import PLAIN, Hospitals, Sum, cohort_of, refused
 from tests.support.tiny import study_of
@@ -94,6 +106,49 @@ def test_who_learnt_of_one_that_waits_makes_no_offer_under_an_older_consent(tmp_
     third = offered(them, context_of(them, OTHER_RUN, 1, joined(them, OTHER_RUN, 1, OLD)), 2e-6)
     assert [member.waits for member in third.context.members] == [KNOWS_OF_ONE] * 3 + [WAITS]
     them.opened(third, OLD)  # the sites of before
+
+
+def test_a_vector_that_left_before_it_was_known_who_waits_counts_as_a_sum_of_before(tmp_path, study) -> None:
+    """What is left: a, p and q add to a sum of nobody who waits, and learn of w before others open it."""
+    them = nine(tmp_path, study)
+    before = offered(them, context_of(them, RUN, 1, joined(them, RUN, 1, KNOWING + NEW)), 0)
+    half = with_vectors(them, before)
+    with_w = offered(them, context_of(them, RUN, 2, joined(them, RUN, 2, OLD)), 1e-6)
+    four = them.opened(with_w, OLD)["scores/cases"]
+    eight = opened_by(them, before, half, NEW)["scores/cases"]
+    others = offered(them, context_of(them, OTHER_RUN, 1, joined(them, OTHER_RUN, 1, NEW)), 2e-6)
+    five = them.opened(others, NEW)["scores/cases"]
+    assert four - (eight - five) == len(them.cohorts["w"].validation)
+
+
+def with_vectors(them: Hospitals, sum: Sum) -> CoordinatorSum:
+    """The coordinator's half, when all have masked."""
+    derived = derive(sum.plan, them.study, them.parameters, None)
+    half = CoordinatorSum(sum.context, derived.digest, derived.layout.length, them.roster)
+    for offer in sum.offers.values():
+        half.add_offer(Offer.from_bytes(offer))
+    _ = half.offers
+    for name in sum.context.names:
+        reply = them.ask(name, them.round_request(sum))
+        half.add_masked(MaskedVector.from_bytes(reply.head), reply.masked)
+    return half
+
+
+def opened_by(
+    them: Hospitals, sum: Sum, half: CoordinatorSum, names: Sequence[str]
+) -> Mapping[str, NDArray[np.float64]]:
+    """These alone confirm and give shares."""
+    for name in names:
+        request = ConfirmRequest(sum.context.number, half.survivors)
+        sum.confirmations[name] = them.ask(name, request).confirmation
+        half.add_confirmation(Confirmation.from_bytes(sum.confirmations[name]))
+    _ = half.confirmations
+    for name in names:
+        half.add_reveal(Reveal.from_bytes(them.ask(name, them.reveal_request(sum)).reveal))
+    derived = derive(sum.plan, them.study, them.parameters, None)
+    values = FixedPoint(derived.layout, bits=sum.context.bits, sites=len(sum.context.members)).values()
+    half.open_into(values)
+    return derived.layout.part(values.vector)
 
 
 def test_who_learns_of_one_that_waits_between_offer_and_round_is_out_until_it_joins_anew(tmp_path, study) -> None:
