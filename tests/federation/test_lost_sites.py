@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,23 @@ def names(made: tuple[Study, tuple[Path, ...]]) -> list[str]:
     return [read_site(folder).file.site for folder in made[1]]
 
 
-def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, made) -> None:
-    """Its vector did not come, and the others confirm no sum without it. It is back for the next number."""
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...]]:
+    folder = tmp_path_factory.mktemp("eight") / "made"
+    study, folders = small_hospitals(folder, sites=8)
+    without_privacy(folders[0].parent, "wait")
+    return replace(study, rounds=1), folders
+
+
+@pytest.mark.parametrize("several", ["made", "eight"])
+def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, request, several) -> None:
+    """Its vector did not come, and the others confirm no sum without it, however many they are. It is back for the next
+    number.
+    """
+    made = request.getfixturevalue(several)
     lost = names(made)[1]
     rounds = played(made, tmp_path / "run", [Loss(lost, 3, "round")])
-    assert rounds == [(number, 4) for number in range(made[0].rounds + 3)]
+    assert rounds == [(number, len(made[1])) for number in range(made[0].rounds + 3)]
     for name in names(made):
         for several in SumRecords(tmp_path / "run" / "sites" / name).kept().values():
             assert len(several) == 1, "a second set of sites was opened"
