@@ -8,14 +8,14 @@ A private study that is at work goes on meanwhile, and takes nobody in again (`c
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.list_lines import Line, lines_of
 from client.data.list_text import list_text
-from client.data.near import can_be_no_number, key, shown_short, spellings, without_remarks
+from client.data.named import here
+from client.data.near import can_be_no_number, spellings
 from client.data.swallowed import Numbers
 from client.data.tables import read_table
 from client.site import SiteFolder
@@ -39,7 +39,9 @@ class Found:
     """What a list comes to at this site. It prints numbers of lines, and never a patient's.
 
     patients: who is excluded, as the target's file writes them, of `everybody` in it; `lines`: every line as it stands
-    here, near: the lines that are a patient here, and those of them that are it but for how it is written
+    here, near: the lines that are a patient here, and those of them that are it but for how it is written, or are
+    several; inside: those with a number beside the line's own, or in another column, by which alone a patient is
+    excluded, `by_inside` of them together; parts: what in a line may be a number, as it stands there
     doubtful: the lines that match nobody and can be no patient's number; odd: those that are no row of the list, also
     where one of their cells is a patient here
     """
@@ -47,10 +49,13 @@ class Found:
     listed: int
     here: tuple[int, ...]
     near: tuple[int, ...]
+    inside: tuple[int, ...]
     doubtful: tuple[int, ...]
     odd: tuple[int, ...]
     patients: frozenset[str]
+    by_inside: int
     lines: frozenset[str]
+    parts: frozenset[str]
     everybody: frozenset[str]
     content: bytes
 
@@ -67,7 +72,7 @@ class Found:
     @property
     def forgotten(self) -> frozenset[str]:
         """Whose prepared rows are deleted, also those of exports that may have written the number otherwise."""
-        return self.passed_over | frozenset[str]().union(*map(spellings, self.patients))
+        return self.passed_over | self.parts | frozenset[str]().union(*map(spellings, self.patients))
 
     def said(self) -> str:
         """`1,204 listed, 3 found here, 1 by a near miss (line 17)`, and what else a person should know."""
@@ -76,6 +81,9 @@ class Found:
             parts.append(f"{len(self.near):,} by a near miss ({_lines(self.near)})")
         if len(self.patients) != len(self.here):
             parts.append(f"{len(self.patients):,} patients left out")
+        if self.by_inside:
+            patients = "1 patient" if self.by_inside == 1 else f"{self.by_inside:,} patients"
+            parts.append(f"{patients} by another number in a line ({_lines(self.inside)})")
         if self.doubtful:
             parts.append(f"{len(self.doubtful):,} that can be no patient's number ({_lines(self.doubtful)})")
         if self.odd:
@@ -84,12 +92,14 @@ class Found:
 
 
 def read_exclusions(folder: SiteFolder) -> frozenset[str]:
-    """The lines of the list as they stand, without empty ones; none where there is no list. Of an odd line also a mark,
-    so that a list in which a line became odd is seen as another. Raises as `read_list`.
+    """The lines of the list as they stand, without empty ones; none where there is no list. Of an odd line, and of what
+    stands in other columns, also a mark, so that a list that leaves out others is seen as another. Raises as
+    `read_list`.
     """
     listed = read_list(folder)
     lines = () if listed is None else listed.lines
     marks = {f"\0{line.number}" for line in lines if line.odd}
+    marks |= {f"\0{cell}" for line in lines for cell in line.beside}
     return frozenset(marks).union(text for line in lines for text in line.texts if text)
 
 
@@ -124,37 +134,29 @@ def found_here(folder: SiteFolder) -> Found:
 
 def match(listed: OptOuts, patients: Iterable[str]) -> Found:
     """Who of `patients` is listed: as written, or but for how it is written. All that a line may mean are excluded."""
-    here = frozenset(patient for patient in patients if patient)
-    alike = defaultdict[str, set[str]](set)
-    for patient in here:
-        alike[key(patient)].add(patient)
-    meant = {
-        line.number: frozenset[str]().union(*(_meant(text, alike, here) for text in line.texts if text))
-        for line in listed.lines
-    }
-    excluded = frozenset[str]().union(*meant.values())
+    index = here(patients)
+    meant = [(line, index.meant(line)) for line in listed.lines]
+    own = _union(several for _, one in meant for several in one.own)
+    alone = {several for several in {one for _, both in meant for one in both.inside} if not several <= own}
     return Found(
         listed=len(listed.lines),
-        here=tuple(number for number, several in meant.items() if several),
-        near=tuple(line.number for line in listed.lines if meant[line.number].difference(line.texts)),
-        doubtful=tuple(
-            line.number
-            for line in listed.lines
-            if not line.odd and not meant[line.number] and can_be_no_number(line.text)
-        ),
+        here=tuple(line.number for line, one in meant if one),
+        near=tuple(line.number for line, one in meant if one and one.is_near(line.texts)),
+        inside=tuple(line.number for line, one in meant if not alone.isdisjoint(one.inside)),
+        doubtful=tuple(line.number for line, one in meant if not (line.odd or one) and can_be_no_number(line.text)),
         odd=tuple(line.number for line in listed.lines if line.odd),
-        patients=excluded,
-        everybody=here,
+        patients=own | _union(alone),
+        by_inside=len(_union(alone) - own),
+        everybody=index.everybody,
         lines=frozenset(text for line in listed.lines for text in line.texts if text),
+        parts=frozenset(part for line in listed.lines for text in line.texts for part in index.written(text)),
         content=listed.content,
     )
 
 
-def _meant(text: str, alike: dict[str, set[str]], here: frozenset[str]) -> frozenset[str]:
-    for form in without_remarks(text):
-        if form and (found := alike.get(key(form))):
-            return frozenset(found)
-    return frozenset(shown_short(text, here))
+def _union(several: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Each set once: thousands of lines may mean the same thousands of patients."""
+    return frozenset[str]().union(*set(several))
 
 
 def _lines(numbers: Sequence[int]) -> str:

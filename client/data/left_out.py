@@ -62,7 +62,7 @@ def staying_out(state: Path, found: Found) -> int:
         return 0  # and no secret is made, by a user who may not be the agent's
     secret = site_secret(state)
     kept = _known(state, secret) or _Kept()
-    return len(kept.pseudonyms - set(map(secret.pseudonym, found.passed_over)))
+    return len(kept.pseudonyms - set(map(secret.pseudonym, found.passed_over | found.parts)))
 
 
 def said_of(number: int) -> str:
@@ -80,7 +80,7 @@ def take_off(state: Path, secret: SiteSecret, found: Found) -> None:
             before = _read(state / FILE) or _Kept()
         except DataError:
             before = _Kept()
-        named = before.pseudonyms & set(map(secret.pseudonym, found.lines))
+        named = before.pseudonyms & set(map(secret.pseudonym, found.lines | found.parts))
         now = _Kept(_key(secret), named | set(map(secret.pseudonym, found.patients)), before.accepted + 1)
         Audit(state / AUDIT_FILE).append(OptOutsAccepted(*_named(secret, now)))
         _write(state, now)

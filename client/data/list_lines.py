@@ -31,6 +31,7 @@ class Line:
     text: str
     odd: bool = False
     others: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def lines_of(path: Path, text: str, patient: str) -> list[Line]:
         )
     place = header.index(patient)
     found = (_line(lines[at].strip("\r\n"), at + 1, separator, place, len(header)) for at in range(start, len(lines)))
-    return [line for line in found if any(line.texts)]
+    return [line for line in found if any(line.texts) or line.beside]
 
 
 def _header(path: Path, lines: Sequence[str], separator: str) -> tuple[list[str], int]:
@@ -67,7 +68,8 @@ def _header(path: Path, lines: Sequence[str], separator: str) -> tuple[list[str]
 def _line(text: str, number: int, separator: str, place: int, width: int) -> Line:
     """One line by itself. Where its quotes do not close in it, it is odd, and so is one in which a sign is damaged."""
     try:
-        row = next(csv.reader([text], delimiter=separator, strict=True), [])
+        simple = text.split(separator) if text else []
+        row = next(csv.reader([text], delimiter=separator, strict=True), []) if '"' in text else simple
     except csv.Error:
         row = []
     else:
@@ -75,7 +77,9 @@ def _line(text: str, number: int, separator: str, place: int, width: int) -> Lin
             if width == 1:
                 _, *more = (_bare(cell) for cell in _SEPARATORS.split(text))
                 return Line(number, separator.join(row).strip(), others=tuple(cell for cell in more if cell))
-            return Line(number, (row[place] if row else "").strip())
+            cells = [cell.strip() for cell in row] or [""] * width
+            beside = tuple(cell for at, cell in enumerate(cells) if cell and at != place)
+            return Line(number, cells[place], beside=beside)
     plain = [_bare(cell) for cell in text.split(separator)]
     cells = [cell.strip() for cell in row] + plain
     whole = _bare(text) if width == 1 else row[place].strip() if place < len(row) else ""

@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterable
+from functools import lru_cache
 
-LONGEST_NUMBER = 256  # characters, before a remark, that are tried as a patient's number: the time is bounded
+LONGEST_NUMBER = 256  # characters of what is tried as a patient's number: the time is bounded
 _LONGEST = 64  # characters of a patient's number: LO of DICOM, PS3.5 table 6.2-1
 _UNSEEN = {"Cf", "Cc", "Co", "Cs", "Cn"}
 _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›〝〞「」『』]")
-_LABEL = re.compile(r"^(?:mrn|pid|id|pat(?:ient)?(?:[\s_-]?(?:id|nr|no))?|nr|no|fall|case)?[\s.:#=_]*(?=\d)")
+_ASCII = dict.fromkeys((*range(32), 127, *b"\"'`")) | {9: " "}  # the same, for a text of ASCII alone
+LABEL = re.compile(r"^(?:mrn|pid|id|pat(?:ient)?(?:[\s_-]?(?:id|nr|no))?|nr|no|fall|case)?[\s.:#=_]*(?=\d)")
 _NUMBER = re.compile(r"[+]?(\d+)(?:[.,]0*)?")
-_EXPONENT = re.compile(r"[+]?(\d+)(?:[.,](\d+))?e[+]?(\d{1,2})")
-_DIGITS = re.compile("[0-9]+")
-_SPREADSHEET_DIGITS = 5  # a spreadsheet shows a long number by at least so many: fewer would be half of all patients
-_STRONG, _WEAK = re.compile(r"[;,|:/\\#()\[\]{}<>=*!?\t]"), re.compile(r"[\s._–—-]")
-# Behind a blank or a hyphen, which numbers of patients have inside too, only words or a date are a remark.
-_REMARK = re.compile(rf"(?=[^\W\d_]{{2}}|\d{{4}}-\d\d|\d\d?[./]\d\d?[./]\d|{_STRONG.pattern})")
+EXPONENT = re.compile(r"[+]?(\d+)(?:[.,](\d+))?e[+]?(\d{1,2})")
 
 
 def key(text: str) -> str:
     """What is left of a patient's number once zeros, case, blanks, quotes, `.0` and an exponent are of no account."""
-    plain = "".join(_plain(text).split())
-    if number := _NUMBER.fullmatch(plain):
+    return key_of(plain(text))
+
+
+@lru_cache(2**14)  # the words and days of a list stand in many of its lines
+def key_of(plain: str) -> str:
+    """The key of a text that is plain already."""
+    whole = "".join(plain.split())
+    if number := _NUMBER.fullmatch(whole):
         return _without_zeros(number[1])
-    if (power := _EXPONENT.fullmatch(plain)) and (whole := _written_out(power)):
-        return whole
-    whole = re.sub(r"(?<=\d)[.,]0+$", "", plain)  # a column of text and numbers: `SC/10000.0`
+    if (power := EXPONENT.fullmatch(whole)) and (digits := _written_out(power)):
+        return digits
+    whole = re.sub(r"(?<=\d)[.,]0+$", "", whole)  # a column of text and numbers: `SC/10000.0`
     return re.sub(r"\d+", lambda digits: _without_zeros(digits[0]), whole)
 
 
@@ -48,60 +50,45 @@ def _written_out(power: re.Match[str]) -> str:
     return "" if len(fraction) > places else _without_zeros(power[1] + fraction.ljust(places, "0"))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Compatible forms made one, invisible characters and quotes left out, digits of every script as 0 to 9."""
+    if text.isascii():
+        return text.translate(_ASCII).casefold().strip()
     whole = unicodedata.normalize("NFKC", text.replace("\t", " "))
     seen = "".join(sign for sign in whole if unicodedata.category(sign) not in _UNSEEN)
     digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in seen)
     return _QUOTES.sub("", digits).casefold().strip()
 
 
-def without_remarks(text: str) -> Iterator[str]:
-    """What a line may mean by its number: itself, without a label before it, and what stands before a remark: `10000`
-    of `10000;opted out`, the longest first.
+def readings(text: str) -> Iterable[str]:
+    """A text made plain, and also with a blank for each sign that is left out, or would become a figure, inside of it:
+    `10000'10001`, and the mark of a footnote, `10000²`.
     """
-    plain = _plain(text)
-    yield text
-    if (bare := _LABEL.sub("", plain)) != plain:
-        yield bare
-        plain = bare
-    remark = max((found.start() for found in _REMARK.finditer(plain)), default=-1)  # where the last one begins
-    for place in range(min(len(plain) - 1, LONGEST_NUMBER), 0, -1):
-        if _STRONG.match(plain[place]) or (_WEAK.match(plain[place]) and place < remark):
-            yield plain[:place]
-
-
-def shown_short(text: str, patients: Iterable[str]) -> set[str]:
-    """The patients whose numbers a spreadsheet shows as this line does: 123456789012 as 1.23457E+11."""
-    power = _EXPONENT.fullmatch("".join(_plain(text).split()))
-    if power is None or len(power[1] + (power[2] or "")) < _SPREADSHEET_DIGITS:
-        return set()
-    value, places = Decimal(f"{power[1]}.{power[2] or 0}e{power[3]}"), len(power[2] or "")
-    half, longest = Decimal(10) ** (int(power[3]) - places), len(power[1]) + int(power[3]) + 1
-    return {
-        patient
-        for patient in patients
-        if _DIGITS.fullmatch(number := key(patient))  # not `isdigit`: some scripts have figures that are no digits
-        and len(number) <= longest
-        and abs(Decimal(number) - value) < half  # rounded, or cut off
-    }
+    if text.isascii() and text.isprintable() and _QUOTES.search(text) is None:
+        return (plain(text),)
+    apart = (
+        " " if unicodedata.category(sign) in _UNSEEN | {"No", "So"} or _QUOTES.match(sign) else sign for sign in text
+    )
+    return dict.fromkeys((plain(text), plain("".join(apart))))
 
 
 def can_be_no_number(text: str) -> bool:
     """Whether no hospital would number a patient so: a sentence, a name, signs only, a number that lost its end."""
-    plain = _plain(text)
-    if "\ufffd" in text or not any(sign.isalnum() for sign in plain) or len(plain) > _LONGEST:
+    if text.isascii() and text.isdigit():
+        return len(text) > _LONGEST
+    whole = plain(text)
+    if "\ufffd" in text or not any(sign.isalnum() for sign in whole) or len(whole) > _LONGEST:
         return True
-    if _EXPONENT.fullmatch("".join(plain.split())) and not key(text).isdigit():
+    if EXPONENT.fullmatch("".join(whole.split())) and not key(text).isdigit():
         return True
-    if re.fullmatch(r"-?\d+[.,]\d*[1-9]\d*|-\d+", plain) or _lost_its_end(plain):
+    if re.fullmatch(r"-?\d+[.,]\d*[1-9]\d*|-\d+", whole) or _lost_its_end(whole):
         return True
-    return len(plain.split()) >= 2 and not any(sign.isdigit() for sign in plain.split()[0])
+    return len(whole.split()) >= 2 and not any(sign.isdigit() for sign in whole.split()[0])
 
 
 def _lost_its_end(plain: str) -> bool:
     """1.23457E+11 is exact as a number, but stands for any that begins so."""
-    power = _EXPONENT.fullmatch("".join(plain.split()))
+    power = EXPONENT.fullmatch("".join(plain.split()))
     return power is not None and len(power[1] + (power[2] or "")) <= int(power[3]) and int(power[3]) >= 6
 
 
