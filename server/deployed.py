@@ -15,7 +15,7 @@ from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
 from server.at_work import at_work
-from server.checkpoint import CHECKPOINT_FILE, read
+from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.consortium import Consortium
 from server.coordinator import node_keys, place_of
 from server.finish import finish_held, outcome_of
@@ -25,9 +25,19 @@ from server.lost_sites import LostSiteError
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
-from server.run import Outcome, Run
+from server.run import Outcome, Run, outcome_in
 from server.run_folder import begun, coverage_of, evidence_of, open_run, playing, save_model, tested
-from server.watch import STATUS_FILE, RunStatus, Watch, clock, flower_run_of, listed, read_status, this_process
+from server.watch import (
+    STATUS_FILE,
+    RunStatus,
+    Watch,
+    chosen_in,
+    clock,
+    flower_run_of,
+    listed,
+    read_status,
+    this_process,
+)
 
 MOST_ENDED = 100  # runs, of which sites are told that they are over
 MOST_LOST = 5  # times that the server ends the run before it has done another round
@@ -53,32 +63,71 @@ class Deployment:
 
 
 def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
-    """Play the run. RunError with the reason when it cannot start or go on."""
-    keys, file = _keys_of(plan), plan.folder / STATUS_FILE
+    """Play the run. RunError with the reason when it cannot start or go on. A run that is over is only reported on."""
+    file = plan.folder / STATUS_FILE
+    if plan.resume and (over := _over(plan)) is not None:
+        return _told_again(plan, over)
+    before = flower_run_of(file)  # here, for to look at this process's own lock would let it go
+    if plan.resume:
+        plan = _as_it_was_left(plan, tell)
+    keys = _keys_of(plan)
     with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
-        if plan.resume and _not_begun(plan.folder):
-            plan = replace(plan, resume=False)
         open_run(plan.folder, plan.study, resume=plan.resume)
-        before = flower_run_of(file)
-        status = RunStatus("", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before)
+        chosen = sorted(keys) if plan.sites else []
+        status = RunStatus(
+            "", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before, chosen=chosen
+        )
         try:
             with Watch(status, file) as watch:
                 watch.tell = tell
                 run, outcome = _played(plan, keys, watch, tell)
-                save_model(plan.folder, plan.study, outcome, plan.models)
-                coverage = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
-                evidence = evidence_of(
-                    plan.study,
-                    run.state.run,
-                    begun(plan.folder),
-                    outcome,
-                    coverage=coverage,
-                    comparisons=tested(outcome),
-                )
-                write(evidence, plan.folder)
+                return outcome, _reported(plan, run.state.run, outcome)
         except LostSiteError as error:
             return _as_far_as_it_came(plan, error, tell)
-    return outcome, evidence
+
+
+def _reported(plan: Deployment, run: str, outcome: Outcome) -> Evidence:
+    """Model and report of a run that came to its end, in its folder."""
+    save_model(plan.folder, plan.study, outcome, plan.models)
+    coverage = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
+    evidence = evidence_of(plan.study, run, begun(plan.folder), outcome, coverage=coverage, comparisons=tested(outcome))
+    write(evidence, plan.folder)
+    return evidence
+
+
+def _over(plan: Deployment) -> RunState | None:
+    """The state of a run that came to its end; None for one that has something left to ask the sites."""
+    if not (plan.folder / CHECKPOINT_FILE).exists():
+        return None
+    state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
+    return state if state.round >= plan.study.rounds + 2 else None
+
+
+def _told_again(plan: Deployment, state: RunState) -> tuple[Outcome, Evidence]:
+    """Model and report of a run that is over, written anew from its checkpoint: no site is asked, or waited for."""
+    file = plan.folder / STATUS_FILE
+    before, chosen = flower_run_of(file), list(chosen_in(file))
+    with playing(plan.folder):
+        open_run(plan.folder, plan.study, resume=True)
+        outcome = outcome_in(plan.study, state)
+        evidence = _reported(plan, state.run, outcome)
+        rounds = plan.study.rounds
+        status = RunStatus(
+            state.run, plan.study.digest, this_process(), "done", state.round, rounds, flower=before, chosen=chosen
+        )
+        with Watch(status, file):
+            return outcome, evidence
+
+
+def _as_it_was_left(plan: Deployment, tell: Callable[[str], None]) -> Deployment:
+    """A run goes on over the sites that it was begun with, unless others are named."""
+    if _not_begun(plan.folder):
+        plan = replace(plan, resume=False)
+    chosen = () if plan.sites else chosen_in(plan.folder / STATUS_FILE)
+    if not chosen:
+        return plan
+    tell(f"over the sites of before: {listed(chosen)} (name others with --site)")
+    return replace(plan, sites=chosen)
 
 
 def _as_far_as_it_came(plan: Deployment, error: LostSiteError, tell: Callable[[str], None]) -> tuple[Outcome, Evidence]:

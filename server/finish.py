@@ -28,8 +28,9 @@ def finish(folder: Path, *, models: Path | None = None) -> Evidence:
         if (folder / STUDY_FILE).exists():
             raise RunError(f"{folder}: this run ended before its first sum, so there is no model. {reason_of(folder)}")
         raise RunError(f"{folder}: holds no checkpoint of a run. Give the run's own folder, or its name.")
+    why = reason_of(folder)  # here, for to look at this process's own lock would let it go
     with playing(folder):
-        return finish_held(folder, reason_of(folder), models=models)
+        return finish_held(folder, why, models=models)
 
 
 def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Evidence:
@@ -98,6 +99,7 @@ def outcome_of(study: Study, state: RunState) -> Outcome:
 def _model_of(study: Study, state: RunState) -> tuple[str, int]:
     """Which weights of the state to keep, and the round they are of: as a run keeps them, of what there is."""
     trained = min(state.round, study.rounds)
-    if study.private or not study.split.validates or state.best_round < 1:
+    unscored = state.best_score == float("-inf")  # a model is scored in the round after it: the latest was by nobody
+    if study.private or not study.split.validates or state.best_round < 1 or unscored:
         return "weights", trained
     return "best", state.best_round

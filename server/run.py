@@ -156,7 +156,7 @@ class Run:
         """All rounds that are left: 0 statistics, 1..N training, N+1 the last score, N+2 the test."""
         while self.state.round < self.study.rounds + 2:
             self._play_round(self.state.round + 1)
-        return self._outcome()
+        return outcome_in(self.study, self.state)
 
     def _play_round(self, number: int) -> None:
         began = time.monotonic()
@@ -392,27 +392,38 @@ class Run:
         self.state.survivors = list(survivors) or self.state.survivors
         save(self.state, self.path)
 
-    def _outcome(self) -> Outcome:
-        history = [RoundEvidence(**entry) for entry in self.state.history]
-        thresholds = [entry.threshold for entry in history if entry.threshold is not None]
-        return Outcome(
-            self.state.arrays["best"],
-            self.state.best_round,
-            by_round(history, self.study.rounds),
-            {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")},
-            self.normaliser,
-            history[-1].metrics,
-            min(thresholds, default=None),
-            history[-1].sites,
-            self.untrained,
-            self.uncounted,
-        )
-
     @property
     def normaliser(self) -> Normaliser:
         """From the summed statistics, the same for all sites; empty before they are known."""
-        sums = {name[4:]: value for name, value in self.state.arrays.items() if name.startswith("sum/")}
-        return normaliser_from_sums(self.study, sums) if sums else {}
+        return _normaliser_in(self.study, self.state)
+
+
+def outcome_in(study: Study, state: RunState) -> Outcome:
+    """What the run of this state leaves, which came to its end."""
+    history = [RoundEvidence(**entry) for entry in state.history]
+    thresholds = [entry.threshold for entry in history if entry.threshold is not None]
+    used = used_in(study, state)
+    return Outcome(
+        state.arrays["best"],
+        state.best_round,
+        by_round(history, study.rounds),
+        _sums_in(state),
+        _normaliser_in(study, state),
+        history[-1].metrics,
+        min(thresholds, default=None),
+        history[-1].sites,
+        tuple(name for name in study.names if name not in used),
+        uncounted_in(state),
+    )
+
+
+def _sums_in(state: RunState) -> dict[str, NDArray[np.float64]]:
+    return {name[4:]: value for name, value in state.arrays.items() if name.startswith("sum/")}
+
+
+def _normaliser_in(study: Study, state: RunState) -> Normaliser:
+    sums = _sums_in(state)
+    return normaliser_from_sums(study, sums) if sums else {}
 
 
 def used_in(study: Study, state: RunState) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class RunStatus:
     written: float = 0.0
     ended: str = ""  # "completed", or why not
     flower: int = 0
+    chosen: list[str] = field(default_factory=list)  # the sites that the run was begun with; empty: all there were
     sites: dict[str, SiteStatus] = field(default_factory=dict)
     format: int = STATUS_FORMAT
 
@@ -91,6 +92,13 @@ def read_status(path: Path) -> RunStatus:
     if not status.ended and player_of(path.parent) != status.process:
         status.ended = "its process was killed; continue it with `wardround resume`" if number else MADE_BY_0_1
     return status
+
+
+def chosen_in(path: Path) -> tuple[str, ...]:
+    """The sites that the run whose status this was went on with last; none where that is not known."""
+    with suppress(RunError):
+        return tuple(read_status(path).chosen)
+    return ()
 
 
 def flower_run_of(path: Path) -> int:

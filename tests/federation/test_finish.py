@@ -25,11 +25,14 @@ from common.privacy.plan import plan_privacy
 from common.study import Study
 from deploy.cli import commands
 from deploy.simulation.simulate import Simulation, simulate
-from server.checkpoint import read
+from server.at_work import at_work
+from server.checkpoint import read, save
+from server.consortium import Consortium
 from server.finish import finish
 from server.report.evidence import RoundEvidence, read_evidence
 from server.run import Unwatched
-from server.watch import STATUS_FILE, RunStatus
+from server.watch import STATUS_FILE, RunStatus, read_status
+from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 
 
@@ -111,8 +114,6 @@ def test_what_has_no_model_or_came_to_its_end_is_not_finished(stopped: tuple[Stu
     study, folder = stopped
     with pytest.raises(RunError, match="no checkpoint"):
         finish(tmp_path)
-    from server.checkpoint import save
-
     state = read(folder / "checkpoint.npz", study.digest)
     (tmp_path / "study.yaml").write_bytes((folder / "study.yaml").read_bytes())
     for number, words in ((0, "no round was trained"), (study.rounds + 2, "came to its end")):
@@ -121,6 +122,34 @@ def test_what_has_no_model_or_came_to_its_end_is_not_finished(stopped: tuple[Stu
             finish(tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
     assert json.loads((folder / "report.json").read_text())
+
+
+def test_the_latest_model_is_kept_where_none_was_ever_scored(stopped: tuple[Study, Path], tmp_path: Path) -> None:
+    """A model is scored in the round after it: the one before was kept, of which as little was known."""
+    study, folder = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    state = read(folder / "checkpoint.npz", study.digest)
+    save(replace(state, best_round=1, best_score=float("-inf")), tmp_path / "run" / "checkpoint.npz")
+    assert finish(tmp_path / "run").selected_round == 2
+    model = weights_in(tmp_path / "run" / "model.safetensors", study)
+    assert np.array_equal(model, state.arrays["weights"]) and not np.array_equal(model, state.arrays["best"])
+
+
+def test_a_run_that_is_over_is_reported_on_again_without_its_sites(stopped: tuple[Study, Path], tmp_path: Path) -> None:
+    """No server is there, and no site: it waited for them for ten minutes, and kept them from other runs meanwhile."""
+    study, folder = stopped
+    consortium = away(tmp_path / "consortium", "east", "north", "west")
+    run = consortium / "runs" / "over"
+    run.mkdir(parents=True)
+    shutil.copyfile(folder / "study.yaml", run / "study.yaml")
+    state = read(folder / "checkpoint.npz", study.digest)
+    save(replace(state, round=study.rounds + 2), run / "checkpoint.npz")
+    with at_work(Consortium.read(consortium).state, ["east", "north", "west"], "another"):
+        done = CliRunner().invoke(commands, ["resume", "over", "--at", str(consortium)])
+    assert done.exit_code == 0, done.exception
+    assert read_evidence(run / "report.json").run == state.run and (run / "report.html").exists()
+    assert np.array_equal(weights_in(run / "model.safetensors", study), state.arrays["best"])
+    assert read_status(run / STATUS_FILE).ended == "completed"
 
 
 def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(tmp_path: Path) -> None:

@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import BusyError
-from common.identity import SigningKey
-from common.node_key import generate, public_of
 from server.at_work import at_work
-from server.consortium import Consortium
-from server.coordinator import CONTROL, EXECUTOR
 from server.deployed import ended_runs
-from server.flower import make_secret
-from server.run_folder import playing
-from server.watch import STATUS_FILE, RunStatus
-from tests.support.deployment import Process, free_port, wait_for
-from tests.support.enrolment import request
+from server.run_folder import player_of, playing
+from server.watch import STATUS_FILE, RunStatus, chosen_in, read_status
+from tests.support.deployment import Process, wait_for
+from tests.support.enrolment import away
 from tests.support.records import record_hospitals
 
 
@@ -36,12 +31,7 @@ def test_a_site_is_at_work_for_one_run(tmp_path: Path) -> None:
 @pytest.fixture
 def consortium(tmp_path: Path) -> Iterator[Path]:
     """A consortium of three sites whose server is away: its runs wait for it."""
-    made = Consortium.new(tmp_path / "consortium", "lab", "127.0.0.1", port=free_port())
-    for site in ("east", "north", "west"):
-        made = made.admit(request(site, SigningKey.generate(), public_of(generate(), "node.key")))
-    for name in (CONTROL, EXECUTOR):
-        make_secret(made.state / name)
-    yield tmp_path / "consortium"
+    yield away(tmp_path / "consortium", "east", "north", "west")
 
 
 def test_a_second_run_over_busy_sites_is_refused_in_words(consortium: Path, tmp_path: Path) -> None:
@@ -65,6 +55,35 @@ def test_a_second_run_over_busy_sites_is_refused_in_words(consortium: Path, tmp_
         third = run("third")
         wait_for(lambda: (consortium / "runs" / "third" / "status.json").exists() or not third.runs, "third run")
         assert third.runs, third.text
+    finally:
+        for process in started:
+            process.stop()
+
+
+def test_a_run_is_resumed_over_the_sites_that_it_was_begun_with(tmp_path: Path) -> None:
+    """It waited for the fourth, which nobody had chosen; and let go of its own lock when it looked who played it."""
+    consortium = away(tmp_path / "four", "east", "north", "south", "west")
+    study, folder = record_hospitals(tmp_path / "h"), consortium / "runs" / "mine"
+    started: list[Process] = []
+
+    def start(name: str, *more: str) -> Process:
+        started.append(Process(tmp_path / f"{name}.log", *more, "--at", str(consortium)))
+        wait_for(lambda: player_of(folder) == started[-1].pid or not started[-1].runs, name)
+        wait_for(lambda: read_status(folder / STATUS_FILE).process == started[-1].pid or not started[-1].runs, name)
+        assert started[-1].runs, started[-1].text
+        return started[-1]
+
+    chosen = [word for site in ("east", "north", "west") for word in ("--site", site)]
+    try:
+        start("run", "run", str(study), "--run", "mine", *chosen).kill()
+        resumed = start("resume", "resume", "mine")
+        assert player_of(folder) == resumed.pid
+        assert "over the sites of before: east, north, west" in resumed.text
+        assert chosen_in(folder / STATUS_FILE) == ("east", "north", "west")
+        resumed.kill()
+        other = [word for site in ("east", "south", "west") for word in ("--site", site)]
+        start("others", "resume", "mine", *other)
+        assert chosen_in(folder / STATUS_FILE) == ("east", "south", "west")
     finally:
         for process in started:
             process.stop()

@@ -11,6 +11,10 @@ from client.membership.enrolment import SitePlace, enrol
 from common.enrolment import Request
 from common.identity import SigningKey
 from common.node_key import generate, public_of
+from server.consortium import Consortium
+from server.coordinator import CONTROL, EXECUTOR
+from server.flower import make_secret
+from tests.support.deployment import free_port
 
 
 def site_folder(root: Path, name: str) -> Path:
@@ -34,6 +38,16 @@ def node_public() -> str:
 
 def request(site: str = "north", key: SigningKey | None = None, node: str | None = None) -> Request:
     return Request.make(site, key or SigningKey.generate(), node or node_public())
+
+
+def away(folder: Path, *sites: str) -> Path:
+    """A consortium of these sites whose server is away: its runs wait for it."""
+    made = Consortium.new(folder, "lab", "127.0.0.1", port=free_port())
+    for site in sites:
+        made = made.admit(request(site))
+    for name in (CONTROL, EXECUTOR):
+        make_secret(made.state / name)
+    return folder
 
 
 def secrets(*folders: Path) -> set[str]:
