@@ -14,6 +14,7 @@ from client.consent.readiness import Readiness, readiness, require_enough
 from client.data.cohort import Cohort
 from client.data.losses import LOUD_WORD, losses, loud
 from client.data.prepare import Progress, prepare
+from client.data.pseudonym import site_secret
 from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study
@@ -54,6 +55,7 @@ class Looked:
     """A site's data for a study, or the error that keeps it from taking part.
 
     signs: of the modalities that it has (`owned`), those with enough training cases to take part with in a simulation
+    hospital: tells this folder's patients from another's; a keyed hash
     """
 
     site: str
@@ -63,6 +65,7 @@ class Looked:
     classes: frozenset[int] = frozenset()  # of its training cases
     readiness: Readiness = field(default_factory=lambda: Readiness((), ()))
     counts: dict[str, int] = field(default_factory=dict, repr=False)
+    hospital: str = ""
 
     @property
     def loud(self) -> list[str]:
@@ -78,9 +81,34 @@ class Looked:
 
     def keep(self, folder: Path) -> None:
         """Write the counts beside the site's part of a simulated run."""
-        told = {"lines": self.readiness.lines, "warnings": self.readiness.warnings, "counts": self.counts}
+        told = {
+            "lines": self.readiness.lines,
+            "warnings": self.readiness.warnings,
+            "counts": self.counts,
+            "hospital": self.hospital,
+        }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / DATA_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def require_same(seen: Sequence[Looked], sites: Path) -> None:
+    """RunError when a site of a run that goes on is another folder than before: model, test score and ledger would be
+    of two hospitals' patients as one. sites: the run's folder of them, as `keep` left it
+    """
+    others = [one.site for one in seen if _kept_of(sites / one.site) not in ("", one.hospital)]
+    if others:
+        raise RunError(
+            f"{', '.join(others)}: not the folder that this run began with, but another hospital of that name. Give "
+            "--hospitals the folder of then, or start another run (--run NAME without --resume)."
+        )
+
+
+def _kept_of(folder: Path) -> str:
+    """Which hospital it was; empty where nothing says so."""
+    try:
+        return str(json.loads((folder / DATA_FILE).read_text(encoding="utf-8")).get("hospital", ""))
+    except FileNotFoundError:
+        return ""
 
 
 def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked:
@@ -99,7 +127,8 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
     if cohort.opt_outs:
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
     signs = cohort.owned if study.private else _filled(cohort, study, site.file.policy)
-    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts))
+    hospital = site_secret(site.path(site.file.state)).digest("hospital", name.encode())
+    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts), hospital)
 
 
 def _filled(cohort: Cohort, study: Study, policy: Policy) -> tuple[str, ...]:

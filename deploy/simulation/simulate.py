@@ -19,7 +19,7 @@ from deploy.simulation.baselines import Contender, Judged, contenders, judge_all
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
-from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
+from deploy.simulation.hospitals import Looked, look, require_all, require_same, require_two_classes
 from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
@@ -65,6 +65,7 @@ def simulate(
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
         seen = _require_ready(plan, grid, roster)
+        require_same(seen, plan.folder / "sites")
         for found in seen:
             found.keep(plan.folder / "sites" / found.site)
             tell_data(found)

@@ -24,6 +24,7 @@ from common.parameters import flatten
 from common.privacy.plan import plan_privacy
 from common.study import Study
 from deploy.cli import commands
+from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
 from server.at_work import at_work
 from server.checkpoint import read, save
@@ -150,6 +151,24 @@ def test_a_run_that_is_over_is_reported_on_again_without_its_sites(stopped: tupl
     assert read_evidence(run / "report.json").run == state.run and (run / "report.html").exists()
     assert np.array_equal(weights_in(run / "model.safetensors", study), state.arrays["best"])
     assert read_status(run / STATUS_FILE).ended == "completed"
+
+
+@pytest.mark.parametrize("stopped", ["none"], indirect=True)
+def test_a_run_goes_on_over_the_hospitals_that_it_began_with_alone(stopped: tuple[Study, Path], tmp_path: Path) -> None:
+    """Others of the same names: it went on in silence, and report and ledgers were of both as one."""
+    study, folder = stopped
+    _, others = small_hospitals(tmp_path / "made")
+    mine = hospitals_in(folder.parent / "made")
+    shutil.copytree(folder, tmp_path / "run")
+    plan = Simulation(study, others, tmp_path / "run", workers=2, compare=False, resume=True)
+    before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
+    with pytest.raises(RunError, match="another hospital of that name"):
+        simulate(plan)
+    assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
+    moved = shutil.copytree(folder.parent / "made", tmp_path / "moved")
+    assert len(hospitals_in(moved)) == len(mine)
+    outcome, _ = simulate(replace(plan, hospitals=hospitals_in(moved)))  # the same hospitals, wherever they lie
+    assert len(outcome.history) == study.rounds + 1
 
 
 def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(tmp_path: Path) -> None:
