@@ -199,7 +199,7 @@ class Ledger:
             raise BudgetError(
                 f"The ledger refuses: {entry.cohort} patients would reach epsilon {then:.3f} at delta "
                 f"{delta:g}. The limit is {limit:g}, and {spent:.3f} is spent, over all studies and runs. "
-                "The study needs more noise or fewer rounds, or the site may grant a larger limit."
+                "The study needs more noise or fewer rounds."
             )
 
     @contextmanager

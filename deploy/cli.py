@@ -225,10 +225,13 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     """Check a study.yaml, and show its digest and what its privacy plan comes to."""
     from common.privacy.plan import plan_privacy
     from common.study import read_study
+    from deploy.simulation.hospitals import hospitals_in
+    from server.playable import require_playable
 
     found = read_study(path)
-    click.echo(f"{path}: in order. Digest {found.digest}")
+    require_playable(found, len(hospitals_in(hospitals)) if hospitals is not None else None)
     plan = plan_privacy(found)
+    click.echo(f"{path}: in order. Digest {found.digest}")
     if plan is None:
         click.secho("  privacy: NONE. The model may remember single patients.", fg="yellow")
     else:

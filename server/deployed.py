@@ -22,6 +22,7 @@ from server.finish import finish_held, outcome_of
 from server.flower import Nodes, RefusedByServerError, by_site
 from server.grid import FlowerRun
 from server.lost_sites import LostSiteError
+from server.playable import require_playable
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
@@ -67,6 +68,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
     file = plan.folder / STATUS_FILE
     if plan.resume and (over := _over(plan)) is not None:
         return _told_again(plan, over)
+    require_playable(plan.study)
     before = flower_run_of(file)  # here, for to look at this process's own lock would let it go
     if plan.resume:
         plan = _as_it_was_left(plan, tell)

@@ -50,8 +50,8 @@ OTHERS = (
 )
 WAYS_OUT = {
     "other_release": "install one release of wardround everywhere, then go on",
-    "budget": "the budget is the sites' own, and going on ends here again: have them grant more, or end the run with "
-    "what it has (`wardround finish NAME`), or start a study with fewer rounds or more noise, or without these sites "
+    "budget": "the budget is the sites' own, and going on ends here again: end the run with what it has "
+    "(`wardround finish NAME`), or start a study with fewer rounds or more noise, or without these sites "
     "(--site)",
     "answered": OTHERS,
     "not_approved": "have them approve the study, then go on",
@@ -60,7 +60,7 @@ WAYS_OUT = {
     "outside_hours": "go on within their hours",
     "policy": "ask them which policy it is, then go on",
     "identity": "hand out the kits again (`wardround consortium kits`), and have them join, then go on",
-    "data": "have them mend their data, then go on, or go on without them (--site)",
+    "data": "have them mend their data, then go on; or go on without them, if enough others are left (--site for each)",
 }
 LOST = "have them start `wardround site up` again, then go on"
 OTHER = "their own logs say why; mend it there, then go on"

@@ -340,7 +340,7 @@ class Summation:
                 f"Not begun: the privacy budget of {', '.join(sorted(poor))} does not carry this run "
                 f"{'to its end' if first == 0 else f'from round {first} to its end'}, and nothing was charged. "
                 "`wardround site check` shows there what is spent. Leave these sites out (--site for each of the "
-                "others), have them grant more, or start a study with fewer rounds or more noise."
+                "others, if enough are left), or start a study with fewer rounds or more noise."
                 + (" `wardround finish NAME` makes a model of the rounds that are done." if first > 1 else "")
             )
 

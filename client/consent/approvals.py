@@ -121,8 +121,7 @@ class Approvals:
         approval without its line.
         """
         digest = study.digest
-        if self.all().get(digest, Approval()).withdrawn:
-            raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good. A changed study is another one.")
+        self.require_not_withdrawn(digest)
         self._tell(Approved(digest))
         keep_study(self._state, study)
         when = (now or datetime.now(UTC)).astimezone(UTC)
@@ -134,6 +133,11 @@ class Approvals:
                 modalities=None if modalities is None else [*modalities],
                 terms=TERMS,
             )
+
+    def require_not_withdrawn(self, digest: str) -> None:
+        """NotApprovedError for a study that this site withdrew from."""
+        if self.all().get(digest, Approval()).withdrawn:
+            raise NotApprovedError(f"Study {digest[:12]} was withdrawn here, for good. A changed study is another one.")
 
     def pause(self, digest: str) -> None:
         """Refuse its requests until `resume`. Holds even where the audit log cannot be written."""

@@ -44,6 +44,11 @@ from common.patience import answered, is_untrusted
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."
+REFUSED_CALLS = {
+    401: UNENROLLED,
+    403: "status 403: the run that asked has ended, which is no fault; if it goes on all day, something on the way "
+    "refuses this site",
+}
 UNTRUSTED = (
     "Who answers at the coordinator's address has no certificate of the consortium's authority. Does a proxy open TLS "
     "on the way? Has the coordinator been made anew? Ask its people, and telephone before you join anew."
@@ -259,7 +264,7 @@ def reason(error: Exception) -> str:
     """Why a call failed, for the site's own log."""
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
-        return UNENROLLED if status == httpx.codes.UNAUTHORIZED else f"status {status}"
+        return REFUSED_CALLS.get(status, f"status {status}")
     if isinstance(error, httpx.HTTPError) and is_untrusted(error):
         return UNTRUSTED
     if isinstance(error, OSError) and error.strerror:

@@ -69,6 +69,7 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     here, found = read_site(folder), read_study(study)
     state = state_of(here)
     require_terms(here.file, found)
+    Approvals(state).require_not_withdrawn(found.digest)
     click.echo("\n".join(describe(here, found)))
     _opt_outs_at_approval(here, state, yes=yes)
     cohort = _show_readiness(here, found)

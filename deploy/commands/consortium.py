@@ -61,7 +61,7 @@ def consortium_admit(request: Path, at: Path, out: Path | None, yes: bool) -> No
     then = now.admit(asked)
     hand_out(then.kit(asked.site).to_text(), out)
     say(f"Site {asked.site!r} is a member, of {len(then.roster.sites)}. Send it its kit.")
-    if len(then.roster.sites) > 1:
+    if len(then.roster.sites) > 1 and then.roster.digest != now.roster.digest:
         say("The other sites need the new roster too: `wardround consortium kits --out FOLDER`, one file each.")
 
 

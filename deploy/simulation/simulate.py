@@ -22,6 +22,7 @@ from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.hospitals import Looked, look, require_all, require_same, require_two_classes
 from deploy.simulation.worker import SitePlace, Watched
 from server.invitation import invite
+from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run import Observer, Outcome, Run, Unwatched
 from server.run_folder import REPORT_FILE, begun, coverage_of, evidence_of, open_run, save_model, tested
@@ -52,6 +53,7 @@ def simulate(
     tell_data: called with each site's data, before anything is trained
     """
     observer = observer or Unwatched()
+    require_playable(plan.study, len(plan.hospitals))
     open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
     _require_modalities(plan)

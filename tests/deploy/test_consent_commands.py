@@ -190,7 +190,8 @@ def test_the_list_tells_where_each_study_stands(north, study) -> None:
     for command in (["studies"], ["pause", short], ["resume", short]):  # neither offers a way back
         said = done(call(root, *command))
         assert "withdrawn, for good" in said and "go on" not in said
-    assert isinstance(approve(root, "--yes").exception, NotApprovedError)
+    again = approve(root, "--yes")
+    assert isinstance(again.exception, NotApprovedError) and not again.output  # before the data is read and shown
 
 
 def test_withdrawing_and_purging_ask_first(north, study) -> None:

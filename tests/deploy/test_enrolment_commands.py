@@ -119,6 +119,7 @@ def test_only_who_joined_before_has_daemons_to_restart(here):
 def test_nothing_new_asks_nothing(here):
     admit_all()
     join_all()
+    assert "need the new roster" not in done("consortium admit north.yaml --yes --out again.yaml").output
     assert "nothing is new" in done("site join kits/north.yaml --at north").output
 
 
