@@ -212,7 +212,7 @@ class SiteHandler:
         self.sums.agree(number, derived.digest, offers)
         self._require_cases_of_before(number)
         mine = replace(signed, parts=tuple(set(signed.parts) & set(counted)), waits=not believed)
-        done = work(plan, self.site, mine)
+        done = work(plan, self.site, mine, self._smallest)
         asked = asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits)
         worked = _Worked(plan, plan.parts(counted), asked, frozenset(present), self.site.cohort.version)
         self._worked = {number: self._worked.get(number, worked)}  # the vector of a second attempt is the first one's
@@ -230,7 +230,7 @@ class SiteHandler:
         require_own_part(plan, self.site.name, signed.modalities, self.identity.roster)
         self._require_as_signed(plan, signed)
         derived = self._derived(request)
-        done = work(plan, self.site, replace(signed, waits=False))
+        done = work(plan, self.site, replace(signed, waits=False), self._smallest)
         width = word_bits(bits, len(plan.sites))
         point = FixedPoint(done.layout, bits=width, sites=len(plan.sites))
         packed = pack_source(point.words(done.summand, rounding(plan, self.site)), width)

@@ -186,11 +186,12 @@ class Worked:
     held_out_epsilon: float
 
 
-def work(plan: RoundPlan, site: Site, signed: Declaration | None = None) -> Worked:
+def work(plan: RoundPlan, site: Site, signed: Declaration | None = None, smallest: int = 1) -> Worked:
     """Do what the plan asks with this site's cases and return what goes into the sum.
 
     signed: what this site signed for, of it the parts that are counted, and whether any site of the sum waits for lost
         ones; None: everything that it has, and none waits
+    smallest: without privacy, the fewest known values with which a column is in the statistics
 
     Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
     must never make a round free.
@@ -200,7 +201,7 @@ def work(plan: RoundPlan, site: Site, signed: Declaration | None = None) -> Work
     signed = Declaration(site.declared, PARTS, waits=False) if signed is None else signed
     _ready(plan, site)
     charge(plan, site)
-    round_ = _Round(plan, site, layout, signed)
+    round_ = _Round(plan, site, layout, signed, 1 if site.privacy else smallest)
     values: dict[str, Values] = {}
     steps = 0
     if plan.statistics:
@@ -254,6 +255,7 @@ class _Round:
     site: Site
     layout: Layout
     signed: Declaration
+    smallest: int
 
     @property
     def _cohort(self) -> Cohort:
@@ -264,7 +266,8 @@ class _Round:
         """Of the plan's groups only: a modality that few sites have is neither measured nor counted."""
         study, groups = self.site.study, self.plan.groups
         names = {segment.name for segment in statistic_segments(study, groups)}
-        sums = {name: value for name, value in statistic_sums(study, self._cohort).items() if name in names}
+        sums = statistic_sums(study, self._cohort, self.smallest)
+        sums = {name: value for name, value in sums.items() if name in names}
         sums["present"] = sums["present"] * np.isin(study.names, groups)
         return fitting(self._noised(sums), self.layout)
 

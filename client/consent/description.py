@@ -15,6 +15,7 @@ from common.models.network import build_network
 from common.parameters import Parameters
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
 from common.secure_sum.packing import packed_size
+from common.statistics import ranges
 from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
 
 
@@ -48,6 +49,10 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
             yield f"  {name}: NOT used, policy.modalities does not have it"
         else:
             yield f"  {name}: not at this site"
+    few = folder.file.policy.without_privacy.smallest(simulated=False)
+    if ranges(study) and not study.private and few > 1:
+        yield "  Before the first round: number, mean and spread of each column's values in the training patients; of a"
+        yield f"  column with fewer than {few} values here, none (policy.without_privacy.smallest_part)."
     if study.secure_sum.enabled:
         least = study.secure_sum.colluding + 2
         yield f"  A modality that fewer than {least} sites have is not used in a run: it is absent in the model, and"

@@ -15,8 +15,12 @@ from common.study import RecordModality, Study
 Vector = NDArray[np.float64]
 
 
-def statistic_sums(study: Study, cohort: Cohort) -> dict[str, Vector]:
-    """Segment -> values, exact and without noise: they leave this site in a secure sum only."""
+def statistic_sums(study: Study, cohort: Cohort, smallest: int = 1) -> dict[str, Vector]:
+    """Segment -> values, exact and without noise: they leave this site in a secure sum only.
+
+    smallest: the moments of a column with fewer known values here are zeros, as if none had one: where no other site
+        has the column, the sum would be these patients' alone
+    """
     parts = (cohort.train, cohort.validation, cohort.test)
     sums = {
         "cases": np.array([len(part) for part in parts], dtype=np.float64),
@@ -28,8 +32,9 @@ def statistic_sums(study: Study, cohort: Cohort) -> dict[str, Vector]:
         with np.errstate(invalid="ignore", over="ignore"):  # a patient's value, or a range, that is infinite
             scaled = np.clip((values - low) / (high - low), 0.0, 1.0)
         scaled = np.where(known, np.nan_to_num(scaled), 0.0)  # of each patient: one NaN would be the sum of all
-        moments = [known.sum(axis=0), scaled.sum(axis=0), (scaled**2).sum(axis=0)]
-        sums[f"moments/{name}"] = np.stack(moments, axis=1).astype(np.float64).reshape(-1)
+        moments = np.stack([known.sum(axis=0), scaled.sum(axis=0), (scaled**2).sum(axis=0)], axis=1).astype(np.float64)
+        moments[moments[:, 0] < smallest] = 0.0
+        sums[f"moments/{name}"] = moments.reshape(-1)
     return sums
 
 

@@ -91,5 +91,5 @@ def test_what_is_approved_shows_how_the_patients_are_cut(hospitals, study):
     said = "\n".join(describe(site, plain))
     assert "the key 'k7': about 15.0026 % of the\n  patients test, 10 % validate" in said
     assert "fewer than 3 sites have is not used in a run" in said
-    assert "fewer than 10 patients" in said
+    assert "fewer than 10 patients" in said and "column with fewer than 10 values here, none" in said
     assert "fewer than 10 patients" not in "\n".join(describe(site, study))

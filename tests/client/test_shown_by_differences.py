@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from client.cut import cut_of
@@ -176,36 +175,6 @@ def test_where_lost_sites_are_shown_the_plan_is_believed_and_shows_who_has_nothi
     assert [refused(them, ME, them.round_request(sum))] == ["answered"]
 
 
-@pytest.mark.parametrize(("alone", "part"), [(0, "validation"), (1, "validation"), (9, "train"), (10, "validation")])
-def test_a_colluding_site_does_not_choose_by_what_it_signs_who_is_in_the_sums(tmp_path, study, alone, part) -> None:
-    """It has charts in one run and none in the next: so the runs differed by who has nothing but a chart."""
-    cohorts = cohorts_of(study)
-    getattr(cohorts[ME], part).present[:alone, 1] = False
-    cohorts["west"] = without_charts(cohorts["west"])
-    them = hospitals(tmp_path, study, cohorts)
-    first = them.summed(1, **SCORES, owners={**ALL, "chart": NAMES[:3]})
-    them.cohorts = cohorts | {"south": without_charts(cohorts["south"])}
-    for name in ("secure_sum.db", "audit.jsonl", "cuts.json"):
-        (tmp_path / "south" / name).unlink()
-    them.sites["south"] = them.start("south")
-    sum = them.offered(2, run=OTHER_RUN, **SCORES, owners={"shared": NAMES, "panel": NAMES})
-    if alone in (0, 10):
-        second = them.opened(sum)
-        assert first["scores/cases"] - second["scores/cases"] == alone
-        return
-    assert refused(them, ME, them.round_request(sum)) == "answered"
-    for name in NAMES:
-        if name != ME:
-            them.ask(name, them.round_request(sum))
-
-
-def without_charts(cohort: Cohort) -> Cohort:
-    """As a site has it, or says so, that has panels alone."""
-    parts = {part: getattr(cohort, part) for part in PARTS}
-    parts = {part: replace(one, present=one.present & torch.tensor([False, True])) for part, one in parts.items()}
-    return replace(cohort, owned=("panel",), **parts)
-
-
 def test_what_was_shown_in_the_open_counts_as_opened(tmp_path) -> None:
     """With the secure sum off no cut was kept, and the next study could differ from it by one test patient."""
     study = study_of("chart", "panel", **PLAIN, secure_sum={"enabled": False})
@@ -235,21 +204,6 @@ def test_two_cuts_that_differ_at_one_site_alone_show_nothing_without_a_person_th
     allow(tmp_path / "west", other.digest, cut_of(cohorts["west"], other.names))
     after = them.opened(them.offered(3, **STATISTICS, study=other.digest))
     assert (before["classes"] - after["classes"]).tolist() == of_west.tolist(), "which is what that person is told"
-
-
-def test_two_cuts_that_differ_by_ten_do_not_differ_by_one_in_a_modality(tmp_path) -> None:
-    """A person allowed ten; one of them had a chart, and the moments of charts differed by that patient's values."""
-    study = normalised_study()
-    cohorts = cohorts_of(study)
-    cohorts["west"].train.present[1:10, 0] = False
-    them = hospitals(tmp_path, study, cohorts)
-    them.summed(1, **STATISTICS)
-    other = replace(study, split=replace(study.split, key="another"))
-    cohorts["west"] = moved(cohorts["west"], 10)
-    them = in_study(them, other, cohorts)
-    allow(tmp_path / "west", other.digest, cut_of(cohorts["west"], other.names))
-    sum = them.masked(them.offered(2, run="2" * 16, **STATISTICS, study=other.digest), NAMES[:3])
-    assert refused(them, "west", them.round_request(sum)) == "answered"
 
 
 @pytest.mark.parametrize("unused", [0, 9, 10], ids=["none of them", "nine of them", "all of them"])
