@@ -250,7 +250,8 @@ def test_of_whom_no_modalities_were_kept_nobody_moves(tmp_path) -> None:
     cuts = [{key: cut[key] for key in ("sides", "studies", "allowed")} for cut in stored["cuts"]]
     file.write_text(json.dumps({"format": 1, "cuts": cuts}))
     (tmp_path / "audit.jsonl").unlink()
-    opening(tmp_path, "a", one, 10)
+    for study in ("a", "of the same cut"):
+        opening(tmp_path, study, one, 10)
     assert asked_about(tmp_path, "b", other) == 1
     allow(tmp_path, "b", other)
     with pytest.raises(AnsweredError, match="by 1 patients"):
