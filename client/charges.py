@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from client.ledger import Charges, Entry, Known, Ledger
 from client.spending import Account
-from common.audit import Audit, LedgerAccepted, Spent
-from common.errors import ProtocolOrderError
+from common.audit import Audit, LedgerAccepted, Masked, SentUnmasked, Spent
+from common.errors import ProtocolOrderError, WardroundError
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan
 
@@ -114,13 +115,27 @@ def certified(site: Site) -> tuple[float, float]:
     return first, max(others)
 
 
-def exact_sums(ledger: Ledger) -> str:
+def exact_in(state: Path) -> frozenset[str]:
+    """Return the digests of the studies without privacy whose exact sums are out, by the ledger of this state folder
+    and, should it have lost some, by the audit log beside it.
+    """
+    from client.consent.approvals import kept_study
+
+    found = set(ledger_of(state).exact())
+    for event in Audit(state / AUDIT_FILE).readable(Masked, SentUnmasked):
+        if isinstance(event, Masked | SentUnmasked) and event.study not in found:
+            with suppress(WardroundError):  # a study whose text is gone
+                found |= set() if kept_study(state, event.study).private else {event.study}
+    return frozenset(found)
+
+
+def exact_sums(state: Path) -> str:
     """Return the sentence about studies without privacy that ran here; nothing where there were none."""
-    exact = sorted(ledger.exact())
+    exact = sorted(exact_in(state))
     if not exact:
         return ""
     return (
-        f"EXACT SUMS ARE OUT: {len(exact)} studies without differential privacy ran here "
-        f"({', '.join(digest[:12] for digest in exact)}). No epsilon holds for what their sums show of these patients; "
-        "what another study promises holds for that study alone."
+        f"EXACT SUMS ARE OUT: without differential privacy ran here {', '.join(digest[:12] for digest in exact)}. No "
+        "epsilon holds for what their sums show of these patients; what another study promises holds for that study "
+        "alone."
     )

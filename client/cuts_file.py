@@ -70,6 +70,11 @@ def lacking(state: Path) -> int:
     return max(0, _recorded(state) - _read(state / FILE).size)
 
 
+def require_whole(state: Path) -> None:
+    """RunError where the file lacks what the audit log counts."""
+    _require_whole(state, _read(state / FILE), _recorded(state))
+
+
 def record(state: Path) -> None:
     """Put on record how much is kept, as a person accepted it: what is deleted from here on is noticed again."""
     with opened(state):

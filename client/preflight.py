@@ -22,10 +22,11 @@ import httpx
 import numpy as np
 import torch
 
-from client.charges import judged_at
+from client.charges import judged_at, ledger_of
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
 from client.consent.terms import require_terms
+from client.cuts_file import require_whole
 from client.data.accepted import require_accepted
 from client.data.cohort import Cohort
 from client.data.exclusions import found_here
@@ -36,6 +37,7 @@ from client.data.prepare import Progress, prepare
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
 from client.site import SiteFolder, state_of
+from client.sums_made import records_of
 from client.training.local import train_locally
 from common.authority import in_last_year, require_in_force, term
 from common.enrolment import Coordinator
@@ -66,6 +68,7 @@ def preflight(site: SiteFolder, progress: Progress | None = None) -> Iterator[Ch
     connector = site.path(site.file.connector)
     yield _checked("identity", lambda: _identity(site))
     yield _checked("disk", lambda: _disk(site.path(site.file.state)))
+    yield _checked("ledger and records", lambda: _records(state_of(site)))
     yield _checked("accelerator", lambda: _accelerator(site.file.device))
     yield from _coordinator(connector)
     if site.file.exclusions is not None:
@@ -96,6 +99,14 @@ def _disk(state: Path) -> tuple[bool, str]:
         file.write(bytes(1 << 20))
     enough = free >= FREE_BYTES
     return enough, f"{free / 1e9:.1f} GB free" + ("" if enough else f", {FREE_BYTES / 1e9:.0f} GB are wise")
+
+
+def _records(state: Path) -> tuple[bool, str]:
+    """Those without which the agent refuses: each raises its own error where it lacks what the audit log has."""
+    charged = len(ledger_of(state).entries())
+    records_of(state).kept()
+    require_whole(state)
+    return True, f"as the audit log has them; {charged} charges"
 
 
 def _accelerator(wish: str) -> tuple[bool | None, str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
+from client.cuts_file import require_whole
 from client.data.accepted import doubt_of
 from client.data.exclusions import found_here
 from client.data.left_out import said_of, staying_out
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
-from common.audit import Audit, Failed
+from client.sums_made import records_of
+from common.audit import Audit, Failed, LedgerAccepted
 from common.errors import WardroundError
 
 SHOWN = 12  # digits of a digest
@@ -27,8 +30,10 @@ def standing(folder: SiteFolder) -> Iterator[str]:
         yield f"  {_spent(folder, ledger, digest)}"
     if not studies:
         yield "No study. Approve one: wardround site approve STUDY.yaml"
-    if exact := exact_sums(ledger):
+    if exact := exact_sums(state):
         yield exact
+    yield from _accepted(Audit(state / AUDIT_FILE))
+    yield from _records(state)
     if folder.file.exclusions is not None:
         yield from _opt_outs(folder)
     yield from _failures(Audit(state / AUDIT_FILE))
@@ -53,6 +58,25 @@ def _spent(folder: SiteFolder, ledger: Ledger, digest: str) -> str:
         return f"epsilon {spent:.3f} of {privacy.epsilon:g} is spent at delta {delta:g}, over all studies"
     except WardroundError as error:
         return f"cannot be told: {error}"
+
+
+def _accepted(audit: Audit) -> Iterator[str]:
+    """What a person went on without: until then the figures say less than is true."""
+    for record in audit.events():
+        if isinstance(record.event, LedgerAccepted):
+            yield (
+                f"On {record.time:%Y-%m-%d} a person went on with a ledger that lacked {record.event.entries} charges: "
+                "more is spent than is said here."
+            )
+
+
+def _records(state: Path) -> Iterator[str]:
+    """What the agent would refuse every sum for."""
+    for look in (records_of(state).kept, lambda: require_whole(state)):
+        try:
+            look()
+        except WardroundError as error:
+            yield f"EVERY SUM IS REFUSED. {error}"
 
 
 def _opt_outs(folder: SiteFolder) -> Iterator[str]:

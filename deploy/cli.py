@@ -229,7 +229,8 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     from server.playable import require_playable
 
     found = read_study(path)
-    require_playable(found, len(hospitals_in(hospitals)) if hospitals is not None else None)
+    require_playable(found)
+    sites = len(hospitals_in(hospitals)) if hospitals is not None else 0
     plan = plan_privacy(found)
     click.echo(f"{path}: in order. Digest {found.digest}")
     if plan is None:
@@ -242,7 +243,19 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     if not found.secure_sum.enabled:
         click.secho("  secure sum: OFF. The coordinator sees every site's update.", fg="yellow")
     if hospitals is not None:
+        _say_too_few(found, sites)
         _check_hospitals(found, hospitals)
+
+
+def _say_too_few(study: Study, sites: int) -> None:
+    """No reason to refuse: a hospital looks at its own folder alone."""
+    from common.errors import WardroundError
+    from server.playable import require_playable
+
+    try:
+        require_playable(study, sites)
+    except WardroundError as error:
+        click.secho(f"  No run can be over these {sites} sites alone. {error}", fg="yellow")
 
 
 def _check_hospitals(study: Study, hospitals: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from client.charges import exact_sums, judged_at, ledger_of
+from client.charges import exact_sums, judged_at
 from client.consent.terms import allowed
 from client.data.labels import cases_of
 from client.data.sources import sources_here
@@ -130,7 +130,7 @@ def _spent(folder: SiteFolder, study: Study, plan: PrivacyPlan | None) -> Iterat
     state = folder.path(folder.file.state)
     if plan is not None and (said := said_of(state, study, plan, judged_at(folder.file.policy, plan))):
         yield f"  BUDGET: {said}."
-    if exact := exact_sums(ledger_of(state)):
+    if exact := exact_sums(state):
         yield f"  {exact}"
     if plan is not None and (cases := cases_of(folder)) and plan.delta * cases > 1:
         yield (

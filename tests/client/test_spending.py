@@ -159,7 +159,7 @@ def test_a_study_without_privacy_leaves_one_entry_an_account_that_refuses_nothin
         ledger.note_exact(Entry("b" * 64, "r", number, 1, "training", (), exact=True))
     assert [(entry.exact, entry.releases) for entry in ledger.entries()] == [(True, ())]
     assert ledger.exact() == {"b" * 64}
-    assert exact_sums(ledger).startswith("EXACT SUMS ARE OUT: 1 studies without differential privacy")
+    assert exact_sums(tmp_path).startswith("EXACT SUMS ARE OUT: without differential privacy ran here bbbbbbbbbbbb.")
     study, plan = private_study()
     whole_run(ledger, study, plan, limit=plan.epsilon)
     require_carried(tmp_path, study, plan, study.rounds + 3)

@@ -88,7 +88,21 @@ def test_approval_and_status_say_whose_exact_sums_are_out(north: SiteFolder) -> 
     assert "EXACT SUMS" not in done(approve(north.root)) + done(call(north.root, "status"))
     ledger_of(north.root / "state").note_exact(Entry("ab" * 32, RUN, 0, 1, "training", (), exact=True))
     for said in (done(approve(north.root)), done(call(north.root, "status"))):
-        assert "EXACT SUMS ARE OUT: 1 studies without differential privacy ran here (abababababab)" in said
+        assert "EXACT SUMS ARE OUT: without differential privacy ran here abababababab." in said
+
+
+def test_exact_sums_are_told_also_where_the_ledger_forgot_them(north: SiteFolder) -> None:
+    """A ledger that lacked them was accepted, and status spoke of them no more."""
+    study = study_of({"privacy": {"mode": "none"}}, ["labs", "genes"])
+    (north.root / "study.yaml").write_text(study_text(study), encoding="utf-8")
+    write_site(north.root, {"policy": {"require_privacy": False}})
+    done(approve(north.root))
+    assert "EXACT SUMS" not in done(call(north.root, "status"))
+    records_of(north.root / "state").uploading(RUN, 1)
+    audit(north).append(Masked(study.digest, RUN, 1, 0, 100))
+    private(north.root)
+    for said in (done(approve(north.root)), done(call(north.root, "status"))):
+        assert f"without differential privacy ran here {study.digest[:12]}." in said
 
 
 def test_status_says_what_is_spent_and_what_failed(north: SiteFolder) -> None:
@@ -116,14 +130,18 @@ def test_a_ledger_that_is_gone_is_accepted_by_a_person_and_on_record(north: Site
     assert "Accepted, and on record" in done(call(north.root, "accept-ledger", "--yes"))
     *_, last = audit(north).events()
     assert last.event == LedgerAccepted(1, held=0)
+    assert "went on with a ledger that lacked 1 charges" in done(call(north.root, "status"))
     done(approve(north.root))
     assert "Nothing was changed" in done(call(north.root, "accept-ledger"))
     assert not (north.root / "state" / LEDGER_FILE).exists()
 
 
 def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(north: SiteFolder) -> None:
+    assert "EVERY SUM IS REFUSED" not in done(call(north.root, "status"))
     audit(north).append(Offered("a" * 64, RUN, 3))
     records = records_of(north.root / "state")
+    assert "EVERY SUM IS REFUSED" in done(call(north.root, "status"))
+    assert any(check.well is False and "accept-sums" in check.sentence for check in preflight(read_site(north.root)))
     with pytest.raises(RunError, match="accept-sums"):
         records.offering(RUN, 4)
     assert call(north.root, "accept-sums").exit_code
@@ -139,7 +157,9 @@ def test_records_of_sums_that_are_gone_are_accepted_by_a_person_and_on_record(no
 def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: SiteFolder) -> None:
     state, cut = north.root / "state", everyone({"one": "train", "other": "test"})
     opening(state, "a" * 64, cut, 1)
+    assert "EVERY SUM IS REFUSED" not in done(call(north.root, "status"))
     (state / "cuts.json").unlink()
+    assert "EVERY SUM IS REFUSED" in done(call(north.root, "status"))
     for _ in range(2):
         with pytest.raises(RunError, match="accept-sums"):
             opening(state, "b" * 64, everyone({"one": "test"}), 1)
