@@ -159,8 +159,8 @@ def _until_broken(
         for row in reader:
             end = start + reader.line_num
             if header and end - begun > 1:
-                inner = lines[begun + 1 : end]
-                if len(row) != len(header) or (numbers and numbers.swallowed(header, row, inner, separator)):
+                whole = lines[begun:end]
+                if len(row) != len(header) or (numbers and numbers.swallowed(header, row, whole, separator)):
                     return rows, begun
             begun = end
             if row:

@@ -93,3 +93,59 @@ def test_a_note_of_several_lines_is_read_also_where_a_line_looks_like_a_row(tmp_
             folder.root / "notes.csv", "t", gaps=True, numbers=Numbers("patient_id", frozenset({number, ONE}))
         )
         assert max(table.rows[0], key=len) == text.replace('""', '"')
+
+
+# A row of ONE with a quote that does not close, and the neighbour's, whose text ends in an inch mark and is read well.
+INCHES = {
+    "the number first": ("patient_id,text,ward", '{},"a letter,w', '{},a wound of 5",w', "{},seen,w"),
+    "the number behind": ("text,patient_id,ward", '"a letter,{},w', 'a wound of 5",{},w', "seen,{},w"),
+    "commas in the text": ("text,patient_id,ward", '"a letter, of May, late,{},w', 'a wound of 5",{},w', "seen,{},w"),
+    "the number last": ("ward,text,patient_id", 'w,"a letter,{}', 'w,a wound of 5",{}', "w,seen,{}"),
+}
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+@pytest.mark.parametrize("what", INCHES)
+def test_an_open_quote_takes_no_neighbours_note_that_ends_in_an_inch_mark(
+    tmp_path: Path, what: str, *, stranger: bool
+) -> None:
+    """Nor is the text of ONE, or of a patient whom no target names, in a neighbour's note. Without that row the
+    neighbour's is read as it is.
+    """
+    study, (header, opened, closed, plain) = study_of(PRIVATE, modalities=["report"]), INCHES[what]
+    who = ONE.translate(str.maketrans("0123456789", "9999999999")) if stranger else ONE
+    cohorts = []
+    for there in (False, True):
+        folder = hospital(tmp_path / str(there), PATIENTS)
+        pair = [opened.format(who)] * there + [closed.format(person(1).patient)]
+        lines = [header, *pair, *(plain.format(person(number).patient) for number in range(2, 16))]
+        (folder.root / "notes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        cohorts.append(prepare(folder, study, at_work=True))
+    without, one = cohorts
+    assert len(one.train) + len(one.validation) + len(one.test) == 15 and alike(one, without, ["report"])
+    assert one.counts["notes.report: rows whose quotes do not close"] == 1
+
+
+@pytest.mark.parametrize("file", ["records.csv", "genes.csv", "patients.csv"])
+def test_an_open_quote_takes_no_neighbours_row_that_ends_in_an_inch_mark(tmp_path: Path, file: str) -> None:
+    """In the file of targets and records, of sequences and of `identity`, of which the neighbour's name is scrubbed."""
+    study, cohorts = private({}, "labs", "genes", "report"), []
+    for there in (False, True):
+        folder = hospital(tmp_path / str(there), PATIENTS)
+        change(folder.root, "notes.csv", lambda rows: [
+            row | {"text": f"{person(1).given} {person(1).family} came"} for row in rows if row["patient_id"] != ONE
+        ])  # fmt: skip
+        first, *rows = (folder.root / file).read_text(encoding="utf-8").splitlines()
+
+        def wide(row: str, remark: str) -> str:
+            number, _, rest = row.partition(",")
+            return f"{number},{remark},w,{rest}"
+
+        lines = [wide(first, "remark").replace(",w,", ",ward,")]
+        lines += [wide(rows[0], '"a letter')] * there + [wide(rows[1], 'a wound of 5"')]
+        lines += [wide(row, "seen") for row in rows[2:]]
+        (folder.root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        cohorts.append(prepare(folder, study, at_work=True))
+    without, one = cohorts
+    assert len(one.sides) == len(without.sides) == PATIENTS - (file == "records.csv")
+    assert alike(one, without, study.names)
