@@ -45,20 +45,21 @@ def keep_left_out(state: Path, secret: SiteSecret, listed: Collection[str]) -> f
     """Keep the patients `listed` beside those from before, and return the pseudonyms of all.
 
     DataError where the file cannot be read, is of a newer release, lacks patients of whom the audit log has the number,
-    or holds pseudonyms of another key, which name nobody any more. None of it hangs on who is listed or here.
+    knows of more or fewer decisions of a person than the log, or holds pseudonyms of another key, which name nobody any
+    more. None of it hangs on who is listed or here.
     """
     with _locked(state):
         kept = _known(state, secret) or _Kept(_key(secret))
         now = _Kept(_key(secret), kept.pseudonyms | set(map(secret.pseudonym, listed)), kept.accepted)
         _write(state, now)
-        if (last := _last(state)) is None or (last.number, last.digest) != _named(secret, now):
+        if (last := _logged(state)[0]) is None or (last.number, last.digest) != _named(secret, now):
             Audit(state / AUDIT_FILE).append(LeftOut(*_named(secret, now)))
         return now.pseudonyms
 
 
 def staying_out(state: Path, found: Found) -> int:
     """Return how many are left out whom this list does not name any more. DataError as `keep_left_out`."""
-    if not (state / FILE).exists() and _last(state) is None:
+    if not (state / FILE).exists() and _logged(state)[0] is None:
         return 0  # and no secret is made, by a user who may not be the agent's
     secret = site_secret(state)
     kept = _known(state, secret) or _Kept()
@@ -81,7 +82,7 @@ def take_off(state: Path, secret: SiteSecret, found: Found) -> None:
         except DataError:
             before = _Kept()
         named = before.pseudonyms & set(map(secret.pseudonym, found.lines | found.parts))
-        now = _Kept(_key(secret), named | set(map(secret.pseudonym, found.patients)), before.accepted + 1)
+        now = _Kept(_key(secret), named | set(map(secret.pseudonym, found.patients)), _logged(state)[1] + 1)
         Audit(state / AUDIT_FILE).append(OptOutsAccepted(*_named(secret, now)))
         _write(state, now)
 
@@ -95,7 +96,7 @@ def decided(state: Path) -> int:
 
 
 def _known(state: Path, secret: SiteSecret) -> _Kept | None:
-    kept, last = _read(state / FILE), _last(state)
+    kept, (last, accepted) = _read(state / FILE), _logged(state)
     if kept is None and last is None:
         return None
     if kept is not None and kept.key not in {"", _key(secret)}:
@@ -103,7 +104,7 @@ def _known(state: Path, secret: SiteSecret) -> _Kept | None:
             f"{state / FILE}: says under another pseudonym.key whom the lists of opt-outs left out. Put that key back. "
             + _WAY_OUT
         )
-    if last is not None and (kept is None or _lacks(last, *_named(secret, kept))):
+    if kept is None or kept.accepted != accepted or (last is not None and _lacks(last, *_named(secret, kept))):
         raise DataError(
             f"{state / FILE}: is not as the audit log beside it says. It was put back from a copy, or deleted, and "
             "patients whom a list of opt-outs left out would be back. Put the newest copy back. " + _WAY_OUT
@@ -112,16 +113,18 @@ def _known(state: Path, secret: SiteSecret) -> _Kept | None:
 
 
 def _lacks(last: LeftOut | OptOutsAccepted, number: int, digest: str) -> bool:
-    """More than the log knows were kept before a crash, or before a person took some off: that loses nobody."""
+    """More than the log knows, after as many decisions of a person, were kept before a crash: that loses nobody."""
     return number < last.number or (number == last.number and digest != last.digest)
 
 
-def _last(state: Path) -> LeftOut | OptOutsAccepted | None:
+def _logged(state: Path) -> tuple[LeftOut | OptOutsAccepted | None, int]:
+    """What the audit log says last, and how often it says that a person took patients off."""
     found: LeftOut | OptOutsAccepted | None = None
+    accepted = 0
     for event in Audit(state / AUDIT_FILE).readable(LeftOut, OptOutsAccepted):
         if isinstance(event, LeftOut | OptOutsAccepted):
-            found = event
-    return found
+            found, accepted = event, accepted + isinstance(event, OptOutsAccepted)
+    return found, accepted
 
 
 def _named(secret: SiteSecret, kept: _Kept) -> tuple[int, str]:

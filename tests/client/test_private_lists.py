@@ -227,3 +227,41 @@ def test_a_file_of_who_was_left_out_that_was_deleted_or_put_back_is_refused_in_w
     assert looked(ward) == {OTHER}
     *_, last = (record.event for record in Audit(ward.root / "state" / "audit.jsonl").events())
     assert isinstance(last, OptOutsAccepted) and last.number == 1
+
+
+@pytest.mark.parametrize(("gone", "listed_first"), [("the file", 9), ("the log", 1)])
+def test_a_file_from_before_a_person_took_some_off_is_refused_in_words(tmp_path, caplog, gone, listed_first) -> None:
+    """It has more than the log's last number, and not those whom later lists left out: they were back in silence. And
+    one that knows of decisions of which its log does not.
+    """
+    ward = Listed(tmp_path, private({}, "labs"), *(person(number + 1).patient for number in range(listed_first)))
+    looked(ward)
+    kept, log = (ward.root / "state" / name for name in ("opted_out.json", "audit.jsonl"))
+    older = kept.read_bytes(), log.read_bytes()
+    listed(ward.root, OTHER)
+    taken_off(ward)
+    listed(ward.root, ONE, OTHER)
+    assert looked(ward) == frozenset()
+    newest = kept.read_bytes(), log.read_bytes()
+    listed(ward.root, OTHER)
+    (kept.write_bytes(older[0]) if gone == "the file" else log.write_bytes(older[1]))
+    ward.sites[ME] = ward.start(ME)
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert ward.join() == Refusal("data")
+    assert "is not as the audit log" in caplog.text and "site exclusions --accept" in caplog.text
+    kept.write_bytes(newest[0]), log.write_bytes(newest[1])
+    assert looked(ward) == frozenset()
+    (kept.write_bytes(older[0]) if gone == "the file" else log.write_bytes(older[1]))
+    taken_off(ward)
+    assert looked(ward) == {ONE}
+
+
+def test_a_second_decision_over_a_damaged_file_is_one_that_counts(tmp_path) -> None:
+    """The file says how often a person decided, and so does the log, whatever became of the file between."""
+    ward = Listed(tmp_path, private({}, "labs"), ONE, OTHER)
+    looked(ward)
+    for list_now, there in (((OTHER,), {ONE}), ((ONE,), {OTHER})):
+        (ward.root / "state" / "opted_out.json").write_text("{")
+        listed(ward.root, *list_now)
+        taken_off(ward)
+        assert looked(ward) == there
