@@ -259,7 +259,9 @@ class Reader:
         table.counts["patients"] += len(every) - len(found) if table.gaps else len(every) * (len(found) < len(every))
         if not table.gaps:
             return self._with_headers(found, table)
-        reason = "whom a file of `identity` does not have" if self._who else "of whom no header of an image was read"
+        reason = (
+            "whom `identity` does not have, or does not name" if self._who else "of whom no header of an image was read"
+        )
         named = {patient: note for patient, note in found.items() if self._is_named(patient)}
         table.counts["patients"] += len(found)
         table.counts[f"patients {reason}"] += len(found) - len(named)
@@ -274,12 +276,14 @@ class Reader:
         return known and len(note) <= LONGEST
 
     def _is_named(self, patient: str) -> bool:
-        """Whether each file of `identity` has the patient; where site.yaml names none, whether a header of an image
-        does. Nobody is, and all have notes, where site.yaml names neither.
+        """Whether each file of `identity` has the patient, and one of them a name; where no file is named, whether
+        a header of an image does. Nobody is, and all have notes, where site.yaml names neither.
         """
-        if self._who or not self._headers:
-            return all(patient in rows for _, rows in self._who)
-        return any(patient in images.identifiers for images in self._headers.values())
+        if self._who:
+            known = self._of_identity.get(patient, ())
+            has_name = any(one.kind == "NAME" and any(map(str.isalpha, one.text)) for one in known)
+            return has_name and all(patient in rows for _, rows in self._who)
+        return not self._headers or any(patient in images.identifiers for images in self._headers.values())
 
     def _with_headers(self, notes: dict[str, str], table: Table) -> dict[str, str]:
         """Where a folder of images cannot be read, it may have said who a patient is: then a patient of whom no header
@@ -324,17 +328,23 @@ class Reader:
     @cached_property
     def identifiers(self) -> dict[str, set[Identifier]]:
         """Patient -> what notes must not hold: from identity columns, and from the headers of all images here."""
-        found: dict[str, set[Identifier]] = {}
         if not self._of(NoteSource):
-            return found
+            return {}
+        found = {patient: set(known) for patient, known in self._of_identity.items()}
+        for images in self._headers.values():
+            for patient, known in images.identifiers.items():
+                found.setdefault(patient, set()).update(known)
+        return found
+
+    @cached_property
+    def _of_identity(self) -> dict[str, set[Identifier]]:
+        """Patient -> what the columns of `identity` hold."""
+        found: dict[str, set[Identifier]] = {}
         for place, (one, (table, rows)) in enumerate(zip(self.folder.file.identity, self._who, strict=True)):
             for column in one.columns:
                 cells = table.column(column, f"identity.{place}.columns")
                 for patient, numbers in rows.items():
                     found.setdefault(patient, set()).update(*(of_cell(cells[row]) for row in numbers if cells[row]))
-        for images in self._headers.values():
-            for patient, known in images.identifiers.items():
-                found.setdefault(patient, set()).update(known)
         return found
 
     def _of(self, kind: type[S]) -> dict[str, S]:

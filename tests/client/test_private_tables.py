@@ -149,3 +149,35 @@ def test_an_open_quote_takes_no_neighbours_row_that_ends_in_an_inch_mark(tmp_pat
     without, one = cohorts
     assert len(one.sides) == len(without.sides) == PATIENTS - (file == "records.csv")
     assert alike(one, without, study.names)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [{"name": "", "mail": "", "birth": ""}, {"name": ""}, {"name": " - ", "mail": ""}],
+    ids=["all", "name", "-"],
+)
+def test_a_row_of_identity_without_a_name_is_none_and_the_patient_has_no_note(
+    tmp_path: Path, cells: dict[str, str]
+) -> None:
+    """The name stayed in the note, for nobody had said it. The others' notes are as they were, and so is ONE's where
+    the cells are full.
+    """
+    study, counted = study_of(PRIVATE, modalities=["report"]), []
+    lost = "notes.report: patients whom `identity` does not have, or does not name"
+    for emptied in ({}, cells):
+        folder = hospital(tmp_path / str(len(counted)), PATIENTS, site={"images": None})
+        (folder.root / "notes.csv").write_text(
+            "\n".join(
+                ["patient_id,text", *(f"{person(n).patient},{person(n).family} coughs" for n in range(PATIENTS))]
+            ),
+            encoding="utf-8",
+        )
+        if emptied:
+            change(
+                folder.root,
+                "patients.csv",
+                lambda rows: [row | (cells if row["patient_id"] == ONE else {}) for row in rows],
+            )
+        counts = prepare(folder, study, at_work=True).counts
+        counted.append((counts["notes.report: patients"], counts.get(lost, 0)))
+    assert counted == [(PATIENTS, 0), (PATIENTS, 1)]
