@@ -58,6 +58,7 @@ def test_a_study_runs_from_the_command_line_and_tells_each_round(made, tmp_path)
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.soak
 def test_what_was_compared_stays_when_an_ended_run_is_resumed_without_comparing(copy, tmp_path):
     names = sorted(path.parent.name for path in copy.glob("*/site.yaml"))[:3]
     for path in set(copy.glob("*/site.yaml")) - {copy / name / "site.yaml" for name in names}:

@@ -218,7 +218,9 @@ def test_control_c_ends_a_long_command_in_a_sentence(made):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("said_before", ["starting the sites", "statistics summed"])
+@pytest.mark.parametrize(
+    "said_before", ["starting the sites", pytest.param("statistics summed", marks=pytest.mark.soak)]
+)
 def test_control_c_ends_a_simulation_with_its_workers_and_says_how_to_go_on(here, said_before):
     """A terminal sends it to every process at once; none of them may show where in the program it was."""
     words = ("simulate", "hospitals/study.yaml", "--hospitals", "hospitals", "--run", "x")

@@ -54,7 +54,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, 
     return replace(study, rounds=1), folders
 
 
-@pytest.mark.parametrize("several", ["made", "eight"])
+@pytest.mark.parametrize("several", ["made", pytest.param("eight", marks=pytest.mark.soak)])
 def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, request, several) -> None:
     """Its vector did not come, and the others confirm no sum without it, however many they are. It is back for the next
     number.
@@ -68,7 +68,7 @@ def test_a_round_that_lost_a_site_is_summed_again_with_it(tmp_path, request, sev
             assert len(several) == 1, "a second set of sites was opened"
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.soak), 3])
 def test_a_site_that_is_lost_before_it_confirms_is_waited_for(tmp_path, made, number) -> None:
     """Its vector came. The others confirmed a sum with it, and keep that set: only the same four are summed again."""
     lost = names(made)[1]

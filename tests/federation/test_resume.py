@@ -28,7 +28,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Pa
     "server",
     [
         "FedAvgM",
-        "FedAdam",
+        pytest.param("FedAdam", marks=pytest.mark.soak),
         pytest.param("FedYogi", marks=pytest.mark.soak),
         pytest.param("FedAdagrad", marks=pytest.mark.soak),
     ],

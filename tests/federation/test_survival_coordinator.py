@@ -60,6 +60,7 @@ def test_a_run_process_that_is_killed_goes_on_to_the_same_weights(
     assert is_equal(weights(deployed, name), calm)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("leg", "times"), MOMENTS)
 def test_a_superlink_that_is_away_for_20_seconds_changes_nothing(
     deployed: Deployment, calm: Weights, leg: str, times: int

@@ -121,6 +121,7 @@ def test_a_connector_that_is_killed_loses_nothing(deployed: Deployment, calm: We
     assert is_equal(weights(deployed, name), calm)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("leg", "times"), moments(*SITE))
 def test_a_site_that_is_killed_between_two_legs_comes_back(deployed: Deployment, leg: str, times: int) -> None:
     site, name = site_number(deployed, 1), named("site", (leg, times))
@@ -144,6 +145,7 @@ def test_a_site_that_is_killed_between_two_legs_comes_back(deployed: Deployment,
 # ------------------------------------------------------------------------------------------------------- the machine
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("time_box", TIME_BOXES)
 def test_a_slow_site_hands_over_what_it_has_when_the_time_is_over(deployed: Deployment, time_box: float) -> None:
     """A tenth of its speed: stopped for nine tenths of the time."""
@@ -168,12 +170,13 @@ def test_a_slow_site_hands_over_what_it_has_when_the_time_is_over(deployed: Depl
         assert 4 <= entry["steps"] < 4 * STEPS
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("sites", "seconds"),
     [
         (1, 600),
-        pytest.param(1, -600, marks=pytest.mark.soak),
-        pytest.param(4, -600, marks=pytest.mark.soak),  # then it is the coordinator whose clock is wrong
+        (1, -600),
+        (4, -600),  # then it is the coordinator whose clock is wrong
     ],
 )
 def test_a_clock_that_is_ten_minutes_off(deployed: Deployment, calm: Weights, sites: int, seconds: int) -> None:
@@ -212,6 +215,7 @@ def restart(deployed: Deployment, sites: Sequence[SiteUp], env: dict[str, str] |
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk needs root to mount it")
+@pytest.mark.soak
 @pytest.mark.parametrize(("leg", "times"), moments(*DISK))
 def test_a_full_disk_at_a_site_costs_that_site_alone(deployed: Deployment, leg: str, times: int) -> None:
     site, name = site_number(deployed, 3), named("full", (leg, times))
@@ -257,6 +261,7 @@ def on_a_small_disk(site: SiteUp) -> Iterator[None]:
 # ----------------------------------------------------------------------------------------------------------- the line
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("leg", "times"), moments(*LINE))
 def test_a_line_that_is_cut_for_60_seconds(deployed: Deployment, leg: str, times: int) -> None:
     site, name = site_number(deployed, 2), named("line", (leg, times))

@@ -159,7 +159,13 @@ def end(process: Any) -> None:
 
 
 @pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("looking", [True, False], ids=["the run looks meanwhile", "the run looks later"])
+@pytest.mark.parametrize(
+    "looking",
+    [
+        pytest.param(True, id="the run looks meanwhile"),
+        pytest.param(False, id="the run looks later", marks=pytest.mark.soak),
+    ],
+)
 def test_a_connector_may_be_killed_at_any_moment(
     superlink: RunningSuperLink, where: Where, node: int, moments: list[Moment], looking: bool, every: int
 ) -> None:

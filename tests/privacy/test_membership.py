@@ -89,7 +89,7 @@ def test_the_target_is_a_worst_case() -> None:
     assert float(gradient.norm()) == pytest.approx(BOUND, rel=1e-3)
 
 
-@pytest.mark.parametrize("multiplier", [0.5, 2.0])
+@pytest.mark.parametrize("multiplier", [0.5, pytest.param(2.0, marks=pytest.mark.soak)])
 def test_one_step_shows_exactly_a_shifted_gaussian(multiplier: float) -> None:
     plan = replace(ONE_STEP, noise_multiplier=multiplier)
     for batch, mean in ((OTHERS, 0.0), (COHORT, 1.0)):
@@ -104,7 +104,9 @@ def test_the_attack_finds_noise_that_is_too_small() -> None:
     assert told_apart(projections(OTHERS, plan, 300), projections(COHORT, plan, 300)) > charged
 
 
-@pytest.mark.parametrize(("multiplier", "rate", "steps"), [(1.0, 1.0, 1), (0.8, 0.3, 3)])
+@pytest.mark.parametrize(
+    ("multiplier", "rate", "steps"), [pytest.param(1.0, 1.0, 1, marks=pytest.mark.soak), (0.8, 0.3, 3)]
+)
 def test_no_attack_passes_the_epsilon_that_was_charged(multiplier: float, rate: float, steps: int) -> None:
     plan = replace(ONE_STEP, noise_multiplier=multiplier, sample_rate=rate)
     charged = epsilon([Release("training", multiplier, rate, steps)], DELTA)

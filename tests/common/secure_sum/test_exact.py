@@ -25,7 +25,9 @@ def patterns(count: int) -> Iterator[Mapping[str, str]]:
                 yield dict(zip(who, legs, strict=True))
 
 
-@pytest.mark.parametrize(("count", "expected"), [(3, 1), (4, 17), (5, 21), (6, 265)])
+@pytest.mark.parametrize(
+    ("count", "expected"), [(3, 1), (4, 17), (5, 21), pytest.param(6, 265, marks=pytest.mark.soak)]
+)
 def test_every_pattern_of_dropouts(count: int, expected: int) -> None:
     tried = 0
     for seed, leave in enumerate(patterns(count)):

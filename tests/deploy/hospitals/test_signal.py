@@ -17,7 +17,7 @@ from deploy.hospitals.strength import Strength
 from tests.support.hospitals import KINDS, Told, told
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def export(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     directory = tmp_path_factory.mktemp("hospitals") / "made"
     generate(directory, seed=request.param)
