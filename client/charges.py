@@ -122,10 +122,10 @@ def exact_in(state: Path) -> frozenset[str]:
     from client.consent.approvals import kept_study
 
     found = set(ledger_of(state).exact())
-    for event in Audit(state / AUDIT_FILE).readable(Masked, SentUnmasked):
-        if isinstance(event, Masked | SentUnmasked) and event.study not in found:
-            with suppress(WardroundError):  # a study whose text is gone
-                found |= set() if kept_study(state, event.study).private else {event.study}
+    events = Audit(state / AUDIT_FILE).readable(Masked, SentUnmasked)
+    for study in {event.study for event in events if isinstance(event, Masked | SentUnmasked)} - found:
+        with suppress(WardroundError):  # a study whose text is gone
+            found |= set() if kept_study(state, study).private else {study}
     return frozenset(found)
 
 

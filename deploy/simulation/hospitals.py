@@ -18,6 +18,7 @@ from client.data.pseudonym import site_secret
 from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study
+from common.whole_file import write_whole
 
 DATA_FILE = "data.json"
 
@@ -88,7 +89,7 @@ class Looked:
             "hospital": self.hospital,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DATA_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_whole(folder / DATA_FILE, (json.dumps(told, indent=1) + "\n").encode())
 
 
 def require_same(seen: Sequence[Looked], sites: Path) -> None:
@@ -104,11 +105,12 @@ def require_same(seen: Sequence[Looked], sites: Path) -> None:
 
 
 def _kept_of(folder: Path) -> str:
-    """Which hospital it was; empty where nothing says so."""
+    """Which hospital it was; empty where nothing says so, as in a file that a kill of an earlier release cut off."""
     try:
-        return str(json.loads((folder / DATA_FILE).read_text(encoding="utf-8")).get("hospital", ""))
-    except FileNotFoundError:
+        told = json.loads((folder / DATA_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return ""
+    return str(told.get("hospital", "")) if isinstance(told, dict) else ""
 
 
 def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked:

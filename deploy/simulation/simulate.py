@@ -67,7 +67,8 @@ def simulate(
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
         seen = _require_ready(plan, grid, roster)
-        require_same(seen, plan.folder / "sites")
+        if plan.resume:
+            require_same(seen, plan.folder / "sites")
         for found in seen:
             found.keep(plan.folder / "sites" / found.site)
             tell_data(found)
