@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 
 from client.data.folding import DIGRAPHS, fold, plain_signs
 from client.data.ideographs import COMPOUND_SURNAMES, SIMPLIFIED, is_ideograph
@@ -114,7 +115,10 @@ def damaged(part: str) -> set[str]:
     """Patterns for a word with accents that a bad export made marks or two signs of: M?ller, MÃ¼ller."""
     if part.isascii() or not bounded(fold(part)) or len(part) < 3:
         return set()
-    marks = "".join(re.escape(fold(sign)) if sign.isascii() else r"[^\w\s]{1,2}" for sign in part)
+    rows = [(plain, "".join(row)) for plain, row in groupby(part, str.isascii)]
+    marks = "".join(  # one repeat for all letters in a row: each its own would try every division of the marks
+        re.escape(fold(row)) if plain else rf"[^\w\s]{{{len(row)},{2 * len(row)}}}" for plain, row in rows
+    )
     enough = sum(map(str.isascii, part)) >= 2
     found = {_NO_LETTER_BEFORE + marks + _NO_LETTER_AFTER} if enough else set()
     for wrong in ("latin-1", "cp1252"):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
+from itertools import groupby
 
 from client.data.canonical import Canonical, letters_of, skeleton
 from client.data.case import Identifier
@@ -101,10 +102,20 @@ class Part:
         """Letters with accents that became marks, or two signs of another character set."""
         if self.written.isascii() or len(self.plain) < 3:
             return False
-        marks = "".join(re.escape(sign) if sign.isascii() else f"[{_LOST}]{{1,2}}" for sign in self.written.lower())
+        marks = "".join(_with_marks(self.written.lower()))
         wrong = unicodedata.normalize("NFKC", self.written.encode().decode("latin-1"))
         seen = "".join(sign for sign in wrong if unicodedata.category(sign) != "Cf").lower()
         return bool(re.search(rf"(?<![^\W\d_]){marks}(?![^\W\d_])", piece.lower)) or seen in piece.lower
+
+
+def _with_marks(word: str) -> Iterator[str]:
+    """Yield a pattern of the word, in which each letter with an accent is one or two marks.
+
+    A row of such letters is one repeat: letter by letter, every division of a row of marks would be tried.
+    """
+    for plain, run in groupby(word, str.isascii):
+        letters = "".join(run)
+        yield re.escape(letters) if plain else f"[{_LOST}]{{{len(letters)},{2 * len(letters)}}}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -84,6 +84,22 @@ def test_the_gates_time_grows_with_a_notes_length_whatever_is_repeated(head: str
     assert [unit for unit in units if not grows_with_its_length(head, unit, 20_000)] == []
 
 
+@pytest.mark.parametrize(("letters", "before"), [("ж", ""), ("é", "aa")], ids=["second look", "first look"])
+def test_a_long_name_and_a_row_of_marks_take_no_time(letters: str, before: str) -> None:
+    """What a bad export leaves of the name, but for one mark: every division of the marks was tried, which took twenty
+    seconds for 39 letters, and half as long again for each letter more.
+    """
+    name, note = Identifier("NAME", f"{before}{letters * 39}"), f"{before}{'?' * 38}x"
+    start = time.process_time()
+    scrub(note, [name])
+    residue(note, [name])
+    assert time.process_time() - start < 1
+    for marks in (39, 60, 78):  # one or two a letter
+        text = f"so {before}{'?' * marks} and"
+        assert residue(text, [name]) == {"NAME"}
+        assert not before or scrub(text, [name])[0] == "so [NAME] and"
+
+
 def test_the_parts_of_an_address_are_found_in_a_time_that_grows_with_it() -> None:
     """A cell of an identity column: at a quadratic rule these took minutes."""
     start = time.process_time()
