@@ -71,8 +71,9 @@ def lacking(state: Path) -> int:
 
 
 def require_whole(state: Path) -> None:
-    """RunError where the file lacks what the audit log counts."""
-    _require_whole(state, _read(state / FILE), _recorded(state))
+    """RunError where the file lacks what the audit log counts. Without the lock, which may be another user's."""
+    recorded = _recorded(state)  # before the file: what an agent keeps meanwhile is in the file first
+    _require_whole(state, _read(state / FILE), recorded)
 
 
 def record(state: Path) -> None:

@@ -96,7 +96,8 @@ def decided(state: Path) -> int:
 
 
 def _known(state: Path, secret: SiteSecret) -> _Kept | None:
-    kept, (last, accepted) = _read(state / FILE), _logged(state)
+    last, accepted = _logged(state)  # before the file: whom an agent keeps meanwhile, without our lock, is there first
+    kept = _read(state / FILE)
     if kept is None and last is None:
         return None
     if kept is not None and kept.key not in {"", _key(secret)}:

@@ -6,12 +6,13 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from client.cut import Cut, cut_of
 from client.cuts import allow, asked_about, differing, moves, opening, require_alike
-from client.cuts_file import Kept, lacking
+from client.cuts_file import Kept, lacking, require_whole
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from common.audit import Audit, SumsAccepted
@@ -104,6 +105,20 @@ def test_a_file_of_cuts_that_was_deleted_or_put_back_is_refused_in_words(tmp_pat
     Audit(tmp_path / "audit.jsonl").append(SumsAccepted(lacking(tmp_path)))
     opening(tmp_path, "c" * 64, mine(second), 10)
     assert lacking(tmp_path) == 0
+
+
+def test_an_agent_at_work_does_not_make_the_file_look_put_back(tmp_path) -> None:
+    """`wardround site status` and `check` read file and log without the agent's lock, between two of its lines."""
+    growing = [everyone({str(patient): "train" for patient in range(number)}) for number in range(1, 60)]
+    agent = Thread(target=lambda: [opening(tmp_path, "a" * 64, cut, 10) for cut in growing])
+    agent.start()
+    while agent.is_alive():
+        require_whole(tmp_path)
+    agent.join()
+    assert lacking(tmp_path) == 0
+    (tmp_path / "cuts.json").unlink()
+    with pytest.raises(RunError, match="accept-sums"):
+        require_whole(tmp_path)
 
 
 def test_a_cut_that_the_log_did_not_take_is_counted_when_it_is_asked_for_again(tmp_path) -> None:
