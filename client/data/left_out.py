@@ -75,8 +75,12 @@ def said_of(number: int) -> str:
 
 
 def take_off(state: Path, secret: SiteSecret, found: Found) -> None:
-    """Keep those alone whom this list names, as a person decided, on record. Whatever was kept before is gone."""
+    """Keep those alone whom this list names, as a person decided, on record. Whatever was kept before is gone.
+
+    DataError, and nothing is changed, where a newer release kept it.
+    """
     with _locked(state):
+        _refuse_newer(state / FILE)
         try:
             before = _read(state / FILE) or _Kept()
         except DataError:
@@ -154,12 +158,23 @@ def _write(state: Path, now: _Kept) -> None:
         write_whole(state / FILE, text)
 
 
+def _refuse_newer(path: Path) -> None:
+    """DataError where a newer release wrote the file, whatever else is in it; what cannot be read is for `_read`."""
+    try:
+        number = json.loads(path.read_text(encoding="utf-8"))["format"]
+    except (ValueError, TypeError, KeyError, OSError):
+        return
+    if type(number) is int and number > FORMAT:
+        raise DataError(f"{path}: is of format {number}, which a newer release of wardround wrote. Install that one.")
+
+
 def _read(path: Path) -> _Kept | None:
+    _refuse_newer(path)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        number = int(stored["format"])
+        int(stored["format"])  # every file of ours has one
         pseudonyms = frozenset(map(str, stored["pseudonyms"]))
-        kept = _Kept(str(stored.get("key", "")), pseudonyms, int(stored.get("accepted", 0)))
+        return _Kept(str(stored.get("key", "")), pseudonyms, int(stored.get("accepted", 0)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, OSError):
@@ -167,6 +182,3 @@ def _read(path: Path) -> _Kept | None:
             f"{path}: cannot be read. It says whom the lists of opt-outs left out. Mend its permissions; if it is "
             f"damaged, put the newest copy back. {_WAY_OUT}"
         ) from None
-    if number > FORMAT:
-        raise DataError(f"{path}: is of format {number}, which a newer release of wardround wrote. Install that one.")
-    return kept

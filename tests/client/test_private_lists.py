@@ -229,6 +229,24 @@ def test_a_file_of_who_was_left_out_that_was_deleted_or_put_back_is_refused_in_w
     assert isinstance(last, OptOutsAccepted) and last.number == 1
 
 
+def test_a_newer_file_of_who_was_left_out_is_refused_as_newer_and_not_overwritten(tmp_path, caplog) -> None:
+    """Whatever it holds, and also where a person accepts the list as it is. A study without privacy asks the list."""
+    ward = Listed(tmp_path, private({}, "labs"), OTHER)
+    looked(ward)
+    kept = ward.root / "state" / "opted_out.json"
+    content = b'{"format": 2, "whom": []}'
+    kept.write_bytes(content)
+    ward.sites[ME] = ward.start(ME)
+    with caplog.at_level(logging.WARNING, logger="wardround.site"):
+        assert ward.join() == Refusal("data")
+    done = CliRunner().invoke(commands, ["site", "exclusions", "--accept", "--yes", "--at", str(ward.root)])
+    assert isinstance(done.exception, DataError)
+    for said in (caplog.text, str(done.exception), "\n".join(standing(read_site(ward.root)))):
+        assert "newer release of wardround" in said and "damaged" not in said
+    assert kept.read_bytes() == content
+    assert len(prepare(read_site(ward.root), study_of(PLAIN, modalities=["labs"])).sides) > 0
+
+
 @pytest.mark.parametrize(("gone", "listed_first"), [("the file", 9), ("the log", 2)])
 def test_a_file_from_before_a_person_took_some_off_is_refused_in_words(tmp_path, caplog, gone, listed_first) -> None:
     """It has more than the log's last number, and not those whom later lists left out: they were back in silence. And
