@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from client.charges import AUDIT_FILE
 from common.audit import Audit, CutsKept, SumsAccepted
@@ -85,11 +85,11 @@ def record(state: Path) -> None:
 @contextmanager
 def opened(state: Path) -> Iterator[Book]:
     """What is kept, locked; what is changed in it is on disk when the block ends, and nothing when it raises. RunError
-    when it lacks some.
+    when it lacks some, or cannot be used.
     """
     make_private(state)
     path = state / FILE
-    with (state / "cuts.lock").open("a") as lock:
+    with _lock(state / "cuts.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             kept, recorded = _read(path), _recorded(state)
@@ -102,6 +102,13 @@ def opened(state: Path) -> Iterator[Book]:
                 Audit(state / AUDIT_FILE).append(CutsKept(kept.size))
         finally:  # closing does not free it while a child forked meanwhile has the file
             fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _lock(path: Path) -> TextIO:
+    try:
+        return path.open("a")
+    except OSError as problem:
+        raise _unusable(path, problem) from None
 
 
 def _recorded(state: Path) -> int:
@@ -134,8 +141,14 @@ def _read(path: Path) -> Book:
         )
     except FileNotFoundError:
         return Book()
+    except OSError as problem:
+        raise _unusable(path, problem) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
+
+
+def _unusable(path: Path, problem: OSError) -> RunError:
+    return RunError(f"{path}: cannot be read ({problem.strerror}). Mend its owner and its permissions, or the disk.")
 
 
 def _kept(cut: dict[str, Any]) -> Kept:

@@ -319,6 +319,16 @@ def test_a_newer_or_a_damaged_file_of_cuts_is_named_as_what_it_is(tmp_path: Path
         require_alike(tmp_path, "one", everyone({}), 10)
 
 
+@pytest.mark.parametrize("name", ["cuts.json", "cuts.lock"])
+def test_a_file_of_cuts_that_cannot_be_used_is_said_in_words(tmp_path: Path, name: str) -> None:
+    """As one of another user's; a folder in its place stands in the way of root too."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(RunError, match=f"{name}: cannot be read .*permissions"):
+        opening(tmp_path, "one", everyone({"a": "train"}), 10)
+    (tmp_path / name).rmdir()
+    opening(tmp_path, "one", everyone({"a": "train"}), 10)
+
+
 def test_a_private_study_keeps_no_cut_and_asks_none(tmp_path) -> None:
     """What is answered there hangs on no exact number of patients."""
     study = study_of("chart", "panel", **PRIVATE, split={"validation": 0.0, "test": 0.15})
