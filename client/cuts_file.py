@@ -9,7 +9,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,7 +62,8 @@ class Book:
 
     @property
     def text(self) -> bytes:
-        return json.dumps({"format": FORMAT, **asdict(self)}).encode()
+        cuts, uses = map(vars, self.cuts), map(vars, self.uses)  # not `asdict`, which copies each patient's modalities
+        return json.dumps({"format": FORMAT, "cuts": [*cuts], "uses": [*uses]}).encode()
 
 
 def lacking(state: Path) -> int:
@@ -96,8 +97,8 @@ def opened(state: Path) -> Iterator[Book]:
             _require_whole(state, kept, recorded)
             before = kept.text
             yield kept
-            if kept.text != before:
-                write_whole(path, kept.text)
+            if (after := kept.text) != before:
+                write_whole(path, after)
             if kept.size != recorded:  # behind the file, so that the newest file lacks nothing; also what a kill left
                 Audit(state / AUDIT_FILE).append(CutsKept(kept.size))
         finally:  # closing does not free it while a child forked meanwhile has the file
