@@ -1,8 +1,8 @@
 """Near: whether a line of a list of opt-outs and a patient's number here are one, though written differently.
 
 A list of opt-outs is typed by people and passes through spreadsheets: numbers lose or gain zeros, become `10000.0` or
-`1.23457E+11`, get blanks, quotes, full-width digits, invisible characters, or a remark behind them. Such a line is
-taken as the patient's: somebody who objected must not be trained on because of a spreadsheet.
+`1.23457E+11`, get blanks, quotes, long dashes, full-width digits, invisible characters, or a remark behind them. Such a
+line is taken as the patient's: somebody who objected must not be trained on because of a spreadsheet.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ LONGEST_NUMBER = 256  # characters of what is tried as a patient's number: the t
 _LONGEST = 64  # characters of a patient's number: LO of DICOM, PS3.5 table 6.2-1
 _UNSEEN = {"Cf", "Cc", "Co", "Cs", "Cn"}
 _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›〝〞「」『』]")
+_DASHES = str.maketrans(
+    dict.fromkeys("‐‒–—―−⁃", "-")
+)  # a word processor makes them of a hyphen; NFKC makes ‑ the first
 _ASCII = dict.fromkeys((*range(32), 127, *b"\"'`")) | {9: " "}  # the same, for a text of ASCII alone
 LABEL = re.compile(r"^(?:mrn|pid|id|pat(?:ient)?(?:[\s_-]?(?:id|nr|no))?|nr|no|fall|case)?[\s.:#=_]*(?=\d)")
 _NUMBER = re.compile(r"[+]?(\d+)(?:[.,]0*)?")
@@ -51,10 +54,10 @@ def _written_out(power: re.Match[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Compatible forms made one, invisible characters and quotes left out, digits of every script as 0 to 9."""
+    """Compatible forms and dashes made one, unseen characters and quotes left out, digits of every script as 0 to 9."""
     if text.isascii():
         return text.translate(_ASCII).casefold().strip()
-    whole = unicodedata.normalize("NFKC", text.replace("\t", " "))
+    whole = unicodedata.normalize("NFKC", text.replace("\t", " ")).translate(_DASHES)
     seen = "".join(sign for sign in whole if unicodedata.category(sign) not in _UNSEEN)
     digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in seen)
     return _QUOTES.sub("", digits).casefold().strip()

@@ -87,6 +87,10 @@ def test_whoever_objected_is_out_however_the_list_writes_the_number(tmp_path: Pa
         ("AB 12", "ab12"),
         ("123456789012", "1.23457E+11"),
         ("Ä-17", "a\u0308-17"),
+        ("SC-0704", "SC–0704"),
+        ("SC-0704", "SC\u20110704, objected"),
+        ("SC—0704", "sc-704"),
+        ("12-345", "12−345"),
     ],
 )
 def test_the_hospital_s_own_table_may_be_the_one_that_is_damaged(tmp_path: Path, patient: str, line: str) -> None:
