@@ -83,11 +83,6 @@ class Canonical:
         return "".join(self.skeletons)
 
     @cached_property
-    def letters(self) -> str:
-        """All letters in one, as they are but for case and accents."""
-        return "".join(sign for sign in letters_of(self.text) if sign.isalpha())
-
-    @cached_property
     def signs(self) -> str:
         """Letters and figures in one."""
         return "".join(sign for sign in letters_of(self.text) if sign.isalnum())

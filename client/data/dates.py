@@ -42,7 +42,7 @@ def _words() -> dict[str, int]:
 DAY_WORDS = _words()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Written:
     """What may be a day at [start, end) of a folded text; `year` None where none stands there, or two figures of it."""
 
