@@ -103,7 +103,7 @@ def asked_about(state: Path, study: str, cut: Cut) -> int:
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
-    """A person lets this study differ from the cuts that were opened by now."""
+    """Keep that a person lets this study (a digest) differ from the cuts that were opened by now."""
     with opened(state) as book:
         for before in book.cuts:
             if moves(before, cut) and study not in before.allowed:
@@ -116,7 +116,8 @@ def _known(kept: Kept, patient: str) -> frozenset[str] | None:
 
 
 def _differences(kept: list[Kept], study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
-    """The sizes by which each study that was opened differs, and whether a person allowed it: of every entry that does.
+    """Yield for each opened study that cuts otherwise the sizes by which it does, and whether a person allowed each of
+    its entries that do.
 
     A study's entries are one cut: a patient who came later is shown beside those who were there before.
     """
@@ -141,9 +142,10 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
 
 
 def _keep_cut(kept: list[Kept], study: str, cut: Cut) -> None:
-    """Who moved is kept with the studies that were opened otherwise: those differ from this one as it does from them.
+    """Keep the part of each patient who adds to the sums, in an entry of the study.
 
-    A person's word is for what was kept when it was given, so nothing is added to an entry that has one.
+    Who was in another part of earlier studies comes into an entry that allows these: they differ from this study as it
+    does from them. A person's word is for what was kept when it was given: nothing is added to an entry that has one.
     """
     groups: dict[Words, list[str]] = {}
     for patient in cut.sides:

@@ -50,14 +50,14 @@ class Use:
 
 @dataclass
 class Book:
-    """All that is kept."""
+    """All that the file holds: the cuts that were opened, and who was in the cohort of each study's sums."""
 
     cuts: list[Kept] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
 
     @property
     def size(self) -> int:
-        """It only grows, but by a person's decision."""
+        """How much is kept, a number that only grows, but by a person's decision."""
         return sum(cut.size for cut in self.cuts) + sum(1 + len(use.patients) for use in self.uses)
 
     @property
@@ -85,8 +85,8 @@ def record(state: Path) -> None:
 
 @contextmanager
 def opened(state: Path) -> Iterator[Book]:
-    """What is kept, locked; what is changed in it is on disk when the block ends, and nothing when it raises. RunError
-    when it lacks some, or cannot be used.
+    """Give what the file holds, locked; what is changed in it is on disk when the block ends, and nothing of it when it
+    raises. RunError when it lacks some, or cannot be used.
     """
     make_private(state)
     path = state / FILE

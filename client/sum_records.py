@@ -52,7 +52,7 @@ class Known:
 
 
 class SumRecords:
-    """In `secure_sum.db` of a site's state folder.
+    """The claims that a site made for its secure sums, in `secure_sum.db` of its state folder.
 
     made: what another record of this site knows of its sums. Records that lack some of it were put back, or deleted,
     and are refused: this site would answer again what it has forgotten
@@ -158,7 +158,7 @@ class SumRecords:
             return small_atoms(list(_kept(file, SHARED)), KeptSet(frozenset(sites.values()), colluding))
 
     def in_words(self, shown: Collection[frozenset[str]], sites: Mapping[str, str]) -> list[str]:
-        """Return the same as sentences, where `sites` (name -> key) are called as now."""
+        """Return whom `showing` found as sentences, where `sites` (name -> key) are called as now."""
         found, names = list[str](), self._names(sites)
         for several in sorted(sorted(names.get(key, key[:_SHOWN]) for key in atom) for atom in shown):
             who = f"{', '.join(several)} together" if len(several) > 1 else f"{several[0]} alone"
@@ -189,7 +189,7 @@ def _lacking(file: Connection, made: Known) -> int:
 
 
 def _held(file: Connection) -> int:
-    """It only grows: numbers are raised, and what was answered, and over whom, stays."""
+    """Return how much the records hold. It only grows: numbers are raised, and what was answered, over whom, stays."""
     (numbers,) = file.execute("SELECT total(number + upload) FROM runs").fetchone()
     (answers,) = file.execute("SELECT count(*) FROM answered").fetchone()
     (sets,) = file.execute("SELECT count(*) FROM sets").fetchone()
@@ -223,9 +223,11 @@ def _require_same(file: Connection, asked: Asked, survivors: Collection[str]) ->
 
 
 def _require_hidden(file: Connection, asked: Asked, survivors: Collection[str]) -> None:
-    """What all add: over the same sites as before alone. A modality, or a part of the cohort: the partition that its
-    sites and all its sets before make has no small atom. Where a person allowed these sites, told whom the sums of
-    `shared` show, the others may show some of these and nobody else.
+    """AnsweredError for a sum that shows, beside the sums before it, what a few sites added; where anybody waits.
+
+    What all add is summed over the same sites as before alone. Of a modality, or a part of the cohort, the partition
+    that its sites and all its sets before make has no small atom. Where a person allowed these sites, told whom the
+    sums of `shared` show, the others may show some of these and nobody else.
     """
     if not asked.signers or not _anybody_waits(file, asked):
         return
@@ -251,7 +253,7 @@ def _told(file: Connection, new: KeptSet) -> set[frozenset[str]] | None:
 
 
 def _require_one_set(kept: Collection[KeptSet], new: KeptSet, told: Collection[frozenset[str]] | None) -> None:
-    """Of what all add. AnsweredError for other sites than before, but where it shows whom a person was told of."""
+    """AnsweredError for what all add over other sites than before, but where it shows whom a person was told of."""
     if is_apart(kept, new):
         return
     if told is None:
@@ -268,8 +270,8 @@ def _require_one_set(kept: Collection[KeptSet], new: KeptSet, told: Collection[f
 
 
 def _anybody_waits(file: Connection, asked: Asked) -> bool:
-    """This site, a member of the sum, or a site of an earlier sum that is no member of this one: by what it signed
-    last. Who is left out of a sum cannot refuse it.
+    """Return whether this site waits for lost ones, a member of the sum, or a site of an earlier sum that is no member
+    of this one: by what it signed last. Who is left out of a sum cannot refuse it.
     """
     if asked.waits or any(asked.said.values()):
         return True

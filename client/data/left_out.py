@@ -32,8 +32,8 @@ _WAY_OUT = (
 
 @dataclass(frozen=True)
 class _Kept:
-    """`key` names the secret of the pseudonyms, "" in a file that does not say; `accepted`: how often a person decided
-    that the list is to be the only word.
+    """What the file holds. key: names the secret of the pseudonyms, "" in a file that does not say; accepted: how often
+    a person decided that the list is to be the only word.
     """
 
     key: str = ""
@@ -118,7 +118,9 @@ def _known(state: Path, secret: SiteSecret) -> _Kept | None:
 
 
 def _lacks(last: LeftOut | OptOutsAccepted, number: int, digest: str) -> bool:
-    """More than the log knows, after as many decisions of a person, were kept before a crash: that loses nobody."""
+    """Whether the file, of so many and this digest, lacks patients whom the log counts. More than the log knows, after
+    as many decisions of a person, were kept before a crash: that loses nobody.
+    """
     return number < last.number or (number == last.number and digest != last.digest)
 
 

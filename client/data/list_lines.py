@@ -92,6 +92,6 @@ def _bare(cell: str) -> str:
 
 
 def _odd(number: int, text: str, cells: Sequence[str]) -> Line:
-    """Each cell also without the damaged signs at its ends."""
+    """Return an odd line, with each of its cells also without the damaged signs at the ends."""
     several = (form for cell in (text, *cells) for form in (cell, cell.strip(_DAMAGED).strip()))
     return Line(number, text, True, tuple(dict.fromkeys(form for form in several if form and form != text)))

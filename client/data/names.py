@@ -89,12 +89,12 @@ def parts_of(text: str) -> list[str]:
 
 
 def _of_one_name(component: str, joined: str) -> bool:
-    """O'Neill as ONeill, Müller-Brandt as MüllerBrandt."""
+    """Whether a component is also written as one word: O'Neill as ONeill, Müller-Brandt as MüllerBrandt."""
     return bool(re.search(r"[-'’]", component)) and len(joined) > 4
 
 
 def _syllables(word: str) -> list[str]:
-    """XiaoDong: Xiao and Dong."""
+    """Return the syllables of a name that capitals divide: Xiao and Dong of XiaoDong."""
     pieces = re.findall(r"[A-Z][a-z]+", word)
     return [piece for piece in pieces if len(piece) >= 4] if len(pieces) > 1 and "".join(pieces) == word else []
 

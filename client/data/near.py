@@ -90,7 +90,7 @@ def can_be_no_number(text: str) -> bool:
 
 
 def _lost_its_end(plain: str) -> bool:
-    """1.23457E+11 is exact as a number, but stands for any that begins so."""
+    """Whether a number with an exponent has lost figures: 1.23457E+11 stands for any number that begins so."""
     power = EXPONENT.fullmatch("".join(plain.split()))
     return power is not None and len(power[1] + (power[2] or "")) <= int(power[3]) and int(power[3]) >= 6
 

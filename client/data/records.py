@@ -69,7 +69,7 @@ def _categories(
 
 
 def _count(table: Table, what: str, bad: int, cells: Sequence[str], name: str) -> None:
-    """`name` is the study's column. Cells that are no gap are what could have been read."""
+    """Count the cells of the study's column `name` that cannot be read, beside all that are no gap."""
     if bad:
         table.counts[f"{name}: cells"] += sum(cell != "" for cell in cells)
         table.counts[f"{name}: {what}"] += bad

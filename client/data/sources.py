@@ -250,8 +250,8 @@ class Reader:
         return {name: self._notes(name, source) for name, source in self._of(NoteSource).items()}
 
     def _notes(self, name: str, source: NoteSource) -> dict[str, str]:
-        """Whom nobody names is not sought in a note. In a private study such a patient has none, whatever can be read
-        of others.
+        """Return the notes by patient. In a private study those of patients alone whom a file names (`_is_named`), for
+        nobody else is sought in a note, whatever can be read of others.
         """
         table = self._table(name, f"notes.{name}", source)
         every = read_notes(table, source, source.patient or self.folder.file.patient, f"notes.{name}")
@@ -286,8 +286,8 @@ class Reader:
         return not self._headers or any(patient in images.identifiers for images in self._headers.values())
 
     def _with_headers(self, notes: dict[str, str], table: Table) -> dict[str, str]:
-        """Where a folder of images cannot be read, it may have said who a patient is: then a patient of whom no header
-        there was read has no notes. In a study without privacy only: one patient's folder decides about others here.
+        """Return the notes without those of patients of whom no header was read in a folder of images that cannot be
+        read whole: it may have said who they are. Without privacy only, for one patient's folder decides about others.
         """
         torn = [images for images in self._headers.values() if images.closed]
         if not torn:
