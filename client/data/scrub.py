@@ -119,13 +119,15 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("ID", r"(?<!\d)(?<!\d\.)\d{6,}(?!\d)|(?<!\d)\d{3,}(?:[-/]\d{2,}){2,}(?!\d)", False),
     )
 )
+# What a word processor makes of a hyphen in a day, a number or a name; NFKC has made ‑ the first of them.
+_DASH = re.compile(r"(?<=\w)[‐‒–−](?=\w)|(?<=\d)—(?=\d)")
 _REPEATED = re.compile(TOKEN.pattern + r"(?:[\s,;.-]*\1)+")  # how many names somebody has tells something too
 
 
 def scrub(text: str, known: Iterable[Identifier]) -> tuple[str, Counter[str]]:
     """The text with kind tokens in place of identifiers, and how many of each kind were found."""
     found: Counter[str] = Counter()
-    plain = plain_signs(text)
+    plain = _DASH.sub("-", plain_signs(text))
     seek = _Known.of(known, plain)
     clean = seek.replace(plain, found)
     for kind, pattern in _RULES:
