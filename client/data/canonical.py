@@ -52,16 +52,21 @@ class Canonical:
     @cached_property
     def words(self) -> list[Word]:
         found, end = [], 0
-        text = unicodedata.normalize("NFC", self.text)
-        for match in _WORD.finditer(text):
+        for match in _WORD.finditer(self.composed):
             written = match[0]
-            found.append(Word(written, written[0].isupper(), text[end : match.start()], match.start()))
+            found.append(Word(written, written[0].isupper(), self.composed[end : match.start()], match.start()))
             end = match.end()
         return found
 
     @cached_property
+    def composed(self) -> str:
+        """The text in which `Word.start` is a place."""
+        return unicodedata.normalize("NFC", self.text)
+
+    @cached_property
     def lower(self) -> str:
-        return unicodedata.normalize("NFC", self.text).lower()
+        """The same in lower case, of another length where a letter becomes two: İ."""
+        return self.composed.lower()
 
     @cached_property
     def skeletons(self) -> list[str]:

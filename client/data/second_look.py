@@ -83,7 +83,8 @@ class Part:
         """Whether an everyday word stands there as a name."""
         word = piece.words[place]
         end = word.start + len(word.letters)
-        before, after = piece.lower[max(0, word.start - AROUND) : word.start], piece.lower[end : end + AROUND]
+        before = piece.composed[max(0, word.start - AROUND) : word.start].lower()
+        after = piece.composed[end : end + AROUND].lower()
         if is_month_here(letters_of(before), piece.plain[place], after):
             return False
         return word.capital or not piece.cased or bool(_CALLED.search(before))

@@ -152,6 +152,12 @@ def test_ordinary_words_stay_where_they_are_no_name(name: str, note: str) -> Non
     assert not residue(note, known(name))
 
 
+def test_the_second_look_reads_around_a_word_where_it_stands_behind_turkish_letters() -> None:
+    """İ is two signs in small letters: a name was taken for a month by what stood elsewhere, and a month for a name."""
+    assert residue("İİİ 12 xy Mai kam, Herr X", known("Mai^Anna")) == {"NAME"}
+    assert not residue("İİİİİİİİ im Mai kam Herr X", known("Mai^Anna"))
+
+
 def test_a_visit_on_the_day_of_the_year_keeps_its_year() -> None:
     got, _ = scrub("Seen on 16 March 2021, CRP 16.3 mg/l.", known("19670316", "DATE"))
     assert got == "Seen on [DATE] 2021, CRP 16.3 mg/l." and not residue(got, known("19670316", "DATE"))
