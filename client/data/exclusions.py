@@ -38,7 +38,8 @@ class OptOuts:
 class Found:
     """What a list comes to at this site. It prints numbers of lines, and never a patient's.
 
-    patients: who is excluded, as the target's file writes them, of `everybody` in it; `lines`: every line as it stands
+    sought: who is in any reading of the target's file; everybody: who is in that of studies with differential privacy
+    patients: who of those `sought` is excluded, as the file writes them; `lines`: every line as it stands
     here, near: the lines that are a patient here, and those of them that are it but for how it is written, or are
     several; inside: those with a number beside the line's own, or in another column, by which alone a patient is
     excluded, `by_inside` of them together; parts: what in a line may be a number, as it stands there
@@ -56,6 +57,7 @@ class Found:
     by_inside: int
     lines: frozenset[str]
     parts: frozenset[str]
+    sought: frozenset[str]
     everybody: frozenset[str]
     content: bytes
 
@@ -121,20 +123,33 @@ def read_list(folder: SiteFolder) -> OptOuts | None:
 
 
 def found_here(folder: SiteFolder) -> Found:
-    """Match the list with the patients of the target's file. Raises DataError as `read_list` and the table do."""
+    """Match the list with the patients of the target's file. Raises DataError as `read_list` and the table do.
+
+    A study without differential privacy keeps rows over several lines which one with it takes for broken ones, that
+    swallowed a neighbour's (`client.data.swallowed`): so whom the list means is sought in both readings.
+    """
     listed = read_list(folder)
     if listed is None:
         return match(OptOuts(folder.root, (), b""), ())
+    apart, whole = (_patients(folder, numbers) for numbers in (True, False))
+    return match(listed, apart, whole)
+
+
+def _patients(folder: SiteFolder, apart: bool) -> tuple[str, ...]:
+    """The target's patients; its rows are for `read_labels` to judge. `apart`: without those that swallowed another."""
     target = folder.file.target
     column = target.patient or folder.file.patient
-    # Its rows are for `read_labels` to judge.
-    table = read_table(folder.path(target.file), "target.file", gaps=True, numbers=Numbers(column))
-    return match(listed, table.column(column, "target.patient"))
+    numbers = Numbers(column) if apart else None
+    table = read_table(folder.path(target.file), "target.file", gaps=True, numbers=numbers)
+    return table.column(column, "target.patient")
 
 
-def match(listed: OptOuts, patients: Iterable[str]) -> Found:
-    """Who of `patients` is listed: as written, or but for how it is written. All that a line may mean are excluded."""
-    index = here(patients)
+def match(listed: OptOuts, patients: Iterable[str], others: Iterable[str] = ()) -> Found:
+    """Who of `patients` is listed, or of the `others` of another reading: as written, or but for how it is written. All
+    that a line may mean are excluded.
+    """
+    everybody = frozenset(filter(None, patients))
+    index = here(everybody.union(others))
     meant = [(line, index.meant(line)) for line in listed.lines]
     own = _union(several for _, one in meant for several in one.own)
     alone = {several for several in {one for _, both in meant for one in both.inside} if not several <= own}
@@ -147,7 +162,8 @@ def match(listed: OptOuts, patients: Iterable[str]) -> Found:
         odd=tuple(line.number for line in listed.lines if line.odd),
         patients=own | _union(alone),
         by_inside=len(_union(alone) - own),
-        everybody=index.everybody,
+        sought=index.everybody,
+        everybody=everybody,
         lines=frozenset(text for line in listed.lines for text in line.texts if text),
         parts=frozenset(part for line in listed.lines for text in line.texts for part in index.written(text)),
         content=listed.content,

@@ -84,7 +84,7 @@ def _prepare(
             require_accepted(state, found)
         sources = sources_here(folder, study)
         labels: Mapping[str, Label] = read_labels(folder, study, counts)
-        known = found.everybody | folder.excluded | labels.keys()
+        known = found.everybody | found.lines | labels.keys()
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
@@ -101,8 +101,12 @@ def _without_opted_out(
     labels: Mapping[str, Label], state: Path, secret: SiteSecret, found: Found, counts: Counter[str], *, private: bool
 ) -> Mapping[str, Label]:
     """Keep whom the list leaves out (their rows are not read at all), and leave out whom earlier ones did, with
-    privacy. Without it the list as it is decides, and what is kept and cannot be read waits for a person.
+    privacy. Without it the list as it is decides, and what is kept and cannot be read waits for a person. Nobody stays
+    who was not sought in the list: whoever came into the target's file after that waits for the next round.
     """
+    late = labels.keys() - found.sought
+    counts["exclusions: patients who came into the target's file while it was read"] += len(late)
+    labels = {patient: label for patient, label in labels.items() if patient not in late}
     try:
         out = keep_left_out(state, secret, found.patients)
     except DataError:
