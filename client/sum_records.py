@@ -61,31 +61,36 @@ class SumRecords:
     def __init__(self, state: Path, made: Callable[[], Known] | None = None) -> None:
         self._state, self._made = state, made
         self._whole: int | None = None  # the file that lacked nothing, by the number that it was given when it was made
+        self._changes = 0  # how often that one was changed when it was last used here
 
     def lacking(self, made: Known) -> int:
         """Return of how many runs, at least, the records lack sums that the other record has."""
-        with opened(self._state) as file:
+        with opened(self._state) as (file, _):
             return _lacking(file, made)
 
     def held(self) -> int:
         """Return how much the records hold. What is taken from them later, or put back in their place, holds less."""
-        with opened(self._state) as file:
+        with opened(self._state) as (file, _):
             return _held(file)
 
     @contextmanager
     def _opened(self) -> Iterator[Connection]:
-        """The records; RunError when they lack what the other record has. It is looked at once a file."""
-        with opened(self._state) as file:
+        """The records; RunError when they lack what the other record has. That is looked at once a file, and again when
+        the file has fewer changes than before: a copy of it has the same number.
+        """
+        with opened(self._state) as (file, changes):
             (which,) = file.execute("PRAGMA application_id").fetchone()
-            if self._made is not None and which != self._whole and (runs := _lacking(file, self._made())):
+            is_known = which == self._whole and changes >= self._changes
+            if self._made is not None and not is_known and (runs := _lacking(file, self._made())):
                 raise RunError(
                     f"{self._state / RECORDS}: lacks sums of {runs} runs that the audit log beside it has. It was put "
                     "back from a copy, or deleted, so this site does not know any more what it answered, and over "
                     "which sites. Put the newest copy back. If there is none, a person may decide to go on with what "
                     "this one says: wardround site accept-sums"
                 )
-            self._whole = which
+            self._whole, self._changes, before = which, changes, file.total_changes
             yield file
+            self._changes += file.total_changes > before
 
     def offering(self, run: str, number: int) -> None:
         """Claim a number. ProtocolOrderError unless it is above all before."""

@@ -29,8 +29,9 @@ _TABLES = """
 
 
 @contextmanager
-def opened(state: Path) -> Iterator[Connection]:
-    """The records, locked; what the block changes is on disk when it ends, and nothing of it when it raises.
+def opened(state: Path) -> Iterator[tuple[Connection, int]]:
+    """The records, locked, and how often the file was changed by now; what the block changes is on disk when it ends,
+    and nothing of it when it raises.
 
     RunError when they cannot be read or kept.
     """
@@ -40,10 +41,11 @@ def opened(state: Path) -> Iterator[Connection]:
         with (state / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
+                changes = _changes(path)
                 with closing(_connected(path)) as file, file:
                     file.execute("BEGIN IMMEDIATE")
                     _prepare(file, state)
-                    yield file
+                    yield file, changes
             finally:  # closing does not free it while a child forked meanwhile has the file
                 fcntl.flock(lock, fcntl.LOCK_UN)
     except OSError as problem:
@@ -52,8 +54,18 @@ def opened(state: Path) -> Iterator[Connection]:
         raise _explained(path, problem) from None
 
 
+def _changes(path: Path) -> int:
+    """Return the counter of changes that SQLite keeps in the file (sqlite.org/fileformat2.html, 1.3.7); where there is
+    none, an empty one is made. To be read before SQLite has it open: closing it frees this process's locks on it.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)  # SQLite's own would be for all to read
+    try:
+        return int.from_bytes(os.pread(handle, 4, 24), "big")
+    finally:
+        os.close(handle)
+
+
 def _connected(path: Path) -> Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))  # SQLite's own file would be for all to read
     file = sqlite3.connect(path, isolation_level=None)
     try:
         file.execute("PRAGMA journal_mode = TRUNCATE")  # with FULL, a commit is on disk when it returns

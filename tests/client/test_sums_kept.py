@@ -99,7 +99,7 @@ def test_what_a_site_did_is_on_record(tmp_path, study) -> None:
     assert RUN in (tmp_path / ME / "audit.jsonl").read_text()
 
 
-@pytest.mark.parametrize("harm", ["deleted at work", "deleted", "put back", "emptied"])
+@pytest.mark.parametrize("harm", ["deleted at work", "put back at work", "deleted", "put back", "emptied"])
 def test_records_that_were_deleted_or_put_back_are_refused_in_words(tmp_path, study, caplog, harm) -> None:
     """The log beside them has what they lack. Without it the same could be answered again over other sites."""
     them = Hospitals(tmp_path, study)
@@ -111,11 +111,11 @@ def test_records_that_were_deleted_or_put_back_are_refused_in_words(tmp_path, st
     match harm:
         case "deleted at work" | "deleted":
             path.unlink()
-        case "put back":
+        case "put back" | "put back at work":
             path.write_bytes(copy)
         case "emptied":
             path.write_bytes(b"")
-    if harm != "deleted at work":
+    if not harm.endswith("at work"):
         them.sites[ME] = them.start(ME)
     assert refused(them, ME, them.invitation(3)) == "run"
     assert "put back from a copy, or deleted" in caplog.text and "site accept-sums" in caplog.text
