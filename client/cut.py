@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from client.data.cohort import Cohort
+from client.data.recipe import Rules
 from client.data.split import PARTS
 
 
@@ -17,12 +18,16 @@ class Cut:
     having: pseudonym -> the modalities of the study that the patient has
     used: the modalities of the run that this site signed for
     signed: the parts that this site signed for; to the others it adds nothing
+    out: pseudonyms of those who have a target and are in no part of the cohort
+    rules: by what the study takes a patient
     """
 
     parts: Mapping[str, str] = field(repr=False)
     having: Mapping[str, frozenset[str]] = field(repr=False)
     used: frozenset[str]
     signed: frozenset[str] = frozenset(PARTS)
+    out: frozenset[str] = field(default=frozenset(), repr=False)
+    rules: Rules = field(default_factory=Rules)
 
     def shown(self, patient: str) -> frozenset[str]:
         """Return the modalities with which the patient adds to the sums; who has none of those used adds to none."""
@@ -32,6 +37,11 @@ class Cut:
     def sides(self) -> dict[str, str]:
         """Pseudonym -> part of those who add to the sums."""
         return {patient: part for patient, part in self.parts.items() if self.shown(patient)}
+
+    @property
+    def nowhere(self) -> frozenset[str]:
+        """Pseudonyms of those who have a target and are in no sum, for want of a part or of a modality used."""
+        return self.out | {patient for patient in self.parts if not self.shown(patient)}
 
 
 def cut_of(cohort: Cohort, used: Collection[str], signed: Collection[str] = PARTS) -> Cut:
@@ -43,4 +53,4 @@ def cut_of(cohort: Cohort, used: Collection[str], signed: Collection[str] = PART
         rows = getattr(cohort, part).present.tolist()
         for patient, row in zip(patients, rows, strict=bool(cohort.sides)):
             having[patient] = frozenset(name for name, present in zip(names, row, strict=True) if present)
-    return Cut(dict(cohort.sides), having, frozenset(used), frozenset(signed))
+    return Cut(dict(cohort.sides), having, frozenset(used), frozenset(signed), cohort.out, cohort.rules)

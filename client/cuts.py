@@ -8,72 +8,23 @@ and allows it or not. Where `smallest` is 1, as in a simulation, nobody is to be
 are compared in pairs: of three or more a coordinator may compute smaller groups, which this does not hold against it.
 
 A cut is of the patients who add to the sums, by the modalities of the run: who has nothing else is in none of them, and
-hides nobody. Within one study the modalities of a run are chosen by what the sites sign, a colluding one too: so who
-comes into the sums, or leaves them, by that alone is a side of a part like any other. Cuts that agree about all
+hides nobody. Who is in the sums of one study and in none of another, by what the studies say, is a side as well
+(`client/moves.py`). Within one study the modalities of a run are chosen by what the sites sign, a colluding one too: so
+who comes into the sums, or leaves them, by that alone is a side of a part like any other. Cuts that agree about all
 patients whom they share are one entry of the file (`client/cuts_file.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
+from client.moves import coming_or_going, differing, moves, taken_or_left
 from common.errors import AnsweredError
 
-_PERHAPS_ONE = 1  # a patient of whom it was not kept which modalities were summed: perhaps nobody else has one of them
 Words = frozenset[str]  # the studies that a person's word lets differ
-
-
-@dataclass(frozen=True)
-class Move:
-    """A patient who was in one part of the sums before, and is in another now.
-
-    before, shown: the modalities with which the patient added to the sums, then and now; None: nobody kept them
-    """
-
-    patient: str
-    was: str
-    now: str
-    before: frozenset[str] | None
-    shown: frozenset[str]
-
-
-def moves(before: Kept, cut: Cut) -> list[Move]:
-    """Return the patients who add to the sums both times, in another part."""
-    return [
-        Move(patient, before.sides[patient], now, _known(before, patient), cut.shown(patient))
-        for patient, now in cut.sides.items()
-        if before.sides.get(patient, now) != now
-    ]
-
-
-def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
-    """Return the sizes of all sides by which a part differs, and of each modality in a side.
-
-    both: the modalities used by both cuts. Of one that a single cut used there are no two sums
-    """
-    sides = Counter[tuple[str, ...]]()
-    for one in moved:
-        for side, names in ((("from", one.was), one.before), (("to", one.now), one.shown)):
-            sides[side] += 1
-            sides.update((*side, name) for name in names or () if name in both)
-    return [*sides.values(), *(_PERHAPS_ONE for one in moved if one.before is None)]
-
-
-def coming_or_going(use: Use, cut: Cut) -> list[int]:
-    """Return, by part, how many patients come into the sums, or leave them, by the modalities used alone. Of those who
-    are in the cohort both times, in a part that the site signed for; with the modalities that they have now.
-    """
-    then, sides = frozenset(use.modalities), Counter[tuple[str, bool]]()
-    for patient in use.patients:
-        part = cut.parts.get(patient)
-        if part in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient)):
-            sides[part, bool(cut.shown(patient))] += 1
-    return list(sides.values())
 
 
 def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
@@ -81,14 +32,14 @@ def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
     part or without a person's word; or when its own sums would gain or lose a few by the modalities used.
     """
     with opened(state) as book:
-        _require_alike(book.cuts, study, cut, smallest)
+        _require_alike(book, study, cut, smallest)
         _require_steady(book.uses, study, cut, smallest)
 
 
 def opening(state: Path, study: str, cut: Cut, smallest: int) -> None:
     """Keep that sums of this cut may be opened from here on. AnsweredError as `require_alike`."""
     with opened(state) as book:
-        _require_alike(book.cuts, study, cut, smallest)
+        _require_alike(book, study, cut, smallest)
         _require_steady(book.uses, study, cut, smallest)
         _keep_use(book, study, cut)
         _keep_cut(book.cuts, study, cut)
@@ -99,7 +50,7 @@ def asked_about(state: Path, study: str, cut: Cut) -> int:
     person allowed it; 0 where none does.
     """
     with opened(state) as book:
-        return min((min(sizes) for sizes, allowed in _differences(book.cuts, study, cut) if not allowed), default=0)
+        return min((min(sizes) for sizes, allowed in _differences(book, study, cut) if not allowed), default=0)
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
@@ -108,37 +59,55 @@ def allow(state: Path, study: str, cut: Cut) -> None:
         for before in book.cuts:
             if moves(before, cut) and study not in before.allowed:
                 before.allowed.append(study)
+        for use in book.uses:
+            its = [before for before in book.cuts if use.study in before.studies]
+            if use.study != study and (more := {move.patient for move in taken_or_left(use, its, cut)}):
+                use.words[study] = sorted(more.union(use.words.get(study, ())))
 
 
-def _known(kept: Kept, patient: str) -> frozenset[str] | None:
-    names = kept.modalities.get(patient)
-    return None if names is None else frozenset(names)
-
-
-def _differences(kept: list[Kept], study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
-    """Yield for each opened study that cuts otherwise the sizes by which it does, and whether a person allowed each of
-    its entries that do.
+def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
+    """Yield for each opened study that cuts otherwise the sizes by which it does, and whether a person allowed all of
+    it: once for each choice of modalities that the study used.
 
     A study's entries are one cut: a patient who came later is shown beside those who were there before.
     """
     now = frozenset[str]().union(*(cut.shown(patient) for patient in cut.sides))
-    for other in sorted({one for before in kept for one in before.studies}):
-        its = [before for before in kept if other in before.studies]
+    for other in sorted({one for before in book.cuts for one in before.studies}):
+        its = [before for before in book.cuts if other in before.studies]
         used = {name for before in its for names in before.modalities.values() for name in names}
         moved = [(move, before) for before in its for move in moves(before, cut)]
-        if moved:
-            each = {(move.patient, move.was): move for move, _ in sorted(moved, key=lambda one: one[0].before is None)}
-            yield differing(each.values(), used & now), all(study in before.allowed for _, before in moved)
+        allowed = all(study in before.allowed for _, before in moved)
+        each = {(move.patient, move.was): move for move, _ in sorted(moved, key=lambda one: one[0].before is None)}
+        for use in [use for use in book.uses if use.study == other != study] or [Use(other, [])]:
+            more = taken_or_left(use, its, cut)
+            if each or more:
+                told = {move.patient for move in more} <= {*use.words.get(study, ())}
+                yield differing([*each.values(), *more], used & now), allowed and told
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
     modalities = sorted(cut.used)
-    patients = {patient for patient, part in cut.parts.items() if part in cut.signed}
-    for use in book.uses:
-        if (use.study, use.modalities) == (study, modalities):
-            use.patients = sorted(patients.union(use.patients))
-            return
-    book.uses.append(Use(study, modalities, sorted(patients)))
+    use = next((use for use in book.uses if (use.study, use.modalities) == (study, modalities)), None)
+    if use is None:
+        use = Use(study, modalities)
+        book.uses.append(use)
+    lacking = {one for one in cut.nowhere if cut.parts.get(one) in (None, *cut.signed)}
+    nowhere = {*use.nowhere} | (lacking - use.added)
+    use.came = sorted({*use.came} | {one for one, part in cut.sides.items() if one in nowhere and part in cut.signed})
+    use.nowhere = sorted(nowhere)
+    use.patients = sorted({*use.patients} | {patient for patient, part in cut.parts.items() if part in cut.signed})
+    use.by_column, use.recipes = cut.rules.by_column, dict(cut.rules.recipes)
+    _keep_words(book, use, cut)
+
+
+def _keep_words(book: Book, use: Use, cut: Cut) -> None:
+    """Where a person let this study differ from another one, that one differs from it as much."""
+    for other in book.uses:
+        word = {*other.words.get(use.study, ())}
+        if word:
+            its = [before for before in book.cuts if other.study in before.studies]
+            word &= {move.patient for move in taken_or_left(other, its, cut)}
+            use.words[other.study] = sorted(word.union(use.words.get(other.study, ())))
 
 
 def _keep_cut(kept: list[Kept], study: str, cut: Cut) -> None:
@@ -166,7 +135,7 @@ def _is_kept(kept: list[Kept], study: str, patient: str, cut: Cut, words: Words)
         before.sides.get(patient) == cut.parts[patient]
         and study in before.studies
         and words <= set(before.allowed)
-        and cut.shown(patient) <= (_known(before, patient) or cut.shown(patient))
+        and cut.shown(patient) <= (before.known(patient) or cut.shown(patient))
         for before in kept
     )
 
@@ -178,20 +147,20 @@ def _add(kept: list[Kept], study: str, cut: Cut, patients: list[str], words: Wor
         kept.append(into)
     into.studies = sorted({study, *into.studies})
     for patient in patients:
-        known = _known(into, patient)
+        known = into.known(patient)
         if patient not in into.sides or known is not None:  # unknown ones stay unknown
             into.modalities[patient] = sorted(cut.shown(patient) | (known or frozenset()))
         into.sides[patient] = cut.parts[patient]
 
 
-def _require_alike(kept: list[Kept], study: str, cut: Cut, smallest: int) -> None:
-    found = [(min(sizes), allowed) for sizes, allowed in _differences(kept, study, cut)]
+def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
+    found = [(min(sizes), allowed) for sizes, allowed in _differences(book, study, cut)]
     if found and min(found)[0] < smallest:
         raise AnsweredError(
             f"This study cuts the patients otherwise than one that was opened before, by {min(found)[0]} patients of a "
-            "part, or of a modality in it: the difference of two sums would show these. Fewer than "
-            f"{smallest} are not shown (policy.without_privacy.smallest_part). Take the split of the earlier study, or "
-            "one that differs by more."
+            "part, or of a modality in it, who are in another part of it or in none: the difference of two sums would "
+            f"show these. Fewer than {smallest} are not shown (policy.without_privacy.smallest_part). Take the split "
+            "and the modalities of the earlier study, or such as differ by more."
         )
     news = [size for size, allowed in found if not allowed]
     if smallest > 1 and news:

@@ -38,14 +38,38 @@ class Kept:
     def size(self) -> int:
         return len(self.sides) + len(self.studies) + sum(map(len, self.modalities.values()))
 
+    def known(self, patient: str) -> frozenset[str] | None:
+        """Return the modalities with which the patient added; None: nobody kept them."""
+        names = self.modalities.get(patient)
+        return None if names is None else frozenset(names)
+
 
 @dataclass
 class Use:
-    """A study's sums with these modalities: who was then in the cohort, in a part that the site signed for."""
+    """A study's sums with these modalities: who was then in the cohort, in a part that the site signed for.
+
+    nowhere: who had a target, and added to no sum as long as it was asked; came: those of them who added later
+    by_column, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
+    words: study -> those by whom a person lets it differ from these sums, in one of them and in none of the other
+    """
 
     study: str
     modalities: list[str]
     patients: list[str] = field(default_factory=list, repr=False)
+    nowhere: list[str] = field(default_factory=list, repr=False)
+    came: list[str] = field(default_factory=list, repr=False)
+    by_column: bool | None = None
+    recipes: dict[str, str] = field(default_factory=dict)
+    words: dict[str, list[str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def added(self) -> frozenset[str]:
+        """Those who have added to these sums."""
+        return frozenset({*self.patients} - {*self.nowhere} | {*self.came})
+
+    @property
+    def size(self) -> int:
+        return 1 + sum(map(len, (self.patients, self.nowhere, self.came, *self.words.values())))
 
 
 @dataclass
@@ -58,7 +82,7 @@ class Book:
     @property
     def size(self) -> int:
         """How much is kept, a number that only grows, but by a person's decision."""
-        return sum(cut.size for cut in self.cuts) + sum(1 + len(use.patients) for use in self.uses)
+        return sum(cut.size for cut in self.cuts) + sum(use.size for use in self.uses)
 
     @property
     def text(self) -> bytes:
@@ -138,7 +162,7 @@ def _read(path: Path) -> Book:
             raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
         return Book(
             [_kept(cut) for cut in content["cuts"]],
-            [Use(use["study"], list(use["modalities"]), list(use["patients"])) for use in content.get("uses", [])],
+            [_use(use) for use in content.get("uses", [])],
         )
     except FileNotFoundError:
         return Book()
@@ -155,3 +179,11 @@ def _unusable(path: Path, problem: OSError) -> RunError:
 def _kept(cut: dict[str, Any]) -> Kept:
     known = {patient: list(names) for patient, names in cut.get("modalities", {}).items()}
     return Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"]), known)
+
+
+def _use(use: dict[str, Any]) -> Use:
+    """One of before it was kept who is in no part says nothing of that."""
+    words = {study: list(patients) for study, patients in use.get("words", {}).items()}
+    nowhere, came = list(use.get("nowhere", [])), list(use.get("came", []))
+    rules = use.get("by_column"), dict(use.get("recipes", {}))
+    return Use(use["study"], list(use["modalities"]), list(use["patients"]), nowhere, came, *rules, words)

@@ -100,8 +100,9 @@ def _split(folder: SiteFolder, study: Study) -> Iterator[str]:
     if not study.private:
         least = folder.file.policy.without_privacy.smallest(simulated=False)
         yield f"  A part, or the training patients of a modality, of fewer than {least} patients is left out here, and"
-        yield "  so is a study that cuts the same patients otherwise than an earlier one by fewer, in all or of one"
-        yield "  modality (policy.without_privacy.smallest_part). By more, a person here is asked."
+        yield "  so is a study that cuts the same patients otherwise than an earlier one, or leaves out whom that one"
+        yield "  has, by fewer, in all or of one modality (policy.without_privacy.smallest_part). By more, a person"
+        yield "  here is asked."
 
 
 def _percent(part: float) -> str:

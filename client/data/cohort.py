@@ -11,6 +11,7 @@ import numpy as np
 from client.data.cache import Entry
 from client.data.labels import Label, require_usable
 from client.data.pseudonym import SiteSecret
+from client.data.recipe import Rules, rules_of
 from client.data.split import PARTS, Part, rank
 from client.data.tensors import batch
 from common.errors import CohortError
@@ -27,6 +28,8 @@ class Cohort:
     opt_outs: what the list of those who opted out comes to here, in words; by lines of the list, never by patient
     doubt: what a person should look at in that list, in words; nothing where it is in order
     sides: pseudonym -> part of every case, in the order of the rows of each part
+    out: pseudonyms of those who have a target and are in no part: no word in the split column, no modality of the study
+    rules: by what the study takes a patient
     """
 
     site: str
@@ -39,6 +42,8 @@ class Cohort:
     opt_outs: str = field(default="", repr=False)
     doubt: str = field(default="", repr=False)
     sides: Mapping[str, Part] = field(default_factory=dict, repr=False)
+    out: frozenset[str] = field(default=frozenset(), repr=False)
+    rules: Rules = field(default_factory=Rules, repr=False)
 
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
@@ -111,6 +116,8 @@ def cohort_of(
         opt_outs="",  # `prepare` has the list
         doubt="",
         sides={pseudonyms[one]: part for part, several in members.items() for one in several},
+        out=frozenset(pseudonyms.values()) - having,
+        rules=rules_of(study),
         **parts,
     )
 

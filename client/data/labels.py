@@ -25,8 +25,9 @@ class Label:
     part: Part
 
 
-def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, Label]:
-    """Patient -> label, for all who have a usable one; who has not is counted.
+def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, Label], frozenset[str]]:
+    """Patient -> label, for all who have a usable one; who has not is counted. Beside it who has a target, and is in
+    no part for want of a word in the study's split column.
 
     Raises DataError for a word that is no class of the study, and CohortError as `require_usable`. Not so for a study
     with differential privacy: there that word is a gap, and these patients are as many as they are.
@@ -38,7 +39,7 @@ def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[
         labels = _parts_from_column(folder, study, targets, counts)
     if not study.private:
         require_usable(folder.file.site, labels)  # before hours of decoding
-    return labels
+    return labels, frozenset(targets.keys() - labels.keys())
 
 
 def cases_of(folder: SiteFolder) -> int:

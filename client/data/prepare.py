@@ -19,6 +19,7 @@ from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
+from client.data.recipe import recipe_of
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
 from client.sides import staying
@@ -26,7 +27,7 @@ from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
 from common.models.tokens import Tokenizer, pretrained_folder, tokenizer_for
-from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
+from common.study import Modality, NoteModality, Study
 
 Progress = Callable[[str, int, int], None]
 
@@ -83,7 +84,8 @@ def _prepare(
         if not (at_work and study.private):
             require_accepted(state, found)
         sources = sources_here(folder, study)
-        labels: Mapping[str, Label] = read_labels(folder, study, counts)
+        read, unplaced = read_labels(folder, study, counts)
+        labels: Mapping[str, Label] = read
         known = found.everybody | found.lines | labels.keys()
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
@@ -94,7 +96,8 @@ def _prepare(
     counts["exclusions: patients who opted out"] += len(found.patients)
     for entry in entries.values():
         counts.update(entry.counts)
-    return cohort_of(folder.file.site, study, labels, entries, secret, counts)
+    cohort = cohort_of(folder.file.site, study, labels, entries, secret, counts)
+    return replace(cohort, out=cohort.out | {secret.pseudonym(patient) for patient in unplaced})
 
 
 def _without_opted_out(
@@ -145,7 +148,7 @@ class _Work:
 
     def _entry_name(self, name: str) -> EntryName:
         modality, source = self.study.modalities[name], self.sources[name]
-        recipe = [PIPELINE_VERSION, GATE_VERSION, _recipe(modality), self._tokenizer_files(modality)]
+        recipe = [PIPELINE_VERSION, GATE_VERSION, recipe_of(modality), self._tokenizer_files(modality)]
         recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
         data = [
             border.plain(source),
@@ -250,19 +253,6 @@ class _Work:
         if not isinstance(modality, NoteModality):
             return None
         return tokenizer_for(modality.encoder, self.folder.path(self.folder.file.models))
-
-
-def _recipe(modality: Modality) -> object:
-    """What of the study changes the rows of a modality; its encoder does not, save for a note's tokenizer."""
-    if isinstance(modality, ImageModality):
-        return ["image", modality.size, modality.slices, modality.intensity, modality.window]
-    if isinstance(modality, RecordModality):
-        bounds = [(name, column.low, column.high) for name, column in modality.numeric.items()]
-        return ["record", bounds, list(modality.categorical.items()), modality.drop_first]
-    if isinstance(modality, NoteModality):
-        encoder = modality.encoder
-        return ["note", modality.max_tokens, encoder.source, encoder.folder, encoder.tokenizer, encoder.vocabulary]
-    return ["sequence", modality.genes, modality.low, modality.high]
 
 
 def _by_stamp(entry: Entry | None) -> dict[tuple[str, str], Row]:

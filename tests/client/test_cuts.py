@@ -11,10 +11,11 @@ from threading import Thread
 import pytest
 
 from client.cut import Cut, cut_of
-from client.cuts import allow, asked_about, differing, moves, opening, require_alike
+from client.cuts import allow, asked_about, opening, require_alike
 from client.cuts_file import Kept, lacking, require_whole
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
+from client.moves import differing, moves
 from common.audit import Audit, SumsAccepted
 from common.errors import AnsweredError, AuditError, RunError
 from common.study import Split, Study
@@ -192,14 +193,17 @@ def test_patients_of_one_cut_alone_are_no_difference(tmp_path) -> None:
 @pytest.mark.parametrize(("alone", "answered"), [(0, True), (1, False), (9, False), (10, True)])
 @pytest.mark.parametrize("part", PARTS)
 def test_who_is_in_the_sums_of_a_study_by_the_modalities_used_is_a_side_of_the_part(tmp_path, part, alone, answered):
-    """Both ways: out of the sums, and into them. Of another study it is not asked."""
+    """Both ways: out of the sums, and into them. Of another study too, and there a person is asked."""
     charts = {str(number): frozenset({"chart"}) for number in range(alone)}
     both = {f"{one} {number}": frozenset({"chart", "panel"}) for one in PARTS for number in range(20)}
     sides = {one: one.split()[0] if " " in one else part for one in charts | both}
     wide, narrow = (Cut(sides, charts | both, frozenset(used)) for used in (("chart", "panel"), ("panel",)))
     for first, second, state in ((wide, narrow, tmp_path / "out"), (narrow, wide, tmp_path / "into")):
         opening(state, "a", first, 10)
-        require_alike(state, "another", second, 10)
+        assert asked_about(state, "another", second) == alone
+        allow(state, "another", second)
+        with nullcontext() if answered else pytest.raises(AnsweredError, match=f"by {alone} patients of a part"):
+            require_alike(state, "another", second, 10)
         require_alike(state, "a", second, 1)
         with nullcontext() if answered else pytest.raises(AnsweredError, match=f"by these {alone} patients of a part"):
             opening(state, "a", second, 10)

@@ -20,9 +20,9 @@ from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
 from common.audit import Audit, Refused, Sent, Spent
 from common.errors import AnsweredError, AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError
-from common.study import Study, study_text
+from common.study import Split, Study, study_text
 from deploy.cli import commands
-from tests.support.hospital import hospital, person, study_of, write_site
+from tests.support.hospital import hospital, person, study_of, write_csv, write_site
 
 RUN = "0123456789abcdef"
 
@@ -150,6 +150,26 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     require_alike(state, other.digest, cut, 2)
     with pytest.raises(AnsweredError):
         require_alike(state, "another", cut, 2)
+
+
+def test_approval_asks_about_a_study_that_leaves_out_whom_another_has(north, study) -> None:
+    """By gaps of the split column: they are in no part, and nobody changes sides."""
+    state, path, year = north.root / "state", north.root / "split.csv", {"file": "split.csv", "column": "year"}
+    write_site(north.root, {"policy": {"without_privacy": {"smallest_part": 2}}, "split": year})
+    words = [{"patient_id": person(number).patient, "year": "" if number < 3 else "2020"} for number in range(16)]
+    write_csv(path, words)
+    everybody = replace(study, split=Split(validation=0.0, test=0.0))
+    opening(state, everybody.digest, cut_of(prepare(north, everybody), study.names), 2)
+    other = written(north.root, replace(study, split=Split(column="year")))
+    said = done(approve(north.root, answer="y\nn\n"))
+    assert "by as few as 3 of a part" in said and "in another part of it or in none" in said
+    here = read_site(north.root)
+    with pytest.raises(AnsweredError):
+        require_alike(state, other.digest, cut_of(prepare(here, other), other.names), 2)
+    done(approve(north.root, answer="y\ny\n"))
+    require_alike(state, other.digest, cut_of(prepare(here, other), other.names), 2)
+    write_csv(path, [row | {"year": "2020"} for row in words])
+    assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
 
 
 def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:

@@ -1,0 +1,189 @@
+"""Two studies of which one takes a patient whom the other takes into no part: their sums may not show the few of whom
+that is so. Without privacy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.cut import Cut, cut_of
+from client.cuts import allow, asked_about, opening, require_alike
+from client.data.cohort import Cohort
+from client.data.prepare import prepare
+from client.data.recipe import Rules
+from client.site import SiteFolder
+from common.errors import AnsweredError
+from common.study import Split, Study
+from tests.client.data.test_opt_outs import NUMBERS, write_list
+from tests.client.test_shown_by_differences import STATISTICS, cohort_of, hospitals, in_study
+from tests.support.cuts import everyone
+from tests.support.hospital import STUDY, study_of, write_csv, write_site
+from tests.support.scripted import ME, NAMES, normalised_study, refused
+
+HASH = {"validation": 0.0, "test": 0.0}
+COLUMN = {"column": "year", "test_values": ["nobody's word"]}
+FEW = {"crp": {"low": 0, "high": 300}}
+Row = dict[str, Any]
+
+
+def ward(root: Path, edit: Callable[[Row], Row] = lambda row: row) -> SiteFolder:
+    """Twenty patients; 10007 is what a test makes of this one."""
+    rows: list[Row] = [
+        {"patient_id": one, "outcome": ["alive", "dead"][number % 2], "CRP (mg/l)": 3, "pulse": 80, "sex": "W"}
+        | {"year": "2020", "TP53": 1, "EGFR": 1, "PTEN": 1}
+        for number, one in enumerate(NUMBERS)
+    ]
+    write_csv(root / "records.csv", [edit(row) if row["patient_id"] == "10007" else row for row in rows])
+    write_list(root)
+    split, genes = {"file": "records.csv", "column": "year"}, {"genes": {"file": "records.csv"}}
+    return write_site(
+        root, {"images": None, "notes": None, "sequences": genes, "split": split, "exclusions": "list.csv"}
+    )
+
+
+def without(*columns: str) -> Callable[[Row], Row]:
+    return lambda row: row | dict.fromkeys(columns, "")
+
+
+def of(split: Row, *modalities: str, columns: Row | None = None) -> Study:
+    """Everybody trains, however the study says so."""
+    labs = STUDY["modalities"]["labs"] | ({"numeric": columns, "categorical": {}} if columns else {})
+    named = {"labs": labs, "genes": STUDY["modalities"]["genes"]}
+    return study_of({"split": split, "modalities": {name: named[name] for name in modalities}})
+
+
+def cut(folder: SiteFolder, study: Study) -> Cut:
+    return cut_of(prepare(folder, study), study.names)
+
+
+LABS = ("CRP (mg/l)", "pulse", "sex")
+DIFFERENT = [
+    (without("year"), of(HASH, "labs"), of(COLUMN, "labs")),
+    (without(*LABS), of(HASH, "labs", "genes"), of(HASH, "labs")),
+    (without("CRP (mg/l)"), of(HASH, "labs"), of(HASH, "labs", columns=FEW)),
+]
+
+
+@pytest.mark.parametrize(("edit", "one", "other"), DIFFERENT, ids=["a gap in the split column", "modality", "columns"])
+@pytest.mark.parametrize("turned", [False, True], ids=["left out later", "left out first"])
+def test_a_study_that_leaves_one_patient_out_is_not_answered_beside_one_that_does_not(
+    tmp_path, edit, one, other, turned
+) -> None:
+    folder = ward(tmp_path, edit)
+    first, second = (other, one) if turned else (one, other)
+    assert {len(prepare(folder, study).train) for study in (first, second)} == {19, 20}
+    opening(tmp_path / "run", first.digest, cut(folder, first), 10)
+    assert asked_about(tmp_path / "run", second.digest, cut(folder, second)) == 1
+    allow(tmp_path / "run", second.digest, cut(folder, second))
+    with pytest.raises(AnsweredError, match="in another part of it or in none"):
+        require_alike(tmp_path / "run", second.digest, cut(folder, second), 10)
+    require_alike(tmp_path / "run", first.digest, cut(folder, first), 10)
+    ward(tmp_path)  # nobody has a gap
+    for study in (first, second):
+        require_alike(tmp_path / "another", study.digest, cut(folder, study), 10)
+
+
+@pytest.mark.parametrize(("edit", "one", "other"), DIFFERENT, ids=["a gap in the split column", "modality", "columns"])
+def test_who_comes_or_goes_with_the_data_is_no_difference_of_studies(tmp_path, edit, one, other) -> None:
+    """A gap that was filled, a table that came: one more patient, as a new one is. Both studies leave out the same."""
+    later = replace(other, rounds=7)
+    folder = ward(tmp_path, edit)
+    opening(tmp_path / "run", other.digest, cut(folder, other), 10)
+    ward(tmp_path)
+    assert len(prepare(folder, other).train) == 20
+    for study in (other, later):
+        opening(tmp_path / "run", study.digest, cut(folder, study), 10)
+    ward(tmp_path, edit)
+    for study in (later, other):
+        opening(tmp_path / "run", study.digest, cut(folder, study), 10)
+
+
+def test_who_opted_out_between_two_studies_is_no_difference_of_them(tmp_path) -> None:
+    folder = ward(tmp_path)
+    one, other = of(HASH, "labs"), of(COLUMN, "labs")
+    opening(tmp_path / "run", one.digest, cut(folder, one), 10)
+    write_list(tmp_path, "10007")
+    opening(tmp_path / "run", other.digest, cut(folder, other), 10)
+
+
+def gap(of_those: Collection[int], out: int = 0) -> Cut:
+    """Of a study that splits by a column: so many of these patients have no word in it."""
+    rest = {str(number): "train" for number in of_those if number >= out}
+    left = frozenset(str(number) for number in of_those if number < out)
+    return replace(everyone(rest), out=left, rules=Rules(by_column=True))
+
+
+@pytest.mark.parametrize(("out", "answered"), [(0, True), (1, False), (9, False), (10, True)])
+def test_ten_are_left_out_where_a_person_allowed_it(tmp_path, out, answered) -> None:
+    everybody, some = everyone({str(number): "train" for number in range(40)}), gap(range(40), out)
+    opening(tmp_path, "a", everybody, 10)
+    assert asked_about(tmp_path, "b", some) == out
+    if out:
+        with pytest.raises(AnsweredError):
+            opening(tmp_path, "b", some, 10)
+        allow(tmp_path, "b", some)
+    with nullcontext() if answered else pytest.raises(AnsweredError, match=f"by {out} patients"):
+        opening(tmp_path, "b", some, 10)
+    opening(tmp_path, "a", everybody, 10)
+    require_alike(tmp_path, "a", everybody, 1)
+    if answered and out:
+        with pytest.raises(AnsweredError, match="as few as"):
+            require_alike(tmp_path, "c", some, 10)
+
+
+def test_a_word_is_not_for_those_who_are_left_out_later(tmp_path) -> None:
+    first, more = (everyone({str(number): "train" for number in range(size)}) for size in (40, 60))
+    opening(tmp_path, "a", first, 10)
+    allow(tmp_path, "b", gap(range(40), 10))
+    opening(tmp_path, "b", gap(range(40), 10), 10)
+    opening(tmp_path, "a", more, 10)
+    later = gap([*range(40), *range(40, 60)], 10)
+    opening(tmp_path, "b", later, 10)  # whom both have
+    fewer = replace(later, parts={one: part for one, part in later.parts.items() if int(one) < 40})
+    fewer = replace(fewer, out=later.out | {str(number) for number in range(40, 60)})
+    opening(tmp_path / "new", "a", more, 10)
+    allow(tmp_path / "new", "b", gap(range(40), 10))
+    with pytest.raises(AnsweredError, match="as few as 30"):
+        opening(tmp_path / "new", "b", fewer, 10)
+
+
+def everybody_trains(study: Study, name: str, place: int, lacking: Collection[int] = ()) -> Cohort:
+    """Twenty; who is `lacking` has a target and no word in the split column."""
+    cohort = cohort_of(study, name, seed=10 * place, patients=20)
+    keep = [number for number in range(20) if number not in lacking]
+    none, train = cohort.test.rows([]), cohort.train.rows(torch.tensor(keep))
+    return replace(
+        cohort,
+        train=train,
+        validation=none,
+        test=none,
+        version=f"{len(keep)}{place:062x}",
+        sides={f"train {number}": "train" for number in keep},
+        out=frozenset(f"train {number}" for number in lacking),
+        rules=Rules(study.split.column is not None),
+    )
+
+
+@pytest.mark.parametrize("column", [True, False], ids=["no word", "everybody has a word"])
+def test_two_studies_that_differ_by_a_gap_in_the_split_column_do_not_show_that_patient(tmp_path, column) -> None:
+    """Their counts were 80 and 79, and the difference of their moments was the patient's values."""
+    one = replace(normalised_study(), split=Split(validation=0.0, test=0.0))
+    two = replace(one, split=Split(column="year", test_values=["nobody's word"]))
+    cohorts = {name: everybody_trains(one, name, place) for place, name in enumerate(NAMES)}
+    them = hospitals(tmp_path, one, cohorts)
+    before = them.summed(1, **STATISTICS)
+    now = {name: everybody_trains(two, name, place) for place, name in enumerate(NAMES)}
+    them = in_study(them, two, now | {ME: everybody_trains(two, ME, 0, [7] if column else [])})
+    sum = them.offered(2, run="f" * 16, study=two.digest, **STATISTICS)
+    if column:
+        assert refused(them, ME, them.round_request(sum)) == "answered"
+        return
+    after = them.opened(sum)
+    assert before["moments/chart"] == pytest.approx(after["moments/chart"], abs=1e-3)
