@@ -105,15 +105,24 @@ def _take_over(file: Connection, records: dict[str, dict[str, Any]]) -> None:
 
 def _of_0_1(path: Path) -> dict[str, dict[str, Any]]:
     """What release 0.1 kept; nothing where there is no such file. It is read once, and left as it is."""
+    damaged = RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.")
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
+        raise damaged from None
     if not isinstance(records, dict) or "format" in records:
         raise RunError(f"{path}: was not written by release 0.1, and this release keeps its records in {RECORDS}.")
+    if not all(map(_is_of_0_1, records.items())):
+        raise damaged
     return records
+
+
+def _is_of_0_1(record: tuple[str, Any]) -> bool:
+    """Whether it is a mapping of what that release kept: by run a number, or by question the digest of its sites."""
+    what, kept = record
+    return isinstance(kept, dict) and all(type(one) is (str if what == "answered" else int) for one in kept.values())
 
 
 def _explained(path: Path, problem: sqlite3.Error) -> RunError:

@@ -64,7 +64,9 @@ def test_a_file_of_a_newer_release_is_refused_as_newer_and_a_damaged_one_as_dama
         records.offering("run", 2)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1, "numbers": {}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": 1, "numbers": {}}', '{"numbers": []}', '{"uploads": {"run": "x"}}']
+)
 def test_a_file_of_0_1_that_cannot_be_read_stops_the_site(tmp_path, text) -> None:
     (tmp_path / "secure_sum.json").write_text(text)
     for _ in range(2):
