@@ -42,7 +42,8 @@ def playing(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
-                f"{folder}: process {player_of(folder)} plays this run. `wardround status` shows how far it is."
+                f"{folder}: process {player_of(folder)} plays this run. Wait for its end, or stop it there: what it "
+                "saved stays. `wardround status` shows how far a consortium's run is."
             ) from None
         yield
 
@@ -64,10 +65,7 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
     """Make the run's folder, or check that it holds this study. Nothing is written before the study has passed."""
     kept = folder / STUDY_FILE
     if resume:
-        if not kept.exists():
-            raise CheckpointError(
-                f"{folder}: there is no run to go on with. Look at the name, or start one without --resume."
-            )
+        require_begun(folder)
         if read_study(kept).digest != study.digest:
             raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
         if (folder / CHECKPOINT_FILE).exists():
@@ -80,6 +78,14 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(study_text(study), encoding="utf-8")
+
+
+def require_begun(folder: Path) -> None:
+    """CheckpointError where `folder` holds no run to go on with."""
+    if not (folder / STUDY_FILE).exists():
+        raise CheckpointError(
+            f"{folder}: there is no run to go on with. Look at the name, or start one without --resume."
+        )
 
 
 def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None) -> None:

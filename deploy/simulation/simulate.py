@@ -25,7 +25,17 @@ from server.invitation import invite
 from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run import Observer, Outcome, Run, Unwatched
-from server.run_folder import REPORT_FILE, begun, coverage_of, evidence_of, open_run, save_model, tested
+from server.run_folder import (
+    REPORT_FILE,
+    begun,
+    coverage_of,
+    evidence_of,
+    open_run,
+    playing,
+    require_begun,
+    save_model,
+    tested,
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,23 @@ def simulate(
     """Run the study, and the comparisons if asked. The run's folder then holds model, checkpoint and ledgers.
 
     tell_data: called with each site's data, before anything is trained
+    RunError where another process plays, or finishes, this run.
     """
     observer = observer or Unwatched()
     require_playable(plan.study, len(plan.hospitals))
+    if plan.resume:
+        require_begun(plan.folder)  # before the lock: it would make the folder of a name that is no run
+    with playing(plan.folder):
+        return _simulate(plan, observer, watch, tell_data)
+
+
+def _simulate(
+    plan: Simulation,
+    observer: Observer,
+    watch: Callable[[str, Watched], None] | None,
+    tell_data: Callable[[Looked], None],
+) -> tuple[Outcome, Evidence]:
+    """The same, for the process that plays the run."""
     open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
     _require_modalities(plan)

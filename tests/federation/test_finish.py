@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +20,7 @@ from safetensors.torch import load_file
 from client.forecast import left, require_carried
 from client.ledger import Entry, Ledger
 from client.site import read_site
-from common.errors import BudgetError, RunError
+from common.errors import BudgetError, CheckpointError, RunError
 from common.models.network import build_network
 from common.parameters import flatten
 from common.privacy.plan import plan_privacy
@@ -33,6 +35,7 @@ from server.finish import finish
 from server.report.evidence import RoundEvidence, read_evidence
 from server.run import Unwatched
 from server.watch import STATUS_FILE, RunStatus, read_status
+from tests.support.deployment import environment
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 
@@ -169,6 +172,55 @@ def test_a_run_goes_on_over_the_hospitals_that_it_began_with_alone(stopped: tupl
     assert len(hospitals_in(moved)) == len(mine)
     outcome, _ = simulate(replace(plan, hospitals=hospitals_in(moved)))  # the same hospitals, wherever they lie
     assert len(outcome.history) == study.rounds + 1
+
+
+class Asked(EndedAfter):
+    """Asks other processes for the run while it is played."""
+
+    def __init__(self, folder: Path, hospitals: Path) -> None:
+        super().__init__(3)
+        self.folder, self.hospitals, self.said = folder, hospitals, dict[str, subprocess.CompletedProcess[str]]()
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        self.said = {name: by_another_process(self.folder, self.hospitals, name) for name in ("finish", "simulate")}
+        super().round_done(evidence, rounds)
+
+
+def by_another_process(folder: Path, hospitals: Path, command: str) -> subprocess.CompletedProcess[str]:
+    more = ["--hospitals", str(hospitals), "--resume", "--no-compare", "--run", folder.name]
+    arguments = [folder.name] if command == "finish" else [str(folder / "study.yaml"), *more]
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "deploy.cli", command, *arguments],
+        cwd=folder.parent.parent, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stopped", ["none"], indirect=True)
+def test_a_simulation_at_work_is_neither_finished_nor_resumed_by_another_process(stopped, tmp_path) -> None:
+    """A model was written into it, and two that went on shared a draft. When it has ended, it is finished."""
+    study, folder = stopped
+    run = tmp_path / "runs" / "mine"
+    shutil.copytree(folder, run)
+    (run / "model.safetensors").unlink(missing_ok=True)
+    made = folder.parent / "made"
+    asked = Asked(run, made)
+    plan = Simulation(study, hospitals_in(made), run, workers=2, compare=False, resume=True)
+    with pytest.raises(RunError, match="two sites"):
+        simulate(plan, asked)
+    for name, done in asked.said.items():
+        assert done.returncode, name
+        assert f"process {os.getpid()} plays this run" in done.stderr + done.stdout, (name, done.stderr)
+    assert not (run / "model.safetensors").exists()
+    assert not by_another_process(run, made, "finish").returncode
+    assert (run / "model.safetensors").exists()
+
+
+def test_a_name_that_is_no_run_is_not_resumed_and_no_folder_is_made(stopped, tmp_path) -> None:
+    study, folder = stopped
+    plan = Simulation(study, hospitals_in(folder.parent / "made"), tmp_path / "typo", compare=False, resume=True)
+    with pytest.raises(CheckpointError, match="no run to go on with"):
+        simulate(plan)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(tmp_path: Path) -> None:
