@@ -16,6 +16,7 @@ from client.data.list_lines import Line, lines_of
 from client.data.list_text import list_text
 from client.data.named import here
 from client.data.near import can_be_no_number, spellings
+from client.data.runs import written
 from client.data.swallowed import Numbers
 from client.data.tables import read_table
 from client.site import SiteFolder
@@ -165,7 +166,7 @@ def match(listed: OptOuts, patients: Iterable[str], others: Iterable[str] = ()) 
         sought=index.everybody,
         everybody=everybody,
         lines=frozenset(text for line in listed.lines for text in line.texts if text),
-        parts=frozenset(part for line in listed.lines for text in line.texts for part in index.written(text)),
+        parts=frozenset(part for line in listed.lines for text in line.texts for part in written(text)),
         content=listed.content,
     )
 

@@ -83,7 +83,7 @@ def _line(text: str, number: int, separator: str, place: int, width: int) -> Lin
     plain = [_bare(cell) for cell in text.split(separator)]
     cells = [cell.strip() for cell in row] + plain
     whole = _bare(text) if width == 1 else row[place].strip() if place < len(row) else ""
-    return _odd(number, whole or (plain[place] if place < len(plain) else ""), cells)
+    return _odd(number, whole or (plain[place] if place < len(plain) else ""), [*cells, _bare(text)])
 
 
 def _bare(cell: str) -> str:
@@ -92,6 +92,6 @@ def _bare(cell: str) -> str:
 
 
 def _odd(number: int, text: str, cells: Sequence[str]) -> Line:
-    """Return an odd line, with each of its cells also without the damaged signs at the ends."""
+    """Return an odd line. Each cell, and the whole, is in it also without the damaged signs at the ends."""
     several = (form for cell in (text, *cells) for form in (cell, cell.strip(_DAMAGED).strip()))
     return Line(number, text, True, tuple(dict.fromkeys(form for form in several if form and form != text)))

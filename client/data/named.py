@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from client.data.list_lines import Line
-from client.data.near import EXPONENT, LABEL, LONGEST_NUMBER, key_of, plain, readings
-from client.data.runs import Runs, spans
+from client.data.made_days import before_a_spreadsheet
+from client.data.near import EXPONENT, LONGEST_NUMBER, forms, key_of, plain, readings
+from client.data.runs import EXACT_FIGURES, Runs, bare, damaged
 
 _SPREADSHEET_DIGITS = 5  # a spreadsheet shows a long number by at least so many: fewer would be half of all patients
+_MOST_RUNS = 24  # of a part that may be a number: the time is bounded, whoever is here
+_BEGUN = 8  # signs by whose absence a number ends the search: more would take much memory
 _NOBODY = frozenset[str]()
 
 
@@ -43,24 +46,27 @@ class Meant:
 class Here:
     """The patients of this hospital, to be found by what a line may call them.
 
-    alike: by `key`; numbers: those keys that are nothing else, in order; shapes: of what kind the keys are
-    (`Runs.shapes`); longest: of how many runs they are in a list, at most
+    alike: by `key`, each patient by keys that hang on nobody else; numbers: those keys that are nothing else, in order;
+    bare, begun: those keys (`client.data.runs.bare`), and with what they begin. These two spare time alone
     """
 
     everybody: frozenset[str]
     alike: Mapping[str, frozenset[str]]
     numbers: Sequence[int]
-    shapes: frozenset[str]
-    longest: int
+    bare: frozenset[str]
+    begun: frozenset[str]
     _shown: dict[str, frozenset[str]] = field(default_factory=dict)
     _beside: dict[str, dict[frozenset[str], None]] = field(default_factory=dict)
 
     def meant(self, line: Line) -> Meant:
         """Return everybody whom any form of the line finds."""
         own, inside = dict[frozenset[str], None](), dict[frozenset[str], None]()
-        for runs in (Runs(reading) for cell in dict.fromkeys(line.texts) for reading in readings(cell)):
-            own |= self._found(self._beginnings(runs), runs)
-            inside |= self._found(self._anywhere(runs, 1))
+        for cell in dict.fromkeys(line.texts):
+            for runs in map(Runs, readings(cell)):
+                own |= self._found(self._beginnings(runs)) | self._shortened(runs)
+                inside |= self._found(self._anywhere(runs, 1))
+        for cell in (line.text, *(line.others if line.odd else ())):
+            own |= self._found(before_a_spreadsheet(plain(cell)))
         for cell in line.beside:
             inside |= self._in_other_column(cell)
         return Meant(tuple(own), tuple(inside))
@@ -69,45 +75,45 @@ class Here:
         if cell not in self._beside:  # days, wards and remarks stand in many lines
             found = dict[frozenset[str], None]()
             for runs in map(Runs, readings(cell)):
-                found |= self._found(self._anywhere(runs, 0), runs)
+                found |= self._found(self._anywhere(runs, 0)) | self._shortened(runs)
             self._beside[cell] = found
         return self._beside[cell]
 
-    def written(self, text: str) -> Iterator[str]:
-        """What a cell may call a patient, as it stands there."""
-        if text.isascii() and text.isalnum():
-            yield text
-            return
-        places = spans(text)
-        for at, (start, _) in enumerate(places):
-            yield from (text[start:end] for _, end in places[at : at + self.longest] if end - start <= LONGEST_NUMBER)
+    def _found(self, keys: Iterable[str]) -> dict[frozenset[str], None]:
+        return {several: None for one in keys if (several := self.alike.get(one))}
 
-    def _found(self, keys: Iterable[str], numbers: Runs | None = None) -> dict[frozenset[str], None]:
-        """Whom these keys find, and the numbers as a spreadsheet shows them."""
-        found = [several for one in keys if (several := self.alike.get(one))]
-        if numbers is not None:
-            found += [several for one in numbers.grouped() if (several := self.alike.get(one))]
-            found += [several for one in numbers.powers() if (several := self._shown_short(one))]
-        return dict.fromkeys(found)
+    def _shortened(self, runs: Runs) -> dict[frozenset[str], None]:
+        return {several: None for one in runs.powers() if (several := self._shown_short(one))}
 
     def _beginnings(self, runs: Runs) -> Iterator[str]:
         """The keys of the text, and of what it begins with, with a label before it and without."""
         if not runs or len(runs.text) > LONGEST_NUMBER:
             yield key_of(runs.text)
+        yield from map(key_of, runs.powers()[:1])
+        if len(runs) > _MOST_RUNS and len(runs.text) <= LONGEST_NUMBER:
+            yield from runs.keys(0, len(runs))
         if runs:
-            yield from self._from(runs, 0, len(runs))
-        if not runs.text[:1].isdigit() and (label := LABEL.match(runs.text)) and (bare := label.end()):
-            yield from self._from(rest := Runs(runs.text[bare:]), 0, len(rest))
+            yield from self._from(runs, 0)
+            yield from self._from(runs, place) if (place := runs.behind_label()) else ()
 
     def _anywhere(self, runs: Runs, first: int) -> Iterator[str]:
-        """The keys of every run from the first on, and of as many together as a patient's number has."""
+        """The keys of every part from one of the runs on, from the first on."""
         for at in range(first, len(runs)):
-            yield from self._from(runs, at, min(self.longest, len(runs) - at))
-        for run in runs.mixed()[first:]:
-            yield key_of(LABEL.sub("", run))
+            yield from self._from(runs, at)
 
-    def _from(self, runs: Runs, at: int, most: int) -> Iterator[str]:
-        return (runs.key(at, number) for number, shape in runs.shapes(at, most) if shape in self.shapes)
+    def _from(self, runs: Runs, at: int) -> Iterator[str]:
+        """The keys of the parts from a run on that may be a number here. Whether one is tried must hang on the patients
+        whom it finds, and on no others: so each has the letters and figures by which it was come upon.
+        """
+        if power := runs.power(at):
+            yield key_of(power)
+        letters, start = "", runs.spans[at][0]
+        for last in range(at, min(at + _MOST_RUNS, len(runs))):
+            letters += runs.bare[last]
+            if runs.spans[last][1] - start > LONGEST_NUMBER or letters[:_BEGUN] not in self.begun:
+                return
+            if letters in self.bare:
+                yield from (one for one in runs.keys(at, last - at + 1) if bare(one) == letters)
 
     def _shown_short(self, text: str) -> frozenset[str]:
         """The patients whose numbers a spreadsheet shows as this text: 123456789012 as 1.23457E+11."""
@@ -127,15 +133,27 @@ class Here:
 def here(patients: Iterable[str]) -> Here:
     """Return the index of these patients; empty numbers are left out."""
     everybody, alike = frozenset(filter(None, patients)), defaultdict[str, set[str]](set)
-    shapes, longest = set[str](), 1
     for patient in everybody:
-        runs = Runs(plain(patient))
-        if len(runs) != 1 or runs.spans[0][1] - runs.spans[0][0] < len(runs.text):
-            alike[key_of(runs.text)].add(patient)
-        if runs:  # `#10000` or `10000-` is 10000 to whoever writes a list
-            alike[runs.key(0, len(runs))].add(patient)
-            shapes.update(shape for number, shape in runs.shapes(0, len(runs)) if number == len(runs))
-            longest = max(longest, len(runs))
+        for one in _keys_of(patient):
+            alike[one].add(patient)
     numbers = sorted(int(one) for one in alike if one.isascii() and one.isdigit() and len(one) <= LONGEST_NUMBER)
+    letters = {bare(one) for one in alike if len(one) <= LONGEST_NUMBER}
+    begun = {one[:length] for one in letters for length in range(min(len(one), _BEGUN) + 1)}
     shared = {one: frozenset(several) for one, several in alike.items()}
-    return Here(everybody, shared, numbers, frozenset(shapes), longest + 1)
+    return Here(everybody, shared, numbers, frozenset(letters), frozenset(begun))
+
+
+def _keys_of(patient: str) -> Iterator[str]:
+    """By what a patient is found, whoever else is here. `#10000` or `10000-` is 10000 to whoever writes a list."""
+    for runs in map(Runs, forms(patient)):
+        yield key_of(runs.text)
+        for one in filter(None, runs.keys(0, len(runs))) if runs else ():
+            yield one
+            if EXACT_FIGURES < len(one) <= LONGEST_NUMBER and one.isascii() and one.isdigit():
+                yield from map(damaged, _inexact(one))
+
+
+def _inexact(digits: str) -> Iterator[str]:
+    """A long number cut off or rounded behind the figures that a spreadsheet keeps, or in double precision."""
+    number, unit = int(digits), 10 ** (len(digits) - EXACT_FIGURES)
+    yield from map(str, (number // unit * unit, (number + unit // 2) // unit * unit, int(float(number))))

@@ -12,13 +12,17 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+from client.data.look_alikes import folded
+from client.data.made_days import is_day
+
 LONGEST_NUMBER = 256  # characters of what is tried as a patient's number: the time is bounded
 _LONGEST = 64  # characters of a patient's number: LO of DICOM, PS3.5 table 6.2-1
 _UNSEEN = {"Cf", "Cc", "Co", "Cs", "Cn"}
 _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›〝〞「」『』]")
-_DASHES = str.maketrans(
-    dict.fromkeys("‐‒–—―−⁃", "-")
-)  # a word processor makes them of a hyphen; NFKC makes ‑ the first
+# A word processor makes dashes of a hyphen, and NFKC makes ‑ the first; ー is a letter. The last one is Arabic.
+_SIGNS = str.maketrans(dict.fromkeys("‐‒–—―−⁃ー", "-") | {"⁄": "/", "∕": "/", "٫": "."})
+# What is not shown though it is no sign of control: Default_Ignorable_Code_Point of Unicode 15, DerivedCoreProperties.
+_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _ASCII = dict.fromkeys((*range(32), 127, *b"\"'`")) | {9: " "}  # the same, for a text of ASCII alone
 LABEL = re.compile(r"^(?:mrn|pid|id|pat(?:ient)?(?:[\s_-]?(?:id|nr|no))?|nr|no|fall|case)?[\s.:#=_]*(?=\d)")
 _NUMBER = re.compile(r"[+]?(\d+)(?:[.,]0*)?")
@@ -57,22 +61,33 @@ def plain(text: str) -> str:
     """Compatible forms and dashes made one, unseen characters and quotes left out, digits of every script as 0 to 9."""
     if text.isascii():
         return text.translate(_ASCII).casefold().strip()
-    whole = unicodedata.normalize("NFKC", text.replace("\t", " ")).translate(_DASHES)
-    seen = "".join(sign for sign in whole if unicodedata.category(sign) not in _UNSEEN)
+    whole = unicodedata.normalize("NFKC", text.replace("\t", " ")).translate(_SIGNS)
+    seen = "".join(sign for sign in whole if not _is_unseen(sign))
     digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in seen)
     return _QUOTES.sub("", digits).casefold().strip()
 
 
+def _is_unseen(sign: str) -> bool:
+    return unicodedata.category(sign) in _UNSEEN or _IGNORABLE.match(sign) is not None
+
+
+def forms(text: str) -> Iterable[str]:
+    """A text made plain, and as what it looks like."""
+    whole = plain(text)
+    return (whole, *folded(whole))
+
+
 def readings(text: str) -> Iterable[str]:
-    """A text made plain, and also with a blank for each sign that is left out, or would become a figure, inside of it:
+    """The forms of a text, also with a blank for each sign that is left out, or would become a figure, inside of it:
     `10000'10001`, and the mark of a footnote, `10000²`.
     """
     if text.isascii() and text.isprintable() and _QUOTES.search(text) is None:
         return (plain(text),)
     apart = (
-        " " if unicodedata.category(sign) in _UNSEEN | {"No", "So"} or _QUOTES.match(sign) else sign for sign in text
+        " " if _is_unseen(sign) or unicodedata.category(sign) in {"No", "So"} or _QUOTES.match(sign) else sign
+        for sign in text
     )
-    return dict.fromkeys((plain(text), plain("".join(apart))))
+    return dict.fromkeys((*forms(text), *forms("".join(apart))))
 
 
 def can_be_no_number(text: str) -> bool:
@@ -85,6 +100,8 @@ def can_be_no_number(text: str) -> bool:
     if EXPONENT.fullmatch("".join(whole.split())) and not key(text).isdigit():
         return True
     if re.fullmatch(r"-?\d+[.,]\d*[1-9]\d*|-\d+", whole) or _lost_its_end(whole):
+        return True
+    if is_day(whole):
         return True
     return len(whole.split()) >= 2 and not any(sign.isdigit() for sign in whole.split()[0])
 

@@ -1,0 +1,23 @@
+"""Look-alikes: a patient's number with Latin letters for the Greek and Cyrillic ones that look so, and without accents.
+
+Who types А1234 with a Cyrillic А, or ıd-1234 on a Turkish keyboard, sees A1234 and id-1234. Capitals and small letters
+of one letter may look like two (Ν like N, ν like v): a text that is in small letters already is folded both ways.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+_CAPITALS = str.maketrans("аверсмткнохіјѕуүһԛԝԁӏαβεζηικμνορτυχϲϳıȷ", "abepcmtkhoxijsyyhqwdiabezhikmnoptyxcjij")
+_SMALL = str.maketrans("вмткнрусхеоаіјѕүһԛԝԁӏαηικνορτυχγωıȷ", "bmtkhpycxeoaijsyhqwdlanikvoptuxywij")
+
+
+def folded(plain: str) -> Iterable[str]:
+    """Return what a plain text may look like, where that is another text: two at most."""
+    if plain.isascii():
+        return ()
+    apart = unicodedata.normalize("NFKD", plain)
+    bare = "".join(sign for sign in apart if not unicodedata.category(sign).startswith("M"))
+    several = dict.fromkeys(unicodedata.normalize("NFC", bare.translate(look)) for look in (_CAPITALS, _SMALL))
+    return [one for one in several if one != plain]
