@@ -18,6 +18,8 @@ from common.errors import CohortError
 from common.models.batch import Batch
 from common.study import Study
 
+OPTED_OUT = "exclusions: patients who opted out"  # a count of a cohort
+
 
 @dataclass(frozen=True)
 class Cohort:

@@ -44,10 +44,16 @@ def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple
 
 def cases_of(folder: SiteFolder) -> int:
     """Return how many patients have a target here, of whatever class; 0 where the file cannot be read from here."""
+    return len(patients_of(folder))
+
+
+def patients_of(folder: SiteFolder) -> frozenset[str]:
+    """Return the numbers of those patients; of all but who is left out of `folder` already."""
     try:
-        return sum(bool(word) for word in _column(folder, folder.file.target, "target", True, Counter()).values())
+        words = _column(folder, folder.file.target, "target", True, Counter())
     except WardroundError:
-        return 0
+        return frozenset()
+    return frozenset(patient for patient, word in words.items() if word)
 
 
 def require_usable(site: str, labels: Mapping[str, Label]) -> None:

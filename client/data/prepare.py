@@ -13,7 +13,7 @@ from pathlib import Path
 from client.data.accepted import doubt_of, require_accepted
 from client.data.cache import Cache, Entry, EntryName, Writer
 from client.data.case import DeidentifiedCase
-from client.data.cohort import Cohort, cohort_of
+from client.data.cohort import OPTED_OUT, Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
@@ -93,7 +93,7 @@ def _prepare(
         entries = _Work(folder, study, sources, labels, known, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
-    counts["exclusions: patients who opted out"] += len(found.patients)
+    counts[OPTED_OUT] += len(found.patients)
     for entry in entries.values():
         counts.update(entry.counts)
     cohort = cohort_of(folder.file.site, study, labels, entries, secret, counts)

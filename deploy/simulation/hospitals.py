@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,13 @@ import numpy as np
 
 from client.consent.readiness import Readiness, readiness, require_enough
 from client.data.cohort import Cohort
+from client.data.labels import patients_of
 from client.data.losses import LOUD_WORD, losses, loud
 from client.data.prepare import Progress, prepare
 from client.data.pseudonym import site_secret
 from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study
-from common.whole_file import write_whole
-
-DATA_FILE = "data.json"
 
 
 def hospitals_in(directory: Path) -> tuple[Path, ...]:
@@ -56,7 +53,8 @@ class Looked:
     """A site's data for a study, or the error that keeps it from taking part.
 
     signs: of the modalities that it has (`owned`), those with enough training cases to take part with in a simulation
-    hospital: tells this folder's patients from another's; a keyed hash
+    hospital: tells this folder's state from another's; a keyed hash
+    patients: the numbers of all who have a target here, also of who opted out
     """
 
     site: str
@@ -67,6 +65,7 @@ class Looked:
     readiness: Readiness = field(default_factory=lambda: Readiness((), ()))
     counts: dict[str, int] = field(default_factory=dict, repr=False)
     hospital: str = ""
+    patients: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def loud(self) -> list[str]:
@@ -79,38 +78,6 @@ class Looked:
             say(line, "red" if line.startswith(LOUD_WORD) else None)
         for sentence in self.readiness.warnings:
             say(f"WARNING: {sentence}", "yellow")
-
-    def keep(self, folder: Path) -> None:
-        """Write the counts beside the site's part of a simulated run."""
-        told = {
-            "lines": self.readiness.lines,
-            "warnings": self.readiness.warnings,
-            "counts": self.counts,
-            "hospital": self.hospital,
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / DATA_FILE, (json.dumps(told, indent=1) + "\n").encode())
-
-
-def require_same(seen: Sequence[Looked], sites: Path) -> None:
-    """RunError when a site of a run that goes on is another folder than before: model, test score and ledger would be
-    of two hospitals' patients as one. sites: the run's folder of them, as `keep` left it
-    """
-    others = [one.site for one in seen if _kept_of(sites / one.site) not in ("", one.hospital)]
-    if others:
-        raise RunError(
-            f"{', '.join(others)}: not the folder that this run began with, but another hospital of that name. Give "
-            "--hospitals the folder of then, or start another run (--run NAME without --resume)."
-        )
-
-
-def _kept_of(folder: Path) -> str:
-    """Which hospital it was; empty where nothing says so, as in a file that a kill of an earlier release cut off."""
-    try:
-        told = json.loads((folder / DATA_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return ""
-    return str(told.get("hospital", "")) if isinstance(told, dict) else ""
 
 
 def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked:
@@ -130,7 +97,7 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
     signs = cohort.owned if study.private else _filled(cohort, study, site.file.policy)
     hospital = site_secret(site.path(site.file.state)).digest("hospital", name.encode())
-    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts), hospital)
+    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts), hospital, patients_of(site))
 
 
 def _filled(cohort: Cohort, study: Study, policy: Policy) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ from deploy.simulation.baselines import Contender, Judged, contenders, judge_all
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
-from deploy.simulation.hospitals import Looked, look, require_all, require_same, require_two_classes
+from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
+from deploy.simulation.resumed import keep, require_same, require_same_sites
 from deploy.simulation.worker import SitePlace, Watched
+from server.checkpoint import CHECKPOINT_FILE
 from server.invitation import invite
 from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
@@ -80,10 +82,11 @@ def _simulate(
     """The same, for the process that plays the run."""
     open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
+    sites, trained = plan.folder / "sites", (plan.folder / CHECKPOINT_FILE).exists()
+    if plan.resume:
+        require_same_sites(names, sites, trained=trained)
     _require_modalities(plan)
-    places = [
-        SitePlace(folder, plan.folder / "sites" / name) for folder, name in zip(plan.hospitals, names, strict=True)
-    ]
+    places = [SitePlace(folder, sites / name) for folder, name in zip(plan.hospitals, names, strict=True)]
     roster = enrol(plan.folder.name, dict(zip(names, (place.state for place in places), strict=True)))
     fate = Losses(plan.losses, {name: node for node, name in enumerate(names, start=1)}) if plan.losses else None
     tell = (lambda event: watch(names[event.node - 1], event)) if watch else None
@@ -91,11 +94,13 @@ def _simulate(
     observer.doing("starting the sites")
     with InProcessGrid(plan.study, places, workers=plan.workers, log=log, watch=tell, fate=fate) as grid:
         seen = _require_ready(plan, grid, roster)
-        if plan.resume:
-            require_same(seen, plan.folder / "sites")
+        since = require_same(seen, sites, trained=trained) if plan.resume else {}
         for found in seen:
-            found.keep(plan.folder / "sites" / found.site)
+            keep(found, sites, since.get(found.site) if trained else None)
             tell_data(found)
+        said = [f"{site}: {sentence}" for site, sentences in since.items() for sentence in sentences]
+        for sentence in said:
+            observer.told(sentence)
         run = Run(
             plan.study,
             grid,
@@ -111,7 +116,7 @@ def _simulate(
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else _kept(plan, run, outcome)
     coverage = _coverage(plan, outcome)
-    said = tuple(f"{found.site}: {sentence}" for found in seen for sentence in found.loud)
+    said += [f"{found.site}: {sentence}" for found in seen for sentence in found.loud]
     evidence = evidence_of(
         plan.study,
         run.state.run,

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from client.data.labels import patients_of
 from client.forecast import left, require_carried
 from client.ledger import Entry, Ledger
 from client.site import read_site
@@ -160,18 +161,35 @@ def test_a_run_that_is_over_is_reported_on_again_without_its_sites(stopped: tupl
 def test_a_run_goes_on_over_the_hospitals_that_it_began_with_alone(stopped: tuple[Study, Path], tmp_path: Path) -> None:
     """Others of the same names: it went on in silence, and report and ledgers were of both as one."""
     study, folder = stopped
-    _, others = small_hospitals(tmp_path / "made")
+    _, others = small_hospitals(tmp_path / "made", seed=1)
     mine = hospitals_in(folder.parent / "made")
     shutil.copytree(folder, tmp_path / "run")
     plan = Simulation(study, others, tmp_path / "run", workers=2, compare=False, resume=True)
     before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
     with pytest.raises(RunError, match="another hospital of that name"):
         simulate(plan)
+    for place in mine[1:]:
+        shutil.copytree(place, tmp_path / "replaced" / place.name)
+    renamed = tmp_path / "replaced" / mine[1].name / "site.yaml"
+    renamed.write_text(renamed.read_text().replace(f"site: {mine[1].name}", "site: new"))
+    with pytest.raises(RunError, match=r"began with other hospitals: .*not there any more; new not there then"):
+        simulate(replace(plan, hospitals=hospitals_in(tmp_path / "replaced")))
     assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
-    moved = shutil.copytree(folder.parent / "made", tmp_path / "moved")
-    assert len(hospitals_in(moved)) == len(mine)
-    outcome, _ = simulate(replace(plan, hospitals=hospitals_in(moved)))  # the same hospitals, wherever they lie
+    moved = hospitals_in(shutil.copytree(folder.parent / "made", tmp_path / "moved"))
+    shutil.rmtree(moved[0] / "state")
+    gone = opted_out(moved[1])
+    outcome, evidence = simulate(replace(plan, hospitals=moved))  # the same, wherever they lie
     assert len(outcome.history) == study.rounds + 1
+    assert f"{gone}: 1 more opted out since this run began. They are in no round from here on." in evidence.warnings
+
+
+def opted_out(folder: Path) -> str:
+    """One patient of this hospital opts out: its name."""
+    here = read_site(folder)
+    patient = min(patients_of(here))
+    (folder / "list.csv").write_text(f"{here.file.patient}\n{patient}\n")
+    (folder / "site.yaml").write_text((folder / "site.yaml").read_text() + "exclusions: list.csv\n")
+    return here.file.site
 
 
 class Asked(EndedAfter):

@@ -19,7 +19,7 @@ from common.errors import CohortError, DataError, RunError
 from common.study import Study, study_text
 from deploy.cli import commands
 from deploy.simulation.baselines import Contender, train_and_judge
-from deploy.simulation.hospitals import Looked, hospitals_in, oddities, require_same
+from deploy.simulation.hospitals import hospitals_in, oddities
 from deploy.simulation.simulate import Simulation, simulate
 from server.classes import require_two_classes
 from server.report.evidence import from_json, to_json
@@ -212,14 +212,3 @@ def test_a_second_demo_leaves_the_first_ones_report(tmp_path: Path, monkeypatch:
     Path("runs/demo-2").mkdir()
     assert cli._free(Path("runs/demo")) == Path("runs/demo-3")
     assert cli._free(Path("runs/other")) == Path("runs/other") and report.read_text() == "the first"
-
-
-@pytest.mark.parametrize("cut", [None, '{"counts": {', "[]", "{}"])
-def test_what_does_not_say_which_hospital_it_was_refuses_no_run(tmp_path: Path, cut: str | None) -> None:
-    """A file that a kill cut off, or of an earlier release; one that says so refuses another hospital."""
-    Looked("north", hospital="a").keep(tmp_path / "north")
-    require_same([Looked("north", hospital="a")], tmp_path)
-    with pytest.raises(RunError, match="another hospital of that name"):
-        require_same([Looked("north", hospital="b")], tmp_path)
-    (tmp_path / "north" / "data.json").unlink() if cut is None else (tmp_path / "north" / "data.json").write_text(cut)
-    require_same([Looked("north", hospital="b")], tmp_path)
