@@ -12,12 +12,18 @@ from typing import Any
 from server.guard import App, Receive, Scope, Send
 
 CLEAN_SECONDS = 1.0  # a task's token lives for a minute
+UNARY = ("/v1/fleet/", "/v1/runtime/")  # of these APIs every answer is one body that is made before it is sent
 
 
 def make_lean() -> None:
     """Change Flower's classes in this process, before its app is made."""
+    from fastapi.dependencies import utils
     from flwr.supercore.corestate.sql_corestate import SqlCoreState
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware.base import BaseHTTPMiddleware
 
+    setattr(BaseHTTPMiddleware, "__call__", in_one_task(BaseHTTPMiddleware.__call__))  # noqa: B010
+    vars(utils)["run_in_threadpool"] = at_once_if(lookups(), run_in_threadpool)
     for middleware, prefix in works_under().items():
         middleware.__call__ = only_under(prefix, middleware.__call__)
     clean = SqlCoreState._cleanup_expired_task_tokens
@@ -58,6 +64,58 @@ def only_under(prefix: str, work: Callable[..., Any]) -> Callable[..., Any]:
             await work(self, scope, receive, send)
 
     return call
+
+
+def in_one_task(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Starlette's call of a middleware, which starts two tasks and a stream of memory each time, since an answer may be
+    endless and a caller may hang up. What the unary APIs answer is whole before it is sent: a plain call will do.
+    """
+    from starlette.middleware.base import _CachedRequest
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(UNARY):
+            await work(self, scope, receive, send)
+            return
+        request = _CachedRequest(scope, receive)
+
+        async def call_next(_: Request) -> Response:
+            said: list[Any] = []
+
+            async def keep(message: Any) -> None:
+                said.append(message)
+
+            await self.app(scope, request.wrapped_receive, keep)
+            start, *parts = said
+            response = Response(b"".join(part.get("body", b"") for part in parts), start["status"])
+            response.raw_headers = list(start["headers"])
+            return response
+
+        response = await self.dispatch_func(request, call_next)
+        await response(scope, request.wrapped_receive, send)
+
+    return call
+
+
+def lookups() -> frozenset[Callable[..., Any]]:
+    """What FastAPI asks for at each call and Flower answers from memory: a thread for it costs more than the answer."""
+    from flwr.supercore.dependencies.runtime import get_runtime_handlers, get_runtime_state
+    from flwr.supercore.protobuf.translation import get_protobuf_request
+    from flwr.superlink.dependencies.linkstate import get_linkstate
+
+    return frozenset({get_linkstate, get_protobuf_request, get_runtime_handlers, get_runtime_state})
+
+
+def at_once_if(quick: frozenset[Callable[..., Any]], thread: Callable[..., Any]) -> Callable[..., Any]:
+    """FastAPI's hand-over of a function to a thread, but for the `quick` ones."""
+
+    async def run(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if function in quick:
+            return function(*args, **named)
+        return await thread(function, *args, **named)
+
+    return run
 
 
 def seldom(clean: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -169,6 +169,9 @@ CONTRACT = {
     "flwr.supercore.corestate.sql_corestate.SqlCoreState": Relied(
         "ending tasks of which nobody heard, once a second", has=("_cleanup_expired_task_tokens",)
     ),
+    "flwr.supercore.dependencies.runtime.get_runtime_handlers": Relied("answered without a thread", takes=("request",)),
+    "flwr.supercore.dependencies.runtime.get_runtime_state": Relied("answered without a thread", takes=("request",)),
+    "flwr.supercore.protobuf.translation.get_protobuf_request": Relied("answered without a thread", takes=("request",)),
     "flwr.superlink.routers.control.middlewares.ControlAuthenticationMiddleware": _MIDDLEWARE,
     "flwr.superlink.routers.control.middlewares.ControlEventLogMiddleware": _MIDDLEWARE,
     "flwr.superlink.routers.control.middlewares.ControlLicenseMiddleware": _MIDDLEWARE,
