@@ -59,8 +59,8 @@ class Process:
     ) -> None:
         self.log = log
         self.popen: subprocess.Popen[bytes] | Warm
-        if warm and wrap is list and env is None:
-            self.popen = Warm(log, words, environment())
+        if warm and wrap in (list, in_own_network) and env is None:
+            self.popen = Warm(log, words, environment(), network=wrap is list or not MAY_UNSHARE)
             return
         command = wrap([sys.executable, "-P", "-m", "deploy.cli", *words])
         with log.open("ab") as output:

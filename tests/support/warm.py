@@ -7,26 +7,33 @@ the real command start the real one.
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+
+from deploy.simulation import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = ("deploy.cli", "client.agent", "client.network.connector", "server.deployed", "opacus", "torchvision")
+# A process has one fork server: that of a test's simulations, if it is there first, loads for these processes too.
+forks.PRELOADED += [__name__, *(name for name in LOADED if name not in forks.PRELOADED)]
+CLONE_NEWNET = 0x40000000
 
 
 class Warm:
     """A started process; what of `subprocess.Popen` a test asks."""
 
-    def __init__(self, log: Path, words: tuple[str, ...], env: dict[str, str]) -> None:
-        self._process = _start(words, env, _Place(Path(os.devnull), log, log, ROOT))
+    def __init__(self, log: Path, words: tuple[str, ...], env: dict[str, str], *, network: bool = True) -> None:
+        """`network`: without it, in a namespace that has none but a loopback that is down."""
+        self._process = _start(words, env, _Place(Path(os.devnull), log, log, ROOT, network))
 
     @property
     def pid(self) -> int:
@@ -69,31 +76,29 @@ def ran(
 
 @dataclass(frozen=True)
 class _Place:
-    """The files that are a process's streams, and its working folder."""
+    """The files that are a process's streams, its working folder, and whether it has a network."""
 
     stdin: Path
     stdout: Path
     stderr: Path
     cwd: Path
-
-
-_context: list[Any] = []
+    network: bool = True
 
 
 def _start(words: tuple[str, ...], env: dict[str, str], place: _Place, *, ends: bool = True) -> ForkServerProcess:
     """`ends`: with the tests, if it is still there, and then it may have no workers of its own."""
-    if not _context:
-        _context.append(multiprocessing.get_context("forkserver"))
-        _context[0].set_forkserver_preload([__name__, *LOADED])
     for log in (place.stdout, place.stderr):
-        log.touch()
-    process: ForkServerProcess = _context[0].Process(target=_wardround, args=(words, env, place), daemon=ends)
+        if not log.exists():
+            log.touch()
+    process: ForkServerProcess = forks.forks().Process(target=_wardround, args=(words, env, place), daemon=ends)
     process.start()
     return process
 
 
 def _wardround(words: tuple[str, ...], env: dict[str, str], place: _Place) -> None:
     os.setsid()
+    if not place.network and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "no network namespace of its own")
     os.chdir(place.cwd)
     for stream, path in enumerate((place.stdin, place.stdout, place.stderr)):
         file = os.open(path, os.O_WRONLY | os.O_APPEND if stream else os.O_RDONLY)
@@ -104,6 +109,33 @@ def _wardround(words: tuple[str, ...], env: dict[str, str], place: _Place) -> No
     os.environ.update(env)
     sys.argv = ["wardround", *words]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    util.spawnv_passfds = _spawned  # type: ignore[assignment]
     from deploy.cli import main
 
     main()
+
+
+_spawn = util.spawnv_passfds
+
+
+def _spawned(path: bytes, args: list[str], fds: list[int]) -> int:
+    """Start a process that `multiprocessing` wants: its fork server from here, where all is loaded."""
+    if forkserver.__name__ not in args[-1]:
+        return _spawn(path, args, fds)
+    process = os.fork()
+    if process == 0:
+        _close_all_but({0, 1, 2, *fds})
+        try:
+            exec(args[-1])  # `from multiprocessing.forkserver import main; main(…)`
+        finally:
+            os._exit(0)
+    return process
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """As `exec` would: its own end of the pipe that tells it when to stop would keep it for ever."""
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        if number not in kept:
+            with contextlib.suppress(OSError):
+                os.close(number)
