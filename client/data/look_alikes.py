@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _CAPITALS = str.maketrans("аверсмткнохіјѕуүһԛԝԁӏαβεζηικμνορτυχϲϳıȷ", "abepcmtkhoxijsyyhqwdiabezhikmnoptyxcjij")
 _SMALL = str.maketrans("вмткнрусхеоаіјѕүһԛԝԁӏαηικνορτυχγωıȷ", "bmtkhpycxeoaijsyhqwdlanikvoptuxywij")
@@ -17,7 +18,12 @@ def folded(plain: str) -> Iterable[str]:
     """Return what a plain text may look like, where that is another text: two at most."""
     if plain.isascii():
         return ()
-    apart = unicodedata.normalize("NFKD", plain)
-    bare = "".join(sign for sign in apart if not unicodedata.category(sign).startswith("M"))
-    several = dict.fromkeys(unicodedata.normalize("NFC", bare.translate(look)) for look in (_CAPITALS, _SMALL))
+    bare = "".join(map(_without_marks, plain))
+    several = dict.fromkeys((bare.translate(_CAPITALS), bare.translate(_SMALL)))
     return [one for one in several if one != plain]
+
+
+@lru_cache(2**14)
+def _without_marks(sign: str) -> str:
+    apart = unicodedata.normalize("NFKD", sign)
+    return unicodedata.normalize("NFC", "".join(one for one in apart if not unicodedata.category(one).startswith("M")))

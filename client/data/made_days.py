@@ -21,6 +21,7 @@ _WORDED = re.compile(
 )
 _FIGURES = re.compile(rf"(\d{{1,4}})([./-]) ?(\d{{1,2}})\2 ?(\d{{1,4}}){_CLOCK}")
 _IDEOGRAPHS = re.compile(r"(?:(\d{2,4})[年년]\s?)?(\d{1,2})[月월]\s?(?:(\d{1,2})[日일])?")
+_WORDS = {number: [word for word, its in MONTHS.items() if its == number] for number in MONTHS.values()}
 
 
 def is_day(plain: str) -> bool:
@@ -43,7 +44,7 @@ def _of_words(text: str) -> Iterator[str]:
         return
     if all(one <= 99 or _is_year(one) for one in numbers):
         yield from _keys([month, *numbers], range(1, len(numbers) + 1))
-        yield from (f"{word}{numbers[0]}" for word, its in MONTHS.items() if its == month)
+        yield from (f"{word}{numbers[0]}" for word in _WORDS[month])
 
 
 def _of_figures(text: str) -> Iterator[str]:
@@ -55,7 +56,7 @@ def _of_figures(text: str) -> Iterator[str]:
         days = [one for one in numbers if 1 <= one <= 31]
         if len(days) == 2 and min(days) <= 12 and any(map(_is_year, numbers)):
             yield from _keys(numbers, [place for place, one in enumerate(numbers) if _is_year(one)])
-            yield from (f"{word}{one}" for word, its in MONTHS.items() if its in days for one in days)
+            yield from (f"{word}{one}" for month in days if month in _WORDS for word in _WORDS[month] for one in days)
 
 
 def _keys(numbers: Sequence[int], years: Iterable[int]) -> Iterator[str]:

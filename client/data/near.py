@@ -62,9 +62,22 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.translate(_ASCII).casefold().strip()
     whole = unicodedata.normalize("NFKC", text.replace("\t", " ")).translate(_SIGNS)
-    seen = "".join(sign for sign in whole if not _is_unseen(sign))
-    digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in seen)
-    return _QUOTES.sub("", digits).casefold().strip()
+    return "".join(map(_plain_sign, whole)).casefold().strip()
+
+
+@lru_cache(2**14)
+def _plain_sign(sign: str) -> str:
+    """A figure as 0 to 9, nothing for what is not shown and for a quote, and else the sign itself."""
+    if _is_unseen(sign) or _QUOTES.match(sign):
+        return ""
+    return str(unicodedata.decimal(sign)) if sign.isdecimal() else sign
+
+
+@lru_cache(2**14)
+def _sign_apart(sign: str) -> str:
+    """A blank for what is not shown, for a quote and for the mark of a footnote, and else the sign itself."""
+    apart = _is_unseen(sign) or unicodedata.category(sign) in {"No", "So"} or _QUOTES.match(sign)
+    return " " if apart else sign
 
 
 def _is_unseen(sign: str) -> bool:
@@ -83,11 +96,8 @@ def readings(text: str) -> Iterable[str]:
     """
     if text.isascii() and text.isprintable() and _QUOTES.search(text) is None:
         return (plain(text),)
-    apart = (
-        " " if _is_unseen(sign) or unicodedata.category(sign) in {"No", "So"} or _QUOTES.match(sign) else sign
-        for sign in text
-    )
-    return dict.fromkeys((*forms(text), *forms("".join(apart))))
+    apart = "".join(map(_sign_apart, text))
+    return forms(text) if apart == text else dict.fromkeys((*forms(text), *forms(apart)))
 
 
 def can_be_no_number(text: str) -> bool:

@@ -15,6 +15,7 @@ EXACT_FIGURES = 15  # of a number that a spreadsheet keeps
 _LATIN = "0-9A-Za-zÀ-ÖØ-öø-ɏ"
 # A number as a spreadsheet shortens it; letters and figures. Where Chinese stands beside figures, no blank does.
 _RUN = re.compile(rf"{EXPONENT.pattern.removeprefix('[+]?')}(?![^\W_])|[{_LATIN}]+|[^\W_{_LATIN}]+")
+_MAY_BE_POWER = re.compile(r"\d\s*e")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _PARTS, _TOGETHER = 3, 8  # runs of what may be a number: with blanks between them, and without
 
@@ -78,7 +79,7 @@ class Runs:
 
     def powers(self) -> list[str]:
         """What has an exponent: the whole text but for its blanks, and runs."""
-        if "e" not in self.text:
+        if _MAY_BE_POWER.search(self.text) is None:
             return []
         return list(filter(EXPONENT.fullmatch, dict.fromkeys(("".join(self.text.split()), *self._runs))))
 
