@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from client.data.near import EXPONENT, LABEL, LONGEST_NUMBER, key_of
 
@@ -17,6 +18,7 @@ _LATIN = "0-9A-Za-zÀ-ÖØ-öø-ɏ"
 _RUN = re.compile(rf"{EXPONENT.pattern.removeprefix('[+]?')}(?![^\W_])|[{_LATIN}]+|[^\W_{_LATIN}]+")
 _MAY_BE_POWER = re.compile(r"\d\s*e")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+_GLUED = re.compile(r"\d{5,}")  # fewer are what a number has beside its letters: 550e8400
 _PARTS, _TOGETHER = 3, 8  # runs of what may be a number: with blanks between them, and without
 
 
@@ -45,7 +47,7 @@ def bare(text: str) -> str:
 
 
 class Runs:
-    """The runs of a plain text (`client.data.near.plain`). What is joined to a label, as to MRN, is a run by itself."""
+    """The runs of a plain text (`client.data.near.plain`). Figures behind a label, or five and more, are a run."""
 
     def __init__(self, text: str):
         self.text = text
@@ -103,6 +105,10 @@ def damaged(digits: str) -> str:
 
 def _apart(text: str) -> Iterator[tuple[int, int]]:
     for start, end in spans(text):
-        label = LABEL.match(text[start:end])
-        between = start + label.end() if label else start
-        yield from ((start, between), (between, end)) if between > start else ((start, end),)
+        run = text[start:end]
+        if run.isalpha() or run.isdigit() or EXPONENT.fullmatch(run):
+            yield start, end
+            continue
+        label = LABEL.match(run)
+        cuts = {0, len(run), label.end() if label else 0}.union(*(figures.span() for figures in _GLUED.finditer(run)))
+        yield from ((start + one, start + other) for one, other in pairwise(sorted(cuts)))
