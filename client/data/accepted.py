@@ -55,7 +55,10 @@ def why(found: Found) -> str:
             "double quotes, and a remark in one line."
         )
     if found.here:
-        return "A line that is no number may stand for a patient who would not be left out."
+        return (
+            "A line that is no number, or a day that a spreadsheet may have made of one, may stand for a patient who "
+            "would not be left out."
+        )
     return "Nobody in it is a patient here: are these numbers of another kind, or damaged?"
 
 

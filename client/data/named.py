@@ -2,7 +2,8 @@
 
 People write two patients in a line, brackets around a number, its place in the list before it, or the number in the
 next column. So all forms that a line may have are looked up, and all patients whom one of them finds are meant: one
-who is found brings nobody back whom another form finds. The time grows with the list and the patients added together.
+who is found brings nobody back whom another form finds. Nor does it hang on who else is here: with differential privacy
+one patient more must not take another one out. The time grows with the list and the patients added together.
 """
 
 from __future__ import annotations

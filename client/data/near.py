@@ -1,8 +1,9 @@
 """Near: whether a line of a list of opt-outs and a patient's number here are one, though written differently.
 
 A list of opt-outs is typed by people and passes through spreadsheets: numbers lose or gain zeros, become `10000.0` or
-`1.23457E+11`, get blanks, quotes, long dashes, full-width digits, invisible characters, or a remark behind them. Such a
-line is taken as the patient's: somebody who objected must not be trained on because of a spreadsheet.
+`1.23457E+11`, get blanks, quotes, other separators, full-width digits, invisible characters, letters that look like
+others, or a remark behind them. Such a line is taken as the patient's: somebody who objected must not be trained on
+because of a spreadsheet.
 """
 
 from __future__ import annotations

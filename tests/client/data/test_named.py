@@ -184,8 +184,13 @@ def test_the_time_grows_with_the_lines_and_not_with_lines_by_patients() -> None:
     texts = {
         "remarks": [f"{draw.randrange(10**7, 10**8)} opted out by letter of 3 May" for _ in range(8000)],
         "shortened": [f"1.23457E+11 or {number}" for number in range(8000)],
+        "in groups": [f"Nr. {one[:2]} {one[2:5]} {one[5:]} für Müller – schriftlich" for one in several[:2000]],
     }
-    numbers = {"remarks": several, "shortened": [str(123456700000 + number) for number in range(8000)]}
+    numbers = {
+        "remarks": several,
+        "in groups": several,
+        "shortened": [str(123456700000 + number) for number in range(8000)],
+    }
     for what, lines in texts.items():
         began = time.process_time()
         found("patient\n" + "\n".join(lines) + "\n", *numbers[what])
