@@ -191,7 +191,8 @@ def work(plan: RoundPlan, site: Site, signed: Declaration | None = None, smalles
 
     signed: what this site signed for, of it the parts that are counted, and whether any site of the sum waits for lost
         ones; None: everything that it has, and none waits
-    smallest: without privacy, the fewest known values with which a column is in the statistics
+    smallest: without privacy, the fewest known values with which a column is in the statistics, and the fewest patients
+        whose training is handed over
 
     Everything that could refuse comes first, then the ledger is charged, and only then is any case touched: a crash
     must never make a round free.
@@ -317,7 +318,18 @@ class _Round:
                 f"Training was stopped after {steps} steps of a round (policy.round_seconds), and a site of this sum "
                 "waits for lost sites: beside a sum with all steps this would show it. Allow the round more seconds."
             )
+        self._require_enough(steps)
         return self._moved(self._cohort.train), site.study.training.local_steps if exact else _steps_said(site, steps)
+
+    def _require_enough(self, steps: int) -> None:
+        """PolicyError without privacy for steps that are of fewer patients than this site shows a sum of."""
+        patients = steps * self.site.study.training.batch_size
+        if self.site.privacy is None and 0 < patients < self.smallest:
+            raise PolicyError(
+                f"Training was stopped after {steps} steps, which are of {patients} patients. An update of fewer than "
+                f"{self.smallest} is not shown (policy.without_privacy.smallest_part). Allow the round more seconds "
+                "(policy.round_seconds; the coordinator's --time-box)."
+            )
 
     def no_updates(self) -> tuple[Mapping[str, Values], int]:
         """Every step's noise, as a site without patients takes it."""

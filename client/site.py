@@ -82,8 +82,8 @@ class WithoutPrivacy:
         very same question is not answered over other sites. None: `wait` when deployed, `show` in a simulation
     smallest_part: the fewest patients with which this site signs for a part of the cohort (training, validation, test),
         or for a modality (training patients), with a value of a column whose moments are summed, of which two splits of
-        the same patients may differ, in all and of each modality, and who come into a study's sums or leave them by the
-        modalities used. None: 10 when deployed, 1 in a simulation
+        the same patients may differ, in all and of each modality, who come into a study's sums or leave them by the
+        modalities used, and of whom an update is (steps x batch size). None: 10 when deployed, 1 in a simulation
     """
 
     lost_site: Literal["wait", "show"] | None = None

@@ -77,6 +77,10 @@ def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
     policy = folder.file.policy
     yield "What it does with them"
     yield f"  A run has {study.rounds} rounds; in each, {study.training.local_steps} steps of training on this machine."
+    if not study.private:
+        patients = study.training.local_steps * study.training.batch_size
+        yield f"  So an update of this site is of {patients} training patients at the most, and of fewer where it has"
+        yield "  fewer or a modality is rare. Who they are is drawn from the study's seed, which is no secret."
     yield from _split(folder, study)
     if policy.round_seconds is not None:
         yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
@@ -143,6 +147,8 @@ def _spent(folder: SiteFolder, study: Study, plan: PrivacyPlan | None) -> Iterat
 def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
     if plan is None:
         yield "  Differential privacy: NONE. The model may remember single patients; nothing limits how often it runs."
+        yield "  FROM UPDATES THE COORDINATOR CAN COMPUTE SINGLE PATIENTS, also from sums over all sites: by who is"
+        yield "  drawn in which round, or by a value that one patient alone has. Only differential privacy prevents it."
         return
     yield (
         f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"

@@ -18,6 +18,7 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
             )
         elif policy.largest_epsilon is not None:
             found.append("The study has no differential privacy, and policy.largest_epsilon sets a limit to epsilon.")
+        found += _of_few(file, study, simulated=simulated)
     elif policy.largest_epsilon is not None and study.privacy.epsilon > policy.largest_epsilon:
         found.append(
             f"The study spends epsilon {study.privacy.epsilon:g}; policy.largest_epsilon is {policy.largest_epsilon:g}."
@@ -34,6 +35,19 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
     if here and not here & set(allowed(file, study)):
         found.append("policy.modalities allows none of the study's modalities that this site has.")
     return found
+
+
+def _of_few(file: SiteFile, study: Study, *, simulated: bool) -> list[str]:
+    """Whether a round's update would be of fewer patients than this site shows the sum of; of its exact sums."""
+    training, least = study.training, file.policy.without_privacy.smallest(simulated=simulated)
+    patients = training.local_steps * training.batch_size
+    if patients >= least:
+        return []
+    return [
+        f"An update of this study is of {patients} patients at each site (training.local_steps x training.batch_size), "
+        f"who can be computed from it where there is no differential privacy. Fewer than {least} are not shown "
+        "(policy.without_privacy.smallest_part)."
+    ]
 
 
 def require_terms(file: SiteFile, study: Study, *, simulated: bool = False) -> None:

@@ -72,6 +72,7 @@ def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) ->
         study.digest, "'alive', 'dead'", "'outcome' of records.csv",
         "labs: the columns crp, pulse, sex, from records.csv",
         "genes: measurements of 3 genes, from genes.csv", "1 rounds", "10 steps", "Differential privacy: NONE",
+        "an update of this site is of 160 training patients at the most", "COORDINATOR CAN COMPUTE SINGLE PATIENTS",
         "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody is left out", "Shall north take part",
     ):  # fmt: skip
         assert words in said, words
@@ -113,7 +114,14 @@ def test_the_words_follow_the_study_and_the_site_file(north) -> None:
 
 
 @pytest.mark.parametrize(
-    "allowed", [{"require_privacy": True}, {"largest_epsilon": 1.0}, {"modalities": ["xray"]}], ids=str
+    "allowed",
+    [
+        {"require_privacy": True},
+        {"largest_epsilon": 1.0},
+        {"modalities": ["xray"]},
+        {"without_privacy": {"smallest_part": 161}},
+    ],
+    ids=str,
 )
 def test_a_study_against_policy_is_not_approved_with_yes_either(north, study, allowed) -> None:
     policy(north.root, **allowed)
@@ -137,7 +145,9 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     policy(north.root, require_privacy=False, without_privacy={"smallest_part": 2})
     assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
     opening(state, study.digest, cut_of(prepare(north, study), study.names), 2)
-    other = written(north.root, replace(study, split=replace(study.split, validation=0.4, test=0.4)))
+    longer = replace(study.training, local_steps=100)  # an update is of more patients than any smallest part here
+    other = replace(study, split=replace(study.split, validation=0.4, test=0.4), training=longer)
+    written(north.root, other)
     cut = cut_of(prepare(north, other), other.names)
     for smallest, told in ((1000, True), (2, False)):
         policy(north.root, require_privacy=False, without_privacy={"smallest_part": smallest})

@@ -124,7 +124,7 @@ def hospital(folder: Path, number: int) -> None:
         "site": folder.name,
         "target": {"file": "records.csv", "column": "outcome"},
         "records": {"chart": {"file": "records.csv"}},
-        "policy": {"require_privacy": False},
+        "policy": {"require_privacy": False, "without_privacy": {"smallest_part": 8}},  # of a step
     }
     (folder / "site.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from client.consent.policy import Gate, bytes_of
 from client.consent.terms import objections
 from client.handlers import SiteHandler
 from client.round import Site
-from client.site import Policy, SiteFile, SiteFolder, WithoutPrivacy
+from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common import errors
 from common import schema as border
 from common.audit import Refused, Sent
@@ -79,10 +80,11 @@ def last_event(them: Hospitals) -> object:
     [
         ({"require_privacy": True}, "policy"),
         ({"largest_epsilon": 1.0}, "policy"),
+        ({"without_privacy": WithoutPrivacy(smallest_part=17)}, "policy"),
         ({"hours": "XX"}, "outside_hours"),
         ({}, "policy"),
     ],
-    ids=["private", "epsilon", "hours", "secure sum"],
+    ids=["private", "epsilon", "few patients", "hours", "secure sum"],
 )
 def test_a_refusal_touches_no_data_and_says_a_code_only(tmp_path, caplog, policy, code) -> None:
     study = study_of("chart", "panel", **({} if policy else {"secure_sum": {"enabled": False}}))
@@ -97,6 +99,18 @@ def test_a_refusal_touches_no_data_and_says_a_code_only(tmp_path, caplog, policy
     assert reply.code == code
     assert last_event(them) == Refused("JoinRequest", code)
     assert "policy" in caplog.text and not (handler.site.state / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "objected"), [(1, 1, True), (1, 9, True), (3, 3, True), (1, 10, False), (10, 1, False)]
+)
+def test_a_round_of_few_patients_is_objected_to_without_privacy(steps, batch, objected) -> None:
+    """An update is of the patients of its steps, and shows them. In a simulation nobody is to be hidden."""
+    file = under(SiteFolder(SiteFile(site="north", target=ColumnSource(file=Path("t.csv"), column="t")), Path())).file
+    training = {"local_steps": steps, "batch_size": batch}
+    plain, private = (study_of("chart", training=training, **mode) for mode in ({}, PRIVATE))
+    assert any("is of" in words for words in objections(file, plain)) == objected
+    assert objections(file, plain, simulated=True) == objections(file, private) == []
 
 
 def test_a_study_that_nobody_approved_is_refused_before_data_is_touched(tmp_path, study) -> None:
