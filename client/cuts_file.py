@@ -101,6 +101,11 @@ def require_whole(state: Path) -> None:
     _require_whole(state, _read(state / FILE), recorded)
 
 
+def patients_kept(state: Path) -> frozenset[str]:
+    """Return the pseudonyms of all whose part of a cut is kept. Without the lock; RunError where it cannot be used."""
+    return frozenset().union(*(cut.sides for cut in _read(state / FILE).cuts))
+
+
 def record(state: Path) -> None:
     """Put on record how much is kept, as a person accepted it: what is deleted from here on is noticed again."""
     with opened(state):

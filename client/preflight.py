@@ -36,6 +36,7 @@ from client.data.losses import LOUD_WORD
 from client.data.prepare import Progress, prepare
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
+from client.renumbered import said_of_unknown
 from client.site import SiteFolder, state_of
 from client.sums_made import records_of
 from client.training.local import train_locally
@@ -227,12 +228,13 @@ def _found(site: SiteFolder, state: Path, digest: str) -> Iterator[Check]:
         study = approved_study(state, digest)
         cohort = prepare(site, study)
         found = readiness(cohort, study)
+        unknown = "" if study.private else said_of_unknown(state, cohort)
     except WardroundError:
         return
     yield _checked(what, lambda: (True, _enough(cohort, site)))
     for line in found.lines:
         yield Check(what, None if line.startswith(LOUD_WORD) else True, line)
-    for sentence in found.warnings:
+    for sentence in filter(None, (*found.warnings, unknown)):
         yield Check(what, None, sentence)
 
 

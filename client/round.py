@@ -28,6 +28,7 @@ from client.data.statistics import statistic_sums
 from client.failures import answered, clamped, fitting, of_patients
 from client.ledger import Ledger
 from client.limits import require_honest_normaliser, require_honest_weights
+from client.renumbered import said_of_unknown
 from client.sides import split_of
 from client.site import Policy, SiteFolder
 from client.training.evaluate import evaluate, noised
@@ -89,6 +90,8 @@ class Site:
             log.info("%s: %s", self.name, words)
         if not self.study.private:
             require_enough(cohort, self.policy)
+            if unknown := said_of_unknown(self.state, cohort):
+                log.warning("%s: THE STUDY GOES ON, BUT LOOK AT THIS. %s", self.name, unknown)
         return cohort
 
     @property

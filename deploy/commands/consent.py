@@ -106,7 +106,10 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
     """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
     from client.cut import cut_of
     from client.cuts import allow, asked_about
+    from client.renumbered import said_of_unknown
 
+    if not study.private and (unknown := said_of_unknown(state, cohort)):
+        click.secho(f"  {unknown}", fg="yellow")
     smallest = here.file.policy.without_privacy.smallest(simulated=False)
     cut = cut_of(cohort, cohort.owned)
     number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cut)

@@ -118,6 +118,21 @@ def test_two_rounds_under_the_same_weights_differ_by_two_patients_of_one_site(tm
     assert np.linalg.norm(one - two - two_of_them) < 0.05 * np.linalg.norm(two_of_them)
 
 
+def test_enough_rounds_under_the_same_weights_tell_the_patients_of_a_site_apart() -> None:
+    """By the draws alone, with exact sums: one step of 16 of 20 patients, four sites. Which combination of the rounds'
+    sums is the difference of two patients' gradients.
+    """
+    study, rounds, of_all = one_step(batch=16), 78, len(NAMES) * PATIENTS
+    sums = np.zeros((rounds, of_all))
+    for round_ in range(rounds):
+        for place, name in enumerate(NAMES):
+            sums[round_, place * PATIENTS + np.array(drawn(study, name, round_ + 1))] = PATIENTS / 16
+    wanted = np.zeros(of_all)
+    wanted[[3, 7]] = 1, -1
+    combination = wanted @ np.linalg.pinv(sums)
+    assert combination @ sums == pytest.approx(wanted, abs=1e-8)
+
+
 @pytest.mark.parametrize("secret", [7.31, 1.234])
 def test_a_value_that_one_patient_has_is_read_from_one_honest_round(tmp_path: Path, secret: float) -> None:
     """Its moments are zeros. The weights of the column and of its gap move by this patient alone."""
