@@ -1,0 +1,36 @@
+"""What keeps exact sums from showing a few patients of a site, without privacy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.privacy.mutants.mutant import Mutant
+
+NO_PART = (
+    "tests/client/test_no_part.py::test_a_study_that_leaves_one_patient_out_is_not_answered_beside_one_that_does_not",
+)
+DATA = ("tests/client/test_no_part.py::test_who_comes_or_goes_with_the_data_is_no_difference_of_studies",)
+ROUND = ("tests/client/test_updates_show_patients.py::test_a_round_on_one_patient_of_each_site_is_refused",)
+CLOCK = ("tests/client/test_updates_show_patients.py::test_no_clock_makes_a_round_one_of_few_patients",)
+SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
+
+
+def _nobody(_: Any) -> Any:
+    return lambda *arguments, **more: []
+
+
+def _never(_: Any) -> Any:
+    return lambda *arguments: False
+
+
+def _unasked(_: Any) -> Any:
+    return lambda *arguments: None
+
+
+MUTANTS = (
+    Mutant("who is in no part is on no side", "client.cuts.taken_or_left", _nobody, NO_PART),
+    Mutant("whoever changed parts is on no side", "client.cuts.moves", _nobody, SPLIT),
+    Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
+    Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
+    Mutant("few patients where a clock stopped", "client.round._Round._require_enough", _unasked, CLOCK),
+)
