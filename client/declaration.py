@@ -18,9 +18,9 @@ _STRENGTH = {0: 0, KNOWS_OF_ONE: 1, WAITS: 2}
 def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, waits: int) -> Declaration:
     """Return what this site signs for. used: the run's modalities, where they are known; None: the study's.
 
-    Without privacy a part has at least `smallest` patients, and a modality as many training patients: counts,
-    statistics and scores over the sites that signed are of that many patients of each; updates are not, for a round
-    trains on a few batches (`client.consent.terms`). With privacy nothing hangs on how many there are, for that
+    Without privacy a part has at least `smallest` patients, and a modality as many training patients: what is
+    counted and scored over the sites that signed is of that many patients of each. Updates are not, for a round trains
+    on a few batches (`client.consent.terms`). With privacy nothing hangs on how many there are, for that
     would tell it without noise: every part is signed.
     """
     if site.privacy is not None:
