@@ -18,14 +18,14 @@ from deploy.simulation.simulate import Simulation, simulate
 from tests.support.deployment import Deployment, in_own_network
 from tests.support.site_policies import without_privacy
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's hospitals, fewer patients; with two studies that differ in privacy alone."""
     folder = tmp_path_factory.mktemp("h") / "hospitals"
-    generate(folder, sites=4, seed=0, scale=0.3)
+    generate(folder, sites=4, seed=0, scale=0.2)
     without_privacy(folder)
     study = replace(read_study(folder / "study.yaml"), rounds=ROUNDS)
     (folder / "private.yaml").write_text(study_text(study), encoding="utf-8")
@@ -37,7 +37,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployed(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("d"), hospitals, agents=in_own_network) as deployment:
+    with Deployment(tmp_path_factory.mktemp("d"), hospitals, agents=in_own_network, warm=True) as deployment:
         yield deployment
 
 

@@ -54,7 +54,7 @@ def separated() -> Iterator[Separated]:
         study = record_hospitals(folder / "hospitals")
         planted = json.loads((folder / "hospitals" / "identifiers.json").read_text())
         _lay_out_as_the_units_do(sorted((folder / "hospitals").glob("*/site.yaml"))[0].parent, folder)
-        deployment = Deployment(folder / "d", folder / "hospitals", agents=in_own_network, also=(HOST,))
+        deployment = Deployment(folder / "d", folder / "hospitals", agents=in_own_network, also=(HOST,), warm=True)
         with deployment, ConnectProxy(deployment.port) as proxy:
             apart, behind, usual = deployment.sites.values()
             _start_as_nobody(apart)

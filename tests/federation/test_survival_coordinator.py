@@ -22,8 +22,6 @@ from tests.support.survival import (
     moments,
     named,
     next_event,
-    require_paid_once,
-    run_number,
     site_number,
     start,
     weights,
@@ -45,19 +43,6 @@ def calm(deployed: Deployment) -> Weights:
     run = start(deployed, "calm", study="open")
     assert run.wait(SECONDS) == 0, run.text
     return weights(deployed, "calm")
-
-
-@pytest.mark.parametrize(("leg", "times"), MOMENTS)
-def test_a_run_process_that_is_killed_goes_on_to_the_same_weights(
-    deployed: Deployment, calm: Weights, leg: str, times: int
-) -> None:
-    name = named("killed", (leg, times))
-    run = start(deployed, name, study="open")
-    next_event(site_number(deployed, 0), leg, times)
-    run.kill()
-    resumed = deployed.resume(name)
-    assert resumed.wait(SECONDS) == 0, resumed.text
-    assert is_equal(weights(deployed, name), calm)
 
 
 @pytest.mark.soak
@@ -113,14 +98,3 @@ def take_away_superlink(deployed: Deployment, seconds: float) -> None:
         os.kill(child, signal.SIGKILL)
     time.sleep(seconds)
     os.kill(supervisor, signal.SIGCONT)
-
-
-def test_nothing_is_paid_twice_for_a_round_nor_less_than_was_used(deployed: Deployment) -> None:
-    """A private run whose process is killed: every attempt is its own release, with its own entry."""
-    run = start(deployed, "paid", study="private")
-    next_event(site_number(deployed, 1), "Masked", 2)
-    run.kill()
-    resumed = deployed.resume("paid")
-    assert resumed.wait(SECONDS) == 0, resumed.text
-    for site in deployed.sites.values():
-        require_paid_once(site, run_number(deployed, "paid"))

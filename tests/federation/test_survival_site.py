@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import yaml
 
-from client.relay import RelayClient
 from tests.support.deployment import Deployment, SiteUp, wait_for
 from tests.support.forwarder import Forwarder
 from tests.support.survival import (
@@ -43,24 +42,21 @@ from tests.support.survival import (
 )
 
 Weights = dict[str, np.ndarray]
-CONNECTOR = [("Masked", 2), ("Masked", 1), ("Confirmed", 2), ("Revealed", 2)]
 SITE = [
     ("Masked", 2), ("Offered", 3), ("Confirmed", 2), ("Confirmed", 3), ("Revealed", 2), ("Masked", 1), ("Masked", 4),
 ]  # fmt: skip
-TRAINING = [("Offered", 2), ("Offered", 3)]  # the first sum is the statistics'; an offer rides on the end of the last
 LINE = [("Masked", 2), ("Offered", 3), ("Revealed", 2)]
 DISK = [("Masked", 1), ("Offered", 3)]
 TIME_BOXES = [0.5, pytest.param(0.2, marks=pytest.mark.soak)]  # seconds
-LONG = [*(named("agent", moment) for moment in TRAINING), "slow"]
 STUDIES = (
-    *("open", *LONG),
+    *("open", "slow"),
     *(named(test, moment) for test, several in (("site", SITE), ("line", LINE), ("full", DISK)) for moment in several),
 )
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployment(tmp_path_factory.mktemp("s"), STUDIES, long=LONG) as made:
+    with deployment(tmp_path_factory.mktemp("s"), STUDIES, long=["slow"]) as made:
         yield made
 
 
@@ -70,55 +66,6 @@ def calm(deployed: Deployment) -> Weights:
     run = start(deployed, "calm", study="open")
     assert run.wait(SECONDS) == 0, run.text
     return weights(deployed, "calm")
-
-
-# ---------------------------------------------------------------------------------------------------------- processes
-
-
-@pytest.mark.parametrize(("leg", "times"), moments(*TRAINING))
-def test_an_agent_that_is_killed_in_training_is_dropped_and_back_in_the_next_round(
-    deployed: Deployment, leg: str, times: int
-) -> None:
-    site, name = site_number(deployed, 2), named("agent", (leg, times))
-
-    def kill() -> None:
-        next_event(site, leg, times)
-        wait_for(lambda: activity(site) == "training", "training", 60)
-        site.agent.kill()
-        site.start_agent()
-
-    with while_it_runs(kill):
-        run = start(deployed, name, study=name)
-        assert run.wait(SECONDS) == 0, run.text
-    history = rounds(deployed, name)
-    assert sum(entry["dropped"] for entry in history) >= 1
-    assert history[-1]["sites"] == 4 and history[-1]["dropped"] == 0
-    assert all(entry["sites"] >= 3 for entry in history)
-
-
-def activity(site: SiteUp) -> str:
-    """What the agent says that it does."""
-    client = RelayClient(site.socket)
-    try:
-        return client.activity().state
-    finally:
-        client.close()
-
-
-@pytest.mark.parametrize(("leg", "times"), moments(*CONNECTOR))
-def test_a_connector_that_is_killed_loses_nothing(deployed: Deployment, calm: Weights, leg: str, times: int) -> None:
-    site, name = site_number(deployed, 3), named("connector", (leg, times))
-
-    def kill() -> None:
-        next_event(site, leg, times)
-        site.connector.kill()
-        site.start_connector()
-
-    with while_it_runs(kill):
-        run = start(deployed, name, study="open")
-        assert run.wait(SECONDS) == 0, run.text
-    assert not any(entry["dropped"] for entry in rounds(deployed, name))
-    assert is_equal(weights(deployed, name), calm)
 
 
 @pytest.mark.soak

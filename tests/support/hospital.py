@@ -24,6 +24,7 @@ _FAMILIES = ("Brzęczyszczykiewicz", "Müller-Lüdenscheidt", "Okonkwo", "O'Shau
 STUDY: dict[str, Any] = {
     "study": "demo",
     "rounds": 1,
+    "training": {"local_steps": 2},  # of a hundred tests that train, few ask for how long
     "task": {"kind": "binary", "classes": ["alive", "dead"]},
     "modalities": {
         "xray": {"kind": "image", "size": 16},

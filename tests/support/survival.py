@@ -50,9 +50,10 @@ def deployment(
     *,
     private: Iterable[str] = (),
     long: Iterable[str] = (),
+    steps: int = STEPS,
     lost_site: str = "show",
 ) -> Iterator[Deployment]:
-    """Four sites that approved these studies. `private`: with local privacy; `long`: they train for seconds.
+    """Four sites that approved these studies. `private`: with local privacy; `long`: they train for so many `steps`.
 
     `lost_site`: of four sites none can be lost without being shown, so a run that is to go on has sites that say so.
     """
@@ -64,7 +65,7 @@ def deployment(
     for seed, name in enumerate(studies):
         changed = replace(study, study=name, privacy=study.privacy if name in private else Privacy(), seed=seed)
         if name in long:
-            changed = replace(changed, training=replace(study.training, local_steps=STEPS))
+            changed = replace(changed, training=replace(study.training, local_steps=steps))
         write(folder, changed)
     with Deployment(folder / "d", folder / "h", warm=True) as deployed:
         for name in studies:
