@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.errors import RunError
-from common.study import Study, study_text
+from common.study import Study, read_study, study_text
 from deploy.simulation.faults import Loss
+from deploy.simulation.hospitals import hospitals_in
+from deploy.simulation.simulate import Simulation, simulate
 from server.checkpoint import read
+from server.run import Run
 from tests.support.federation import run, small_hospitals
-from tests.support.killing import ROOT, killed_after
+from tests.support.killing import killed_after
+from tests.support.warm import called
 
 
 @pytest.fixture(scope="module")
@@ -47,49 +51,51 @@ def test_a_killed_run_resumes_to_the_same_model(hospitals, tmp_path, server):
     assert np.array_equal(resumed.weights, undisturbed.weights)
 
 
-KILLED_BEFORE_SAVING = """
-import os, sys
-from pathlib import Path
-from common.study import read_study
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
-from server.run import Run
-
-save = Run._save
-def die(self, number, *rest):
-    if number == 2:
-        os._exit(9)
-    save(self, number, *rest)
-Run._save = die
-study, hospitals, folder = map(Path, sys.argv[1:])
-simulate(Simulation(read_study(study), hospitals_in(hospitals), folder, workers=2, compare=False))
-"""
-
-
-def killed_before_saving(study: Study, folders: tuple[Path, ...], place: Path) -> Path:
+def dies_before_saving(study: Path, hospitals: Path, folder: Path) -> None:
     """A run whose process ends when the sum of round 2 is open, and before anything of it is saved."""
+    save = Run._save
+
+    def die(self: Run, number: int, *rest: Any) -> None:
+        if number == 2:
+            os._exit(9)
+        save(self, number, *rest)
+
+    Run._save = die  # type: ignore[method-assign]
+    simulate(Simulation(read_study(study), hospitals_in(hospitals), folder, workers=2, compare=False))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hospitals: tuple[Study, tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The weights of a run that nothing disturbed."""
+    outcome, _ = run(*hospitals, tmp_path_factory.mktemp("undisturbed"))
+    return outcome.weights
+
+
+@pytest.fixture(scope="module")
+def killed_before_saving(hospitals: tuple[Study, tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place, (study, folders) = tmp_path_factory.mktemp("killed"), hospitals
     (place / "study.yaml").write_text(study_text(study))
-    where = [str(place / "study.yaml"), str(folders[0].parent), str(place / "killed")]
-    command = [sys.executable, "-P", "-c", KILLED_BEFORE_SAVING, *where]
-    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
-    assert ended.returncode == 9
-    return place / "killed"
+    assert called(dies_before_saving, place / "study.yaml", folders[0].parent, place / "run") == 9
+    return place / "run"
 
 
-def test_a_run_killed_after_a_sum_was_opened_repeats_it_with_the_same_sites(hospitals, tmp_path):
+def test_a_run_killed_after_a_sum_was_opened_repeats_it_with_the_same_sites(
+    hospitals, undisturbed, killed_before_saving, tmp_path
+):
     """The worst moment: the sites have revealed their shares, and the coordinator has forgotten the sum."""
     study, folders = hospitals
-    undisturbed, _ = run(study, folders, tmp_path / "undisturbed")
-    folder = killed_before_saving(study, folders, tmp_path)
+    folder = shutil.copytree(killed_before_saving, tmp_path / "run")
     state = read(folder / "checkpoint.npz", study.digest)
     assert state.round == 1 and state.survivors == [folder.name for folder in folders]
     resumed, _ = run(study, folders, folder, resume=True)
-    assert np.array_equal(resumed.weights, undisturbed.weights)
+    assert np.array_equal(resumed.weights, undisturbed)
 
 
-def test_without_one_of_these_sites_it_is_not_repeated_and_the_reason_is_said(hospitals, tmp_path):
+def test_without_one_of_these_sites_it_is_not_repeated_and_the_reason_is_said(
+    hospitals, killed_before_saving, tmp_path
+):
     study, folders = hospitals
-    folder = killed_before_saving(study, folders, tmp_path)
+    folder = shutil.copytree(killed_before_saving, tmp_path / "run")
     gone = folders[1].name
     losses = tuple(Loss(gone, number, "join") for number in range(1, 12))
     with pytest.raises(RunError, match=f"all of .*{gone}.*--resume"):

@@ -41,7 +41,8 @@ def test_a_second_run_over_busy_sites_is_refused_in_words(consortium: Path, tmp_
     started: list[Process] = []
 
     def run(name: str) -> Process:
-        started.append(Process(tmp_path / f"{name}.log", "run", str(study), "--at", str(consortium), "--run", name))
+        words = ("run", str(study), "--at", str(consortium), "--run", name)
+        started.append(Process(tmp_path / f"{name}.log", *words, warm=True))
         return started[-1]
 
     try:
@@ -68,7 +69,7 @@ def test_a_run_is_resumed_over_the_sites_that_it_was_begun_with(tmp_path: Path) 
     started: list[Process] = []
 
     def start(name: str, *more: str) -> Process:
-        started.append(Process(tmp_path / f"{name}.log", *more, "--at", str(consortium)))
+        started.append(Process(tmp_path / f"{name}.log", *more, "--at", str(consortium), warm=True))
         wait_for(lambda: player_of(folder) == started[-1].pid or not started[-1].runs, name)
         wait_for(lambda: told(folder) == started[-1].pid or not started[-1].runs, name)
         assert started[-1].runs, started[-1].text

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.deployment import environment
+from tests.support.warm import opened
 
 
 def killed_after(rounds: int, study: Path, hospitals: Path, work: Path, *, pause: float = 0.05) -> bool:
@@ -17,27 +15,25 @@ def killed_after(rounds: int, study: Path, hospitals: Path, work: Path, *, pause
 
     What it and its workers print as errors is in `work/killed.err`, whole once its workers have ended too.
     """
-    command = [sys.executable, "-P", "-m", "deploy.cli", "simulate", str(study), "--hospitals", str(hospitals)]
+    words = ["simulate", str(study), "--hospitals", str(hospitals), "--run", "killed", "--no-compare"]
     if (work / "runs" / "killed" / "checkpoint.npz").exists():
-        command.append("--resume")
-    with (work / "killed.err").open("ab") as errors:
-        process = subprocess.Popen(
-            [*command, "--run", "killed", "--no-compare"],
-            cwd=work,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    assert process.stdout is not None
-    told = 0
-    for line in process.stdout:
-        told += " sites" in line and ("round" in line or "summed" in line) and "MB up" in line
-        if told >= rounds:
-            time.sleep(pause)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            process.stdout.read()  # its workers have it too: until the last of them has ended
-            return True
-    assert process.wait() == 0
-    return False
+        words.append("--resume")
+    said = work / "killed.out"
+    os.mkfifo(said)
+    try:
+        process = opened(*words, cwd=work, env=environment(), stdout=said, stderr=work / "killed.err")
+        told = 0
+        with said.open(encoding="utf-8") as lines:
+            for line in lines:
+                told += " sites" in line and ("round" in line or "summed" in line) and "MB up" in line
+                if told >= rounds:
+                    time.sleep(pause)
+                    process.kill()
+                    process.join()
+                    lines.read()  # its workers have it too: until the last of them has ended
+                    return True
+        process.join()
+        assert process.exitcode == 0
+        return False
+    finally:
+        said.unlink()

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from deploy.simulation import forks
 
@@ -59,6 +61,11 @@ class Warm:
         return code
 
 
+def opened(*words: str, cwd: Path, env: dict[str, str], stdout: Path, stderr: Path) -> ForkServerProcess:
+    """A command at work, whose output goes to these files."""
+    return _start(words, env, _Place(Path(os.devnull), stdout, stderr, cwd), ends=False)
+
+
 def ran(
     *words: str, cwd: Path, env: dict[str, str], stdin: str = "", seconds: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
@@ -72,6 +79,20 @@ def ran(
             process.kill()
             raise subprocess.TimeoutExpired("wardround", seconds, out.read_text(), err.read_text())
         return subprocess.CompletedProcess(words, process.exitcode, out.read_text(), err.read_text())
+
+
+def called(work: Callable[..., None], *arguments: Any, seconds: float = 300.0) -> int:
+    """The exit code of a process that does `work`, which may start a simulation."""
+    process = forks.forks().Process(target=_called, args=(work, *arguments))
+    process.start()
+    process.join(seconds)
+    assert process.exitcode is not None, f"{work.__name__}: still at work after {seconds:.0f} s"
+    return int(process.exitcode)
+
+
+def _called(work: Callable[..., None], *arguments: Any) -> None:
+    util.spawnv_passfds = _spawned  # type: ignore[assignment]
+    work(*arguments)
 
 
 @dataclass(frozen=True)
