@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from client import clock
 from client.charges import certified, charge, ledger_of
 from client.consent.approvals import Approvals
 from client.consent.readiness import readiness, require_enough
@@ -36,7 +36,7 @@ from client.training.gradient import Clipping
 from client.training.local import train_locally
 from client.training.update import update_of
 from common.audit import Audit
-from common.errors import PolicyError, RunError
+from common.errors import RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import Parameters, load
@@ -313,26 +313,15 @@ class _Round:
             _ready(self.plan, site)  # a score that failed may have left it in any state
         # Where a clock stops is where private patients' work took it: the coordinator must not choose the moment.
         asked = None if site.privacy else self.plan.seconds or None
-        stop = _deadline(asked, site.policy.round_seconds)
+        stop = clock.deadline(asked, site.policy.round_seconds)
         steps = self._train(self._cohort.train, site.device, site.folder.file.clipping, stop)
         exact = self.signed.waits and site.privacy is None
-        if exact and len(self._cohort.train) and steps < site.study.training.local_steps:
-            raise PolicyError(
-                f"Training was stopped after {steps} steps of a round (policy.round_seconds), and a site of this sum "
-                "waits for lost sites: beside a sum with all steps this would show it. Allow the round more seconds."
-            )
-        self._require_enough(steps)
-        return self._moved(self._cohort.train), site.study.training.local_steps if exact else _steps_said(site, steps)
-
-    def _require_enough(self, steps: int) -> None:
-        """PolicyError without privacy for steps that are of fewer patients than this site shows a sum of."""
-        patients = steps * self.site.study.training.batch_size
-        if self.site.privacy is None and 0 < patients < self.smallest:
-            raise PolicyError(
-                f"Training was stopped after {steps} steps, which are of {patients} patients. An update of fewer than "
-                f"{self.smallest} is not shown (policy.without_privacy.smallest_part). Allow the round more seconds "
-                "(policy.round_seconds; the coordinator's --time-box)."
-            )
+        if exact and len(self._cohort.train):
+            clock.require_all_steps(site.study, steps)
+        if site.privacy is None:
+            clock.require_enough(site.study, steps, self.smallest)
+        said = site.study.training.local_steps if exact else clock.steps_said(site.name, site.study, steps)
+        return self._moved(self._cohort.train), said
 
     def no_updates(self) -> tuple[Mapping[str, Values], int]:
         """Every step's noise, as a site without patients takes it."""
@@ -369,35 +358,6 @@ class _Round:
             values[f"weight/{group}"] = np.array([weights[group]])
             values[f"update/{group}"] = updates[group], weights[group]
         return fitting(values, self.layout)
-
-
-def _steps_said(site: Site, done: int) -> int:
-    """What leaves of the steps done. In a private study the study's own number, always: how far a site comes in a
-    limited time tells how many patients it has. The log keeps the truth.
-    """
-    if site.privacy is None:
-        return done
-    steps = site.study.training.local_steps
-    if done < steps:
-        log.warning(
-            "%s: training stopped by the clock after %d of %d steps; the others are of noise alone, and the reply does "
-            "not say so.",
-            site.name,
-            done,
-            steps,
-        )
-    return steps
-
-
-def _deadline(*limits: float | None) -> Callable[[], bool] | None:
-    """When this site's time for the round, the study's or its own, is over. The privacy of the steps not done stays
-    paid.
-    """
-    seconds = [limit for limit in limits if limit is not None]
-    if not seconds:
-        return None
-    end = time.monotonic() + min(seconds)
-    return lambda: time.monotonic() > end
 
 
 def _group_weights(site: Site, train: Batch, signed: Collection[str]) -> dict[str, float]:

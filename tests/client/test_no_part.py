@@ -18,14 +18,24 @@ from client.cuts import allow, asked_about, opening, require_alike
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
 from client.data.recipe import Rules
+from client.data.split import PARTS
 from client.site import SiteFolder
 from common.errors import AnsweredError
+from common.models.batch import Batch
 from common.study import Split, Study
 from tests.client.data.test_opt_outs import NUMBERS, write_list
-from tests.client.test_shown_by_differences import STATISTICS, cohort_of, hospitals, in_study
+from tests.client.test_shown_by_differences import (
+    CHARTS,
+    STATISTICS,
+    cohort_of,
+    hospitals,
+    in_study,
+    with_one_panel_alone,
+)
+from tests.support import tiny
 from tests.support.cuts import everyone
 from tests.support.hospital import STUDY, study_of, write_csv, write_site
-from tests.support.scripted import ME, NAMES, normalised_study, refused
+from tests.support.scripted import ME, NAMES, PLAIN, normalised_study, plain_study, refused
 
 HASH = {"validation": 0.0, "test": 0.0}
 COLUMN = {"column": "year", "test_values": ["nobody's word"]}
@@ -187,3 +197,28 @@ def test_two_studies_that_differ_by_a_gap_in_the_split_column_do_not_show_that_p
         return
     after = them.opened(sum)
     assert before["moments/chart"] == pytest.approx(after["moments/chart"], abs=1e-3)
+
+
+def test_two_studies_of_other_modalities_do_not_show_who_is_in_one_alone(tmp_path) -> None:
+    """One validation patient of ME has nothing but a panel, and the second study knows no panels."""
+    study = plain_study()
+    cohorts = with_one_panel_alone(study)
+    them = hospitals(tmp_path, study, cohorts)
+    them.summed(1, **STATISTICS)
+    other = tiny.study_of("chart", **PLAIN)
+    charts = {name: of_charts(cohort) for name, cohort in cohorts.items()}
+    them = in_study(them, other, charts)
+    sum = them.masked(them.offered(2, **STATISTICS, owners=CHARTS, study=other.digest), [*{*NAMES} - {ME}])
+    assert refused(them, ME, them.round_request(sum)) == "answered"
+
+
+def of_charts(cohort: Cohort) -> Cohort:
+    """As a study has it that knows no panels."""
+    seen = cohort.seen_with(["chart"])
+    narrow = {part: without_panels(getattr(seen, part)) for part in PARTS}
+    return replace(seen, owned=("chart",), out=frozenset(cohort.sides.keys() - seen.sides.keys()), **narrow)
+
+
+def without_panels(part: Batch) -> Batch:
+    """As a study has it that knows no panels."""
+    return Batch({"chart": part.inputs["chart"]}, part.present[:, :1], part.target)

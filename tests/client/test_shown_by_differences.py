@@ -358,30 +358,6 @@ def without_west(them: Hospitals, number: int, asked: tuple[str, ...], weights: 
     return them.masked(them.offered(number, names=asked, **SCORES, weights=weights, owners=owners), NAMES[:3])
 
 
-def test_two_studies_of_other_modalities_do_not_show_who_is_in_one_alone(tmp_path, study) -> None:
-    """One validation patient of ME has nothing but a panel, and the second study knows no panels."""
-    cohorts = with_one_panel_alone(study)
-    them = hospitals(tmp_path, study, cohorts)
-    them.summed(1, **STATISTICS)
-    other = study_of("chart", **PLAIN)
-    charts = {name: of_charts(cohort) for name, cohort in cohorts.items()}
-    them = in_study(them, other, charts)
-    sum = them.masked(them.offered(2, **STATISTICS, owners=CHARTS, study=other.digest), [*{*NAMES} - {ME}])
-    assert refused(them, ME, them.round_request(sum)) == "answered"
-
-
-def of_charts(cohort: Cohort) -> Cohort:
-    """As a study has it that knows no panels."""
-    seen = cohort.seen_with(["chart"])
-    narrow = {part: without_panels(getattr(seen, part)) for part in PARTS}
-    return replace(seen, owned=("chart",), out=frozenset(cohort.sides.keys() - seen.sides.keys()), **narrow)
-
-
-def without_panels(part: Batch) -> Batch:
-    """As a study has it that knows no panels."""
-    return Batch({"chart": part.inputs["chart"]}, part.present[:, :1], part.target)
-
-
 # ---------------------------------------------------------------------------------------------- what is not refused
 
 

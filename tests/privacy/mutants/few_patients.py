@@ -32,5 +32,5 @@ MUTANTS = (
     Mutant("whoever changed parts is on no side", "client.cuts.moves", _nobody, SPLIT),
     Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
     Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
-    Mutant("few patients where a clock stopped", "client.round._Round._require_enough", _unasked, CLOCK),
+    Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
 )
