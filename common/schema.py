@@ -7,6 +7,7 @@ are refused, types are checked, and `__post_init__` may raise `ValueError` for w
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -100,9 +101,15 @@ def parse(
                 f"`schema: {SCHEMA}`, which has other defaults too: read them before anybody approves it."
             )
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return cast(T, _adapter(cast(Any, kind)).validate_python(value))
     except ValidationError as problem:
         raise error(_explain(name, problem)) from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks a kind. Made once a process: to make it costs more than to read a file."""
+    return TypeAdapter(kind)
 
 
 def _number(value: dict[Any, Any], error: Callable[[str], WardroundError], name: str) -> int:
