@@ -68,11 +68,13 @@ def test_without_noise_it_is_the_pooled_mean_and_sd(study: Study) -> None:
         np.testing.assert_allclose(sd, np.nanstd(values, 0, ddof=1), rtol=1e-9)
 
 
+USABLE = parse_study(STUDY)
+
+
 @settings(deadline=None)  # a loaded machine is slow, and that is no fault
 @given(seed=st.integers(0, 2**32), scale=st.sampled_from([0.0, 1.0, 50.0, 1e6]))
 def test_whatever_the_noise_values_stay_usable(seed: int, scale: float) -> None:
-    study = parse_study(STUDY)
-    rng = np.random.default_rng(seed)
+    study, rng = USABLE, np.random.default_rng(seed)
     sums = {
         segment.name: rng.normal(10.0, scale, segment.length)
         for segment in statistic_segments(study)

@@ -60,7 +60,8 @@ class AgentSite:
     def process(self, wrap: Wrap = list) -> Iterator[Process]:
         """`wardround site agent`, serving."""
         assert not self.socket.exists(), "another agent would answer instead"
-        process = Process(self.folder / "agent.log", "site", "agent", "--at", str(self.folder), wrap=wrap)
+        words = ("site", "agent", "--at", str(self.folder))
+        process = Process(self.folder / "agent.log", *words, wrap=wrap, warm=True)
         try:
             with closing(RelayClient(self.socket)) as client:
                 wait_for(lambda: client.is_serving() or not process.runs, "agent")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import ROOT, environment
+from tests.support.warm import called
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -44,13 +44,21 @@ def open_folder() -> Iterator[Path]:
 
 def as_nobody(code: str, *words: str, imports: str = "") -> str:
     """What Python's `code`, run by uid 65534 with the arguments `words`, prints. It must end well."""
-    whole = "\n".join((imports, _DROP.format(uid=NOBODY), code))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", whole, *words],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / "printed"
+        whole = "\n".join((imports, _DROP.format(uid=NOBODY), code))
+        assert called(_do, whole, words, printed, seconds=60) == 0, printed.read_text(encoding="utf-8")
+        return printed.read_text(encoding="utf-8")
+
+
+def _do(code: str, words: tuple[str, ...], printed: Path) -> None:
+    sys.argv = ["-c", *words]
+    with printed.open("w", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        try:
+            exec(code, {"__name__": "__main__"})
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
 # All that a connector loads while it works, for a process that cannot load it any more.

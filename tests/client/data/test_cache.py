@@ -7,8 +7,6 @@ import multiprocessing
 import os
 import signal
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from client.data.pseudonym import site_secret
 from client.site import SiteFolder, read_site
 from common.errors import DataError
 from tests.support.hospital import hospital, person, study_of, write_csv, write_dicom, write_site
+from tests.support.warm import called
 
 NAME = EntryName("xray", "r" * 64, "k" * 64)
 
@@ -222,31 +221,21 @@ def test_the_cache_may_lie_elsewhere(north: SiteFolder, tmp_path: Path) -> None:
     assert not (north.root / "state" / "cache").exists()
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from client.data.prepare import prepare
-from client.site import read_site
-from tests.support.hospital import study_of
+def dies(root: Path, at: tuple[str, int]) -> None:
+    """Prepare, and end with SIGKILL at this report of progress."""
 
-def die(what, done, total):
-    if what == sys.argv[2] and done == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def progress(what: str, done: int, total: int) -> None:
+        if (what, done) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-prepare(read_site(Path(sys.argv[1])), study_of(), progress=die)
-"""
+    prepare(read_site(root), study_of(), progress=progress)
 
 
 @pytest.mark.parametrize(
     ("what", "done"), [("xray: reading headers", 3), ("preparing cases", 1), ("preparing cases", 15)]
 )
 def test_killed_at_any_moment_leaves_nothing_half_written(north: SiteFolder, what: str, done: int) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(north.root), what, str(done)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert called(dies, north.root, (what, done)) == -signal.SIGKILL
     cache = north.root / "state" / "cache"
     assert not [path for path in cache.glob("*/*") if not path.name.startswith(".")]
     after = prepare(north, study_of())

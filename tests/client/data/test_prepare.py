@@ -289,6 +289,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert ("preparing cases", 6, 6) in told and ("xray: reading headers", 4, 4) in told
 
 
+@pytest.mark.soak
 def test_a_thousand_prepared_patients_load_within_a_second(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [{"patient_id": f"P{n:05}", "outcome": ["alive", "dead"][n % 2], **dict(zip(("TP53", "EGFR", "PTEN"),

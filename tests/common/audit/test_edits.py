@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import combinations, product
 from pathlib import Path
@@ -23,12 +24,13 @@ def first_difference(old: list[bytes], new: list[bytes], kind: Any) -> Break:
     return Break(same + 1, kind if same else "first")
 
 
-def test_every_changed_byte_is_found_in_its_line(path: Path, six: list[bytes]) -> None:
+@pytest.mark.parametrize("others", [(), pytest.param((0, 10, 32, 125), marks=pytest.mark.soak)], ids=["bit", "more"])
+def test_every_changed_byte_is_found_in_its_line(path: Path, six: list[bytes], others: Sequence[int]) -> None:
     whole, at = b"".join(six), 0
     for number, line in enumerate(six, start=1):
         for place in range(at, at + len(line)):
             old = whole[place]
-            for new in {old ^ 1, old ^ 32, 0, 10, 125} - {old}:
+            for new in {old ^ 1, *others} - {old}:
                 verdict = verdict_on(path, whole[:place], bytes([new]), whole[place + 1 :])
                 assert verdict.broken == Break(number, "changed"), (place, new)
                 assert verdict.count == number - 1 and verdict.unfinished == 0
