@@ -46,7 +46,7 @@ def played(told: Any, mutant: Mutant | None, tests: tuple[str, ...]) -> None:
 
 
 def outcome(mutant: Mutant | None, tests: tuple[str, ...]) -> tuple[int, bool]:
-    process, mine = start(played, mutant, tests)
+    process, mine = start(played, mutant, tests, daemon=False)  # a test that is played may start processes
     code, reached = mine.recv()
     process.join()
     return code, reached

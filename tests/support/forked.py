@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-def start(work: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
-    """A process doing `work(told, ...)`, where `told.send` tells; and the end of the pipe on which that arrives."""
+def start(work: Callable[..., None], *arguments: Any, daemon: bool = True) -> tuple[Any, Any]:
+    """A process doing `work(told, ...)`, where `told.send` tells; and the end of the pipe on which that arrives.
+
+    daemon: ends with this process, and may start none itself
+    """
     context = multiprocessing.get_context("fork")
     mine, told = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(told, *arguments), daemon=True)
+    process = context.Process(target=work, args=(told, *arguments), daemon=daemon)
     process.start()
     told.close()
     return process, mine
