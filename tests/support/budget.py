@@ -1,0 +1,155 @@
+"""What the tests cost: processor time of each test and of all, with every process that they start, held to a budget.
+
+`make test` and `make soak` give the budget in the environment. Without it the sum is told and nothing fails. A single
+test that is dear is named and does not fail: the same test costs twice as much on a machine at work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CPU, WALL = "WARDROUND_TESTS_CPU_SECONDS", "WARDROUND_TESTS_WALL_SECONDS"
+LONG = 5.0  # CPU-s, from which a test outside the soak has its reason in DEAR
+DEAR = {
+    "tests/client/agent/test_network.py": "the first process forked waits for the fork server's imports",
+    "tests/client/agent/test_silence.py": "the first process forked waits for the fork server's imports",
+    "tests/client/data/test_note_forms.py": "four hundred notes in four languages",
+    "tests/client/test_spending.py": "a lifetime of studies, composed by the numerical accountant",
+    "tests/common/privacy/test_accounting.py": "another library's accountant beside ours",
+    "tests/server/guard/test_messages.py": "a real server, whose imports take seconds",
+    "tests/server/report/test_page.py": "a process killed at each of many moments",
+    "tests/test_entry_points.py": "the real command, which is started from nothing",
+    "tests/federation/test_deployment.py": "the whole way of a study over four hospitals, twice",
+    "tests/federation/test_survival_processes.py": "deployed runs, of which a process is killed",
+    "tests/federation/test_survival_quorum.py": "deployed runs, of which a site is missing",
+    "tests/federation/test_separation.py": "a deployed round, and a search through a process's memory",
+    "tests/federation/test_way_of_a_message.py": "a connector killed at each of forty moments",
+    "tests/federation/test_resume.py": "simulated runs that are killed and resumed",
+    "tests/federation/test_finish.py": "simulated runs that end before their time",
+    "tests/federation/test_rounds.py": "whole simulated runs, with and without privacy",
+    "tests/federation/test_lost_sites.py": "simulated runs that lose sites",
+    "tests/federation/test_untrained.py": "simulated runs whose sites lack a modality",
+    "tests/privacy/test_nothing_of_a_patient_leaves.py": "a private run with everything that it compares with",
+    "tests/privacy/test_work.py": "the spread of a site's answers over many attempts",
+    "tests/privacy/test_membership.py": "an attack on a whole training, many times",
+    "tests/deploy/test_cli.py": "the command that runs a study, to its report",
+    "tests/deploy/test_mistakes.py": "real commands that are stopped in the middle",
+    "tests/deploy/simulation/test_hospitals.py": "a simulated run over a site of one class",
+    "tests/deploy/hospitals/test_signal.py": "the demo's hospitals, whole",
+    "tests/common/privacy/test_plan.py": "noise calibrated for many studies, and by a process of its own",
+    "tests/server/guard/test_closed.py": "a real server, whose imports take seconds",
+    "tests/server/guard/test_machine.py": "a real server, whose imports take seconds",
+    "tests/server/guard/test_door.py": "a real server, and strangers who hold its connections",
+    "tests/server/test_attacks.py": "a real server under strangers' calls",
+}
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CHILD_SUBREAPER = 36  # prctl: a process whose parent was killed is ours from then on, and so is what it has used
+
+
+@dataclass
+class Spent:
+    """Of one process of the tests, and of its workers where it has some."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    long: dict[str, float] = field(default_factory=dict)  # test -> CPU-s
+
+
+_spent = Spent()
+
+
+def of_tests() -> float:
+    """The same without the fork server's imports, which fall to whichever test comes first."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    return used() - _seconds(str(server._forkserver_pid), 11, 13)
+
+
+def used() -> float:
+    """CPU-s of this process and of all that it started, whether they have ended or not."""
+    times = os.times()
+    found, todo = sum(times[:4]), _children("self")
+    while todo:
+        process = todo.pop()
+        found += _seconds(process, 11, 15)
+        todo += _children(process)
+    return found
+
+
+def _seconds(process: str, first: int, end: int) -> float:
+    """Of these fields of its stat, counted behind the name: 11 and 12 its own, 13 and 14 its ended children's."""
+    with suppress(OSError):
+        text = Path(f"/proc/{process}/stat").read_bytes()
+        return sum(map(int, text[text.rindex(b")") + 2 :].split()[first:end])) / _TICKS
+    return 0.0
+
+
+def _children(process: str) -> list[str]:
+    children = []
+    with suppress(OSError):
+        for thread in os.scandir(f"/proc/{process}/task"):
+            with suppress(OSError):
+                children += Path(thread.path, "children").read_text().split()
+    return children
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if sys.platform == "linux" and hasattr(config, "workerinput"):
+        ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    before = of_tests()
+    yield
+    cost = of_tests() - before
+    if cost > LONG and item.get_closest_marker("soak") is None and item.location[0] not in DEAR:
+        _spent.long[item.nodeid] = cost
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {})
+    _spent.seconds += told.get("cpu", 0.0)
+    _spent.long |= told.get("long", {})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["cpu"], output["long"] = used(), _spent.long
+        return
+    _spent.seconds += sum(os.times()[:2]) if _spent.seconds else used()
+    if _over() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _over() -> list[str]:
+    """A sentence for each budget that was passed."""
+    wall = time.monotonic() - _spent.started
+    budgets = ((CPU, _spent.seconds, "CPU"), (WALL, wall, "clock"))
+    return [
+        f"THE BUDGET IS PASSED: {seconds:.0f} s by the {what}, {os.environ[name]} are allowed (tests/support/budget.py)"
+        for name, seconds, what in budgets
+        if seconds > float(os.environ.get(name) or "inf")
+    ]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(f"{_spent.seconds:.0f} CPU-s, processes that the tests started among them")
+    for test, cost in sorted(_spent.long.items(), key=lambda item: -item[1]):
+        terminalreporter.write_line(f"{cost:.1f} CPU-s: {test} is for the soak, or has its reason in DEAR")
+    for sentence in _over():
+        terminalreporter.write_line(sentence, red=True)
