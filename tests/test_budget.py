@@ -26,7 +26,8 @@ def played(folder: Path, *more: str, **budget: str) -> subprocess.CompletedProce
     (folder / "checks").mkdir(exist_ok=True)
     (folder / "checks" / "test_busy.py").write_text(BUSY)
     (folder / "checks" / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\naddopts = --import-mode=importlib\n")
+    settings = (f"pythonpath = {ROOT}", "testpaths = checks", "addopts = --import-mode=importlib")
+    (folder / "pytest.ini").write_text("\n".join(("[pytest]", *settings)))
     kept = {name: value for name, value in os.environ.items() if name not in (CPU, WALL)}
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *more]
     return subprocess.run(command, cwd=folder, env=kept | budget, capture_output=True, text=True, check=False)

@@ -22,6 +22,7 @@ import pytest
 CPU, WALL = "WARDROUND_TESTS_CPU_SECONDS", "WARDROUND_TESTS_WALL_SECONDS"
 LONG = 5.0  # CPU-s, from which a test outside the soak has its reason in DEAR
 DEAR = {
+    "tests/test_budget.py": "runs of pytest in runs of pytest",
     "tests/client/agent/test_network.py": "the first process forked waits for the fork server's imports",
     "tests/client/agent/test_silence.py": "the first process forked waits for the fork server's imports",
     "tests/client/data/test_note_forms.py": "four hundred notes in four languages",
