@@ -12,7 +12,6 @@ from typing import Any
 from server.guard import App, Receive, Scope, Send
 
 CLEAN_SECONDS = 1.0  # a task's token lives for a minute
-UNARY = ("/v1/fleet/", "/v1/runtime/")  # of these APIs every answer is one body that is made before it is sent
 
 
 def make_lean() -> None:
@@ -22,7 +21,7 @@ def make_lean() -> None:
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware.base import BaseHTTPMiddleware
 
-    setattr(BaseHTTPMiddleware, "__call__", in_one_task(BaseHTTPMiddleware.__call__))  # noqa: B010
+    setattr(BaseHTTPMiddleware, "__call__", in_one_task(BaseHTTPMiddleware.__call__, whole()))  # noqa: B010
     vars(utils)["run_in_threadpool"] = at_once_if(lookups(), run_in_threadpool)
     for middleware, prefix in works_under().items():
         middleware.__call__ = only_under(prefix, middleware.__call__)
@@ -66,16 +65,23 @@ def only_under(prefix: str, work: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def in_one_task(work: Callable[..., Any]) -> Callable[..., Any]:
+def whole() -> frozenset[str]:
+    """Paths whose answer is one message, made before any of it is sent: those of sites and runs."""
+    from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
+
+    return frozenset(path for _, path in PROTOBUF_REQUEST_TYPES if path.startswith(("/v1/fleet/", "/v1/runtime/")))
+
+
+def in_one_task(work: Callable[..., Any], paths: frozenset[str]) -> Callable[..., Any]:
     """Starlette's call of a middleware, which starts two tasks and a stream of memory each time, since an answer may be
-    endless and a caller may hang up. What the unary APIs answer is whole before it is sent: a plain call will do.
+    endless and a caller may hang up. What these `paths` answer is whole before it is sent: a plain call will do.
     """
     from starlette.middleware.base import _CachedRequest
     from starlette.requests import Request
     from starlette.responses import Response
 
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(UNARY):
+        if scope["type"] != "http" or scope["path"] not in paths:
             await work(self, scope, receive, send)
             return
         request = _CachedRequest(scope, receive)

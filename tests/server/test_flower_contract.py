@@ -171,6 +171,7 @@ CONTRACT = {
     ),
     "flwr.supercore.dependencies.runtime.get_runtime_handlers": Relied("answered without a thread", takes=("request",)),
     "flwr.supercore.dependencies.runtime.get_runtime_state": Relied("answered without a thread", takes=("request",)),
+    "flwr.supercore.protobuf.translation.PROTOBUF_REQUEST_TYPES": Relied("the calls that answer with one message"),
     "flwr.supercore.protobuf.translation.get_protobuf_request": Relied("answered without a thread", takes=("request",)),
     "flwr.superlink.routers.control.middlewares.ControlAuthenticationMiddleware": _MIDDLEWARE,
     "flwr.superlink.routers.control.middlewares.ControlEventLogMiddleware": _MIDDLEWARE,
