@@ -21,7 +21,7 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import coming_or_going, differing, moves, taken_or_left
+from client.moves import NOWHERE, coming_or_going, differing, moves, taken_or_left
 from common.errors import AnsweredError
 
 Words = frozenset[str]  # the studies that a person's word lets differ
@@ -91,10 +91,12 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     if use is None:
         use = Use(study, modalities)
         book.uses.append(use)
-    lacking = {one for one in cut.nowhere if cut.parts.get(one) in (None, *cut.signed)}
-    nowhere = {*use.nowhere} | (lacking - use.added)
-    use.came = sorted({*use.came} | {one for one, part in cut.sides.items() if one in nowhere and part in cut.signed})
-    use.nowhere = sorted(nowhere)
+    for patient in sorted(cut.nowhere - use.added):
+        part = cut.parts.get(patient, NOWHERE)
+        same = part not in cut.signed and use.nowhere.get(patient, part) == part
+        use.nowhere[patient] = part if same else NOWHERE
+    came = {one for one, part in cut.sides.items() if one in use.nowhere and part in cut.signed}
+    use.came = sorted({*use.came} | came)
     use.patients = sorted({*use.patients} | {patient for patient, part in cut.parts.items() if part in cut.signed})
     use.by_column, use.recipes = cut.rules.by_column, dict(cut.rules.recipes)
     _keep_words(book, use, cut)

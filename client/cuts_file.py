@@ -48,7 +48,8 @@ class Kept:
 class Use:
     """A study's sums with these modalities: who was then in the cohort, in a part that the site signed for.
 
-    nowhere: who had a target, and added to no sum as long as it was asked; came: those of them who added later
+    nowhere: who had a target, and added to no sum as long as it was asked -> the part, where the site never signed for
+        it; else "". came: those of them who added later
     by_column, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
     words: study -> those by whom a person lets it differ from these sums, in one of them and in none of the other
     """
@@ -56,7 +57,7 @@ class Use:
     study: str
     modalities: list[str]
     patients: list[str] = field(default_factory=list, repr=False)
-    nowhere: list[str] = field(default_factory=list, repr=False)
+    nowhere: dict[str, str] = field(default_factory=dict, repr=False)
     came: list[str] = field(default_factory=list, repr=False)
     by_column: bool | None = None
     recipes: dict[str, str] = field(default_factory=dict)
@@ -189,6 +190,6 @@ def _kept(cut: dict[str, Any]) -> Kept:
 def _use(use: dict[str, Any]) -> Use:
     """One of before it was kept who is in no part says nothing of that."""
     words = {study: list(patients) for study, patients in use.get("words", {}).items()}
-    nowhere, came = list(use.get("nowhere", [])), list(use.get("came", []))
+    nowhere, came = dict(use.get("nowhere", {})), list(use.get("came", []))
     rules = use.get("by_column"), dict(use.get("recipes", {}))
     return Use(use["study"], list(use["modalities"]), list(use["patients"]), nowhere, came, *rules, words)

@@ -55,10 +55,11 @@ def taken_or_left(use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
 
 
 def _taken(use: Use, cut: Cut) -> Iterator[Move]:
-    """Those who add now, and did not then."""
-    then, lacking = _rules(use), {*use.nowhere} - {*use.came}
+    """Those who add now, and did not then. Not who is in the same part, to which this site added nothing then."""
+    then, came = _rules(use), {*use.came}
+    lacking = {patient: part for patient, part in use.nowhere.items() if patient not in came}
     for patient, part in cut.sides.items():
-        if patient in lacking and not then.would_take(use.modalities, cut.rules, cut.having[patient]):
+        if lacking.get(patient, part) != part and not then.would_take(use.modalities, cut.rules, cut.having[patient]):
             yield Move(patient, NOWHERE, part, frozenset(), cut.shown(patient))
 
 

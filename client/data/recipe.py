@@ -14,14 +14,14 @@ class Rules:
     """By what a study takes a patient who has a target.
 
     by_column: its split is a column's word; who has none is in no part
-    recipes: modality -> digest of what makes its rows. Where none is known a modality's name stands for it
+    recipes: modality -> digest of what makes its rows. It is beside the name: a site's files are named by modality
     """
 
     by_column: bool = False
     recipes: Mapping[str, str] = field(default_factory=dict)
 
-    def recipe(self, name: str) -> str:
-        return self.recipes.get(name, name)
+    def recipe(self, name: str) -> tuple[str, str | None]:
+        return name, self.recipes.get(name)
 
     def would_take(self, used: Iterable[str], own: Rules, having: Iterable[str]) -> bool:
         """Return whether a study with these rules, of which these modalities are used, takes a patient whom another

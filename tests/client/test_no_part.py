@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,53 @@ def of_charts(cohort: Cohort) -> Cohort:
 def without_panels(part: Batch) -> Batch:
     """As a study has it that knows no panels."""
     return Batch({"chart": part.inputs["chart"]}, part.present[:, :1], part.target)
+
+
+def two_tables(root: Path) -> SiteFolder:
+    """Tables of admission and of discharge with the same columns; in that of admission 10007 has an empty row."""
+    for file, nobody in (("records.csv", "10007"), ("discharge.csv", "")):
+        values = {"CRP (mg/l)": 3, "pulse": 80, "sex": "W"}
+        rows = [
+            {"patient_id": one, "outcome": ["alive", "dead"][number % 2]}
+            | (dict.fromkeys(values, "") if one == nobody else values)
+            for number, one in enumerate(NUMBERS)
+        ]
+        write_csv(root / file, rows)
+    table = {"columns": {"crp": "CRP (mg/l)"}, "values": {"sex": {"W": "f", "M": "m"}}}
+    files = {"labs": "records.csv", "discharge": "discharge.csv"}
+    records = {name: deepcopy(table) | {"file": file} for name, file in files.items()}
+    return write_site(root, {"images": None, "notes": None, "sequences": None, "records": records})
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["left out later", "left out first"])
+def test_two_modalities_with_the_same_settings_are_not_the_same_modality(tmp_path, turned) -> None:
+    folder, labs = two_tables(tmp_path), STUDY["modalities"]["labs"]
+    both = study_of({"split": HASH, "modalities": {"labs": labs, "discharge": deepcopy(labs)}})
+    one = of(HASH, "labs")
+    assert [len(prepare(folder, study).train) for study in (both, one)] == [20, 19]
+    first, second = (one, both) if turned else (both, one)
+    opening(tmp_path / "run", first.digest, cut(folder, first), 10)
+    assert asked_about(tmp_path / "run", second.digest, cut(folder, second)) == 1
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        opening(tmp_path / "run", second.digest, cut(folder, second), 10)
+
+
+def with_a_panel_alone(part: str, used: str, *signed: str) -> Cut:
+    """Sixty patients; the first one has a panel alone, and is the only one here who may be in another part."""
+    having = {str(number): frozenset({"chart", "panel"} if number else {"panel"}) for number in range(60)}
+    parts = dict.fromkeys(having, "train") | {"0": part}
+    return Cut(parts, having, frozenset(used.split()), frozenset(signed))
+
+
+def test_who_adds_nothing_in_a_part_that_is_not_signed_does_not_come_into_another_part_alone(tmp_path) -> None:
+    """A run used charts alone, for too few sites had panels: he was kept nowhere, and the next study showed him."""
+    opening(tmp_path, "a", with_a_panel_alone("test", "chart", "train"), 10)
+    moved = with_a_panel_alone("train", "chart panel", "train")
+    assert asked_about(tmp_path, "b", moved) == 1
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        opening(tmp_path, "b", moved, 10)
+    same = with_a_panel_alone("test", "chart panel", "train", "test")  # all of this part come, and he among them
+    require_alike(tmp_path, "b", same, 10)
+    opening(tmp_path, "a", with_a_panel_alone("test", "chart", "train", "test"), 10)  # a sum of the others there
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        require_alike(tmp_path, "b", same, 10)
