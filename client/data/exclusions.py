@@ -157,9 +157,9 @@ def match(listed: OptOuts, patients: Iterable[str], others: Iterable[str] = ()) 
     return Found(
         listed=len(listed.lines),
         here=tuple(line.number for line, one in meant if one),
-        near=tuple(line.number for line, one in meant if one and one.is_near(line.texts)),
+        near=tuple(line.number for line, one in meant if one and one.is_near(line.texts if line.odd else (line.text,))),
         inside=tuple(line.number for line, one in meant if not alone.isdisjoint(one.inside)),
-        doubtful=tuple(line.number for line, one in meant if not (line.odd or one) and can_be_no_number(line.text)),
+        doubtful=tuple(line.number for line, one in meant if not (line.odd or one) and _is_no_number(line)),
         odd=tuple(line.number for line in listed.lines if line.odd),
         patients=own | _union(alone),
         by_inside=len(_union(alone) - own),
@@ -169,6 +169,10 @@ def match(listed: OptOuts, patients: Iterable[str], others: Iterable[str] = ()) 
         parts=frozenset(part for line in listed.lines for text in line.texts for part in written(text)),
         content=listed.content,
     )
+
+
+def _is_no_number(line: Line) -> bool:
+    return any(map(can_be_no_number, (line.text, *line.own)))
 
 
 def _union(several: Iterable[frozenset[str]]) -> frozenset[str]:

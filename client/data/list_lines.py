@@ -23,8 +23,9 @@ _DAMAGED = "\ufffd"  # stands for what could not be decoded
 class Line:
     """One line that is not empty: its number in the file, and what stands in the patients' column.
 
-    odd: that this is that column is not certain; `others` are then all the cells that can be read. Of a file of one
-        column they are what stands behind separators: remarks, or further patients whom somebody wrote in one line
+    odd: that this is that column is not certain; `others` are then all the cells that can be read. Else they are the
+        parts between separators in `text`, where there are any: the number, and remarks or further patients
+    beside: what stands in the other columns
     """
 
     number: int
@@ -36,6 +37,11 @@ class Line:
     @property
     def texts(self) -> tuple[str, ...]:
         return self.text, *self.others
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The cells that may be the patient's number: one, the first, but for odd lines."""
+        return self.texts if self.odd else self.others[:1] or (self.text,)
 
 
 def lines_of(path: Path, text: str, patient: str) -> list[Line]:
@@ -75,15 +81,20 @@ def _line(text: str, number: int, separator: str, place: int, width: int) -> Lin
     else:
         if text.count('"') % 2 == 0 and _DAMAGED not in text and (width == 1 or len(row) in (0, width)):
             if width == 1:
-                _, *more = (_bare(cell) for cell in _SEPARATORS.split(text))
-                return Line(number, separator.join(row).strip(), others=tuple(cell for cell in more if cell))
+                return Line(number, separator.join(row).strip(), others=parts(text))
             cells = [cell.strip() for cell in row] or [""] * width
             beside = tuple(cell for at, cell in enumerate(cells) if cell and at != place)
-            return Line(number, cells[place], beside=beside)
-    plain = [_bare(cell) for cell in text.split(separator)]
+            return Line(number, cells[place], others=parts(cells[place]), beside=beside)
+    plain = [_bare(cell) for cell in (_SEPARATORS.split(text) if width == 1 else text.split(separator))]
     cells = [cell.strip() for cell in row] + plain
     whole = _bare(text) if width == 1 else row[place].strip() if place < len(row) else ""
     return _odd(number, whole or (plain[place] if place < len(plain) else ""), [*cells, _bare(text)])
+
+
+def parts(cell: str) -> tuple[str, ...]:
+    """Return what stands between separators in a cell; nothing where it has none."""
+    several = _SEPARATORS.split(cell)
+    return tuple(filter(None, map(_bare, several))) if len(several) > 1 else ()
 
 
 def _bare(cell: str) -> str:

@@ -19,14 +19,17 @@ _CLOCK = r"(?:[ t]0?0:00(?::00)?)?"
 _WORDED = re.compile(
     rf"(?:(?P<day>\d{{1,4}})[\s.,/-]{{1,3}})?(?P<month>[^\W\d_]{{3,10}})\.?(?:[\s.,/-]{{1,3}}(?P<year>\d{{1,4}}))?{_CLOCK}"
 )
+_NUMBER_LIKE = re.compile(r"\d\d?-\d\d?-\d\d")
 _FIGURES = re.compile(rf"(\d{{1,4}})([./-]) ?(\d{{1,2}})\2 ?(\d{{1,4}}){_CLOCK}")
 _IDEOGRAPHS = re.compile(r"(?:(\d{2,4})[年년]\s?)?(\d{1,2})[月월]\s?(?:(\d{1,2})[日일])?")
 _WORDS = {number: [word for word, its in MONTHS.items() if its == number] for number in MONTHS.values()}
 
 
 def is_day(plain: str) -> bool:
-    """Whether a plain text is nothing but a day, or a month with a day or a year."""
-    return bool(before_a_spreadsheet(plain))
+    """Whether a plain text is nothing but a day, or a month with a day or a year. Not where hospitals number so:
+    31-12-99.
+    """
+    return bool(before_a_spreadsheet(plain)) and _NUMBER_LIKE.fullmatch(plain) is None
 
 
 @lru_cache(2**12)
@@ -53,10 +56,17 @@ def _of_figures(text: str) -> Iterator[str]:
         yield from _keys(numbers, range(len(numbers))) if len(numbers) > 1 else ()
     elif day := _FIGURES.fullmatch(text):
         numbers = [int(day[1]), int(day[3]), int(day[4])]
-        days = [one for one in numbers if 1 <= one <= 31]
-        if len(days) == 2 and min(days) <= 12 and any(map(_is_year, numbers)):
-            yield from _keys(numbers, [place for place, one in enumerate(numbers) if _is_year(one)])
-            yield from (f"{word}{one}" for month in days if month in _WORDS for word in _WORDS[month] for one in days)
+        for place, year in (0, day[1]), (2, day[4]):
+            days = numbers[1:] if place == 0 else numbers[:2]
+            if (len(year) == 2 or _is_year(int(year))) and min(days) >= 1 and max(days) <= 31 and min(days) <= 12:
+                keys, itself = _keys(numbers, [place]), sorted(map(str, numbers))
+                # 01-05-23 may be a number that hospitals give, and then is none of 05-01-23
+                yield from (
+                    key for key in keys if _is_year(int(year)) or day[2] != "-" or sorted(key.split("-")) != itself
+                )
+                yield from (
+                    f"{word}{one}" for month in days if month in _WORDS for word in _WORDS[month] for one in days
+                )
 
 
 def _keys(numbers: Sequence[int], years: Iterable[int]) -> Iterator[str]:

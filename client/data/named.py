@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from client.data.list_lines import Line
+from client.data.list_lines import Line, parts
 from client.data.made_days import before_a_spreadsheet
 from client.data.near import EXPONENT, LONGEST_NUMBER, forms, key_of, plain, readings
 from client.data.runs import EXACT_FIGURES, Runs, bare, damaged
@@ -26,8 +26,8 @@ _NOBODY = frozenset[str]()
 
 @dataclass(frozen=True, repr=False)
 class Meant:
-    """Whom a line means. own: by what its cell of the patients' column is or begins with; inside: by any other number
-    in it. In sets that lines share, for one line may mean thousands.
+    """Whom a line means. own: by what its first cell is or begins with, or by the whole line; inside: by any other
+    number in it. In sets that lines share, for one line may mean thousands.
     """
 
     own: tuple[frozenset[str], ...] = ()
@@ -62,23 +62,35 @@ class Here:
     def meant(self, line: Line) -> Meant:
         """Return everybody whom any form of the line finds."""
         own, inside = dict[frozenset[str], None](), dict[frozenset[str], None]()
-        for cell in dict.fromkeys(line.texts):
+        for cell in dict.fromkeys(line.own):
             for runs in map(Runs, readings(cell)):
                 own |= self._found(self._beginnings(runs)) | self._shortened(runs)
                 inside |= self._found(self._anywhere(runs, 1))
-        for cell in (line.text, *(line.others if line.odd else ())):
-            own |= self._found(before_a_spreadsheet(plain(cell)))
-        for cell in line.beside:
-            inside |= self._in_other_column(cell)
+            own |= self._days(cell)
+        if line.text not in line.own:  # `10000;opted out`, and `10,001`
+            for runs in map(Runs, readings(line.text)):
+                own |= self._found(self._whole(runs))
+            inside |= self._in_any_place(line.text)
+        for cell in (*(() if line.odd else line.others[1:]), *line.beside):
+            inside |= self._in_other_cell(cell)
         return Meant(tuple(own), tuple(inside))
 
-    def _in_other_column(self, cell: str) -> dict[frozenset[str], None]:
+    def _in_other_cell(self, cell: str) -> dict[frozenset[str], None]:
         if cell not in self._beside:  # days, wards and remarks stand in many lines
-            found = dict[frozenset[str], None]()
-            for runs in map(Runs, readings(cell)):
-                found |= self._found(self._anywhere(runs, 0)) | self._shortened(runs)
+            found = self._in_any_place(cell)
+            for part in (cell, *parts(cell)):
+                found |= self._days(part)
             self._beside[cell] = found
         return self._beside[cell]
+
+    def _in_any_place(self, text: str) -> dict[frozenset[str], None]:
+        found = dict[frozenset[str], None]()
+        for runs in map(Runs, readings(text)):
+            found |= self._found(self._anywhere(runs, 0)) | self._shortened(runs)
+        return found
+
+    def _days(self, cell: str) -> dict[frozenset[str], None]:
+        return self._found(before_a_spreadsheet(plain(cell)))
 
     def _found(self, keys: Iterable[str]) -> dict[frozenset[str], None]:
         return {several: None for one in keys if (several := self.alike.get(one))}
@@ -88,14 +100,17 @@ class Here:
 
     def _beginnings(self, runs: Runs) -> Iterator[str]:
         """The keys of the text, and of what it begins with, with a label before it and without."""
-        if not runs or len(runs.text) > LONGEST_NUMBER:
-            yield key_of(runs.text)
+        yield from self._whole(runs)
         yield from map(key_of, runs.powers()[:1])
-        if len(runs) > _MOST_RUNS and len(runs.text) <= LONGEST_NUMBER:
-            yield from runs.keys(0, len(runs))
         if runs:
             yield from self._from(runs, 0)
             yield from self._from(runs, place) if (place := runs.behind_label()) else ()
+
+    def _whole(self, runs: Runs) -> Iterator[str]:
+        if not runs or len(runs.text) > LONGEST_NUMBER:
+            yield key_of(runs.text)
+        else:
+            yield from runs.keys(0, len(runs))
 
     def _anywhere(self, runs: Runs, first: int) -> Iterator[str]:
         """The keys of every part from one of the runs on, from the first on."""

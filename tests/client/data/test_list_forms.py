@@ -81,6 +81,7 @@ DAYS = [
     ("3-05", "05. Mrz"), ("3-05", "5-Mar"), ("3-05", "05.03.2024"), ("3/5", "2024-03-05 00:00:00"), ("5-3", "3月5日"),
     ("2023-05", "May-23"), ("2023-05", "Mai 23"), ("2005-03", "Mrz 05"), ("1-2-03", "01.02.2003"), ("MAR1", "01. Mrz"),
     ("SEPT2", "2-Sep"), ("12-1987", "d\u00e9c-87"), ("3-05", "5 mars"),
+    ("2023-05-01", "01.05.23"), ("2023-05-01", "5/1/23"), ("3-05", "05.03.26"), ("2-3-99", "99.03.02"),
 ]  # fmt: skip
 
 
@@ -92,6 +93,26 @@ def test_whose_number_a_spreadsheet_made_a_day_of_is_out_and_a_day_of_nobody_is_
         got = found(text, patient, OTHER)
         assert got.patients == {patient, OTHER} and got.near == (2,) and not got.to_be_accepted
         assert found(text, OTHER, "X-17").doubtful == (2,)
+
+
+@pytest.mark.parametrize("between", [";", ",", "\t", "|", " ; "])
+@pytest.mark.parametrize("day", ["05. Mrz", "5-Mar", "05.03.26"])
+def test_a_day_beside_a_remark_is_whose_number_it_was_made_of(day: str, between: str) -> None:
+    """The whole line was held for the cell: nobody was found, and nobody was asked."""
+    line = f"{day}{between}opted out"
+    for text in (f"patient\n{line}\n{OTHER}\n", f'patient,why\n"{line}",x\n{OTHER},\n', f'patient\n"{line}\n{OTHER}\n'):
+        assert found(text, "3-05", OTHER).patients == {"3-05", OTHER}
+        none = found(text, OTHER, "X-17")
+        assert none.patients == {OTHER} and none.to_be_accepted
+    for text in (f"patient\n{OTHER}{between}{day}\n", f'patient,why\n{OTHER},"{line}"\n'):
+        got = found(text, "3-05", OTHER)
+        assert got.patients == {"3-05", OTHER} and got.inside == (2,)
+
+
+def test_a_day_with_hyphens_and_a_year_of_two_figures_is_sought_and_may_be_a_number() -> None:
+    got = found(f"patient\n01-05-23\n{OTHER}\n", "2023-05-01", "01-05-23", "05-01-23", OTHER)
+    assert got.patients == {"2023-05-01", "01-05-23", OTHER}
+    assert found(f"patient\n01-05-23\n{OTHER}\n", "X-17", OTHER).doubtful == ()
 
 
 @pytest.mark.parametrize(
