@@ -14,7 +14,8 @@ class Rules:
     """By what a study takes a patient who has a target.
 
     by_column: its split is a column's word; who has none is in no part
-    recipes: modality -> digest of what makes its rows. It is beside the name: a site's files are named by modality
+    recipes: modality -> digest of what decides whether a patient has it (`membership_of`). It is compared beside the
+        name, by which site.yaml names the files
     """
 
     by_column: bool = False
@@ -34,7 +35,7 @@ class Rules:
 def rules_of(study: Study) -> Rules:
     """Return by what this study takes a patient."""
     recipes = {
-        name: hashlib.sha256(repr(recipe_of(modality)).encode()).hexdigest()[:16]
+        name: hashlib.sha256(repr(membership_of(modality)).encode()).hexdigest()[:16]
         for name, modality in study.modalities.items()
     }
     return Rules(study.split.column is not None, recipes)
@@ -51,3 +52,18 @@ def recipe_of(modality: Modality) -> object:
         encoder = modality.encoder
         return ["note", modality.max_tokens, encoder.source, encoder.folder, encoder.tokenizer, encoder.vocabulary]
     return ["sequence", modality.genes, modality.low, modality.high]
+
+
+def membership_of(modality: Modality) -> object:
+    """What of the study decides which patients have a modality, if all read the same data.
+
+    A table gives no row of a patient who has gaps only, in whatever order the columns stand; a word that is no category
+    is an error, not a gap. How many slices of a stack are read decides which file can have text burned in.
+    """
+    if isinstance(modality, ImageModality):
+        return ["image", modality.slices]
+    if isinstance(modality, RecordModality):
+        return ["record", sorted(modality.columns)]
+    if isinstance(modality, NoteModality):
+        return ["note"]
+    return ["sequence", sorted(modality.genes)]

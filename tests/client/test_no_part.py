@@ -18,7 +18,7 @@ from client.cut import Cut, cut_of
 from client.cuts import allow, asked_about, opening, require_alike
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
-from client.data.recipe import Rules
+from client.data.recipe import Rules, rules_of
 from client.data.split import PARTS
 from client.site import SiteFolder
 from common.errors import AnsweredError
@@ -114,6 +114,38 @@ def test_who_comes_or_goes_with_the_data_is_no_difference_of_studies(tmp_path, e
     ward(tmp_path, edit)
     for study in (later, other):
         opening(tmp_path / "run", study.digest, cut(folder, study), 10)
+
+
+GENES = STUDY["modalities"]["genes"]
+SETTINGS = [
+    ("labs", {"numeric": {"crp": {"low": 0, "high": 400}, "pulse": {"low": 20, "high": 220}}}),
+    ("labs", {"numeric": {"pulse": {"low": 20, "high": 220}, "crp": {"low": 0, "high": 300}}}),
+    ("labs", {"drop_first": True}),
+    ("genes", {"genes": GENES["genes"][::-1], "low": -9}),
+]
+
+
+@pytest.mark.parametrize(("name", "changed"), SETTINGS, ids=["a bound", "order", "drop_first", "genes"])
+def test_who_comes_with_the_data_is_no_difference_of_studies_of_other_settings(tmp_path, name, changed) -> None:
+    """What takes nobody in or out: the hospital was refused for a gap that it had filled."""
+    first, settings = of(HASH, name), STUDY["modalities"][name] | changed
+    second = study_of({"split": HASH, "modalities": {name: settings}})
+    folder = ward(tmp_path, without(*LABS, *GENES["genes"]))
+    opening(tmp_path / "run", first.digest, cut(folder, first), 10)
+    ward(tmp_path)
+    assert first.digest != second.digest and len(prepare(folder, second).train) == 20
+    opening(tmp_path / "run", second.digest, cut(folder, second), 10)
+
+
+@pytest.mark.parametrize(("changed", "same"), [({"size": 9, "intensity": "range"}, True), ({"slices": 3}, False)])
+def test_of_an_image_the_slices_alone_decide_who_has_one(changed, same) -> None:
+    """A study that reads more slices may find one with text burned in, and takes nothing of that patient then."""
+    one, other = (Rules(recipes=rules_of(image_study(more)).recipes) for more in ({}, changed))
+    assert one.would_take(["image"], other, ["image"]) == same
+
+
+def image_study(more: Row) -> Study:
+    return study_of({"modalities": {"image": {"kind": "image"} | more}})
 
 
 def test_who_opted_out_between_two_studies_is_no_difference_of_them(tmp_path) -> None:
