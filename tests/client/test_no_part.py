@@ -305,3 +305,22 @@ def test_who_adds_nothing_in_a_part_that_is_not_signed_does_not_come_into_anothe
     opening(tmp_path, "a", with_a_panel_alone("test", "chart", "train", "test"), 10)  # a sum of the others there
     with pytest.raises(AnsweredError, match="by 1 patients"):
         require_alike(tmp_path, "b", same, 10)
+
+
+def of_genes_alone(number: int, *used: str) -> Cut:
+    """Sixty training patients, so many of whom have genes alone and the others labs as well."""
+    both = frozenset({"labs", "genes"})
+    having = {str(one): frozenset({"genes"}) if one < number else both for one in range(60)}
+    return Cut(dict.fromkeys(having, "train"), having, frozenset(used))
+
+
+@pytest.mark.parametrize(("few", "answered"), [(3, False), (10, True), (0, True)])
+def test_a_site_with_few_of_a_new_modality_does_no_work_of_any_study_that_uses_it(tmp_path, few, answered) -> None:
+    """It got its owner number c + 2 after a run without it; another study shows as much."""
+    wide, narrow = of_genes_alone(few, "labs", "genes"), of_genes_alone(few, "labs")
+    opening(tmp_path, "a", narrow, 10)
+    allow(tmp_path, "b", wide)
+    for study in "ab":
+        with nullcontext() if answered else pytest.raises(AnsweredError, match=f"{few} patients of a part"):
+            require_alike(tmp_path, study, wide, 10)
+        require_alike(tmp_path, study, narrow, 10)
