@@ -17,11 +17,14 @@ patients whom they share are one entry of the file (`client/cuts_file.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
 from client.moves import NOWHERE, coming_or_going, differing, moves, taken_or_left
+from client.renumbered import keep_unknown
 from common.errors import AnsweredError
 
 Words = frozenset[str]  # the studies that a person's word lets differ
@@ -31,38 +34,72 @@ def require_alike(state: Path, study: str, cut: Cut, smallest: int) -> None:
     """AnsweredError when this study (a digest) cuts otherwise than one that was opened before, by a few patients of a
     part or without a person's word; or when its own sums would gain or lose a few by the modalities used.
     """
-    with opened(state) as book:
-        _require_alike(book, study, cut, smallest)
-        _require_steady(book.uses, study, cut, smallest)
+    with _alike(state, study, cut, smallest):
+        pass
 
 
 def opening(state: Path, study: str, cut: Cut, smallest: int) -> None:
     """Keep that sums of this cut may be opened from here on. AnsweredError as `require_alike`."""
-    with opened(state) as book:
-        _require_alike(book, study, cut, smallest)
-        _require_steady(book.uses, study, cut, smallest)
+    with _alike(state, study, cut, smallest) as book:
+        keep_unknown(book, cut)
         _keep_use(book, study, cut)
         _keep_cut(book.cuts, study, cut)
 
 
+@contextmanager
+def _alike(state: Path, study: str, cut: Cut, smallest: int) -> Iterator[Book]:
+    """Give what is kept where this cut is alike. Else keep what was refused, for the person who is asked about it."""
+    refused = None
+    with opened(state) as book:
+        try:
+            _require_alike(book, study, cut, smallest)
+        except AnsweredError as problem:
+            refused = problem
+            _keep_refused(book, study, cut)
+        else:
+            _require_steady(book.uses, study, cut, smallest)
+            yield book
+    if refused is not None:
+        raise refused
+
+
+def _keep_refused(book: Book, study: str, cut: Cut) -> None:
+    said = [sorted(cut.used), sorted(cut.signed)]
+    if said not in book.refused.setdefault(study, []):
+        book.refused[study].append(said)
+
+
+def _asked(book: Book, study: str, cut: Cut) -> list[Cut]:
+    """This cut, and as the runs that were refused took the same patients, with fewer modalities say."""
+    refused = book.refused.get(study, [])
+    return [cut, *(replace(cut, used=frozenset(used), signed=frozenset(parts)) for used, parts in refused)]
+
+
 def asked_about(state: Path, study: str, cut: Cut) -> int:
     """Return by how few patients of a part, or of a modality in it, this study cuts otherwise than opened ones where no
-    person allowed it; 0 where none does.
+    person allowed it; 0 where none does. Asked is also of the modalities and parts of its runs that were refused.
     """
     with opened(state) as book:
-        return min((min(sizes) for sizes, allowed in _differences(book, study, cut) if not allowed), default=0)
+        found = [one for asked in _asked(book, study, cut) for one in _differences(book, study, asked)]
+        return min((min(sizes) for sizes, allowed in found if not allowed), default=0)
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
     """Keep that a person lets this study (a digest) differ from the cuts that were opened by now."""
     with opened(state) as book:
-        for before in book.cuts:
-            if moves(before, cut) and study not in before.allowed:
-                before.allowed.append(study)
-        for use in book.uses:
-            its = [before for before in book.cuts if use.study in before.studies]
-            if use.study != study and (more := {move.patient for move in taken_or_left(use, its, cut)}):
-                use.words[study] = sorted(more.union(use.words.get(study, ())))
+        for asked in _asked(book, study, cut):
+            _allow(book, study, asked)
+        book.refused.pop(study, None)
+
+
+def _allow(book: Book, study: str, cut: Cut) -> None:
+    for before in book.cuts:
+        if moves(before, cut) and study not in before.allowed:
+            before.allowed.append(study)
+    for use in book.uses:
+        its = [before for before in book.cuts if use.study in before.studies]
+        if use.study != study and (more := {move.patient for move in taken_or_left(use, its, cut)}):
+            use.words[study] = sorted(more.union(use.words.get(study, ())))
 
 
 def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
@@ -91,7 +128,8 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     if use is None:
         use = Use(study, modalities)
         book.uses.append(use)
-    for patient in sorted(cut.nowhere - use.added):
+    added = frozenset[str]() if use.by_column is None else use.added  # before it was kept: who is nowhere now was then
+    for patient in sorted(cut.nowhere - added):
         part = cut.parts.get(patient, NOWHERE)
         same = part not in cut.signed and use.nowhere.get(patient, part) == part
         use.nowhere[patient] = part if same else NOWHERE

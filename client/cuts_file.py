@@ -75,10 +75,21 @@ class Use:
 
 @dataclass
 class Book:
-    """All that the file holds: the cuts that were opened, and who was in the cohort of each study's sums."""
+    """All that the file holds: the cuts that were opened, and who was in the cohort of each study's sums.
+
+    refused: study -> modalities and parts of its runs that were refused, until a person allows what they differ by
+    unknown: who was not in the target's file when most were not (`client.renumbered`)
+    """
 
     cuts: list[Kept] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
+    refused: dict[str, list[list[list[str]]]] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def patients(self) -> frozenset[str]:
+        """The pseudonyms of all whose part of a cut is kept."""
+        return frozenset().union(*(cut.sides for cut in self.cuts))
 
     @property
     def size(self) -> int:
@@ -88,7 +99,8 @@ class Book:
     @property
     def text(self) -> bytes:
         cuts, uses = map(vars, self.cuts), map(vars, self.uses)  # not `asdict`, which copies each patient's modalities
-        return json.dumps({"format": FORMAT, "cuts": [*cuts], "uses": [*uses]}).encode()
+        more = {"refused": self.refused, "unknown": self.unknown}
+        return json.dumps({"format": FORMAT, "cuts": [*cuts], "uses": [*uses], **more}).encode()
 
 
 def lacking(state: Path) -> int:
@@ -102,9 +114,9 @@ def require_whole(state: Path) -> None:
     _require_whole(state, _read(state / FILE), recorded)
 
 
-def patients_kept(state: Path) -> frozenset[str]:
-    """Return the pseudonyms of all whose part of a cut is kept. Without the lock; RunError where it cannot be used."""
-    return frozenset().union(*(cut.sides for cut in _read(state / FILE).cuts))
+def read(state: Path) -> Book:
+    """Return what the file holds, without the lock. RunError where it cannot be used."""
+    return _read(state / FILE)
 
 
 def record(state: Path) -> None:
@@ -169,6 +181,8 @@ def _read(path: Path) -> Book:
         return Book(
             [_kept(cut) for cut in content["cuts"]],
             [_use(use) for use in content.get("uses", [])],
+            dict(content.get("refused", {})),
+            list(content.get("unknown", [])),
         )
     except FileNotFoundError:
         return Book()

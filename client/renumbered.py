@@ -6,20 +6,38 @@ for 010000 from now on, nobody is known any more: parts are drawn anew, and no s
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from client.cuts_file import patients_kept
+from client.cut import Cut
+from client.cuts_file import Book, read
 from client.data.cohort import Cohort
 
 
-def said_of_unknown(state: Path, cohort: Cohort) -> str:
-    """Return what a person should look at where most patients whose exact sums are out are in no target file now; empty
-    where it is not so. For this site's eyes. RunError where what is kept cannot be used.
+def keep_unknown(book: Book, cut: Cut) -> None:
+    """Keep who is not in the target's file where most are not, before this cut is kept: the new numbers are known then.
+    They are kept until most of them are back.
     """
-    kept = patients_kept(state)
-    gone = len(kept - cohort.sides.keys() - cohort.out)
-    if gone <= len(kept) / 2:
+    here = cut.parts.keys() | cut.out
+    book.unknown = sorted(_most({*book.unknown} | _most(book.patients, here), here))
+
+
+def _most(kept: Collection[str], here: Collection[str]) -> set[str]:
+    """Return whom of `kept` the target's file lacks, where these are more than half; nobody where they are not."""
+    gone = set(kept).difference(here)
+    return gone if len(gone) > len(kept) / 2 else set()
+
+
+def said_of_unknown(state: Path, cohort: Cohort) -> str:
+    """Return what a person should look at where most patients whose exact sums are out are in no target file now, or
+    were in none when sums were opened and are not back; empty where it is not so. For this site's eyes. RunError where
+    what is kept cannot be used.
+    """
+    book, here = read(state), cohort.sides.keys() | cohort.out
+    kept = book.patients
+    if not (_most(kept, here) or _most(book.unknown, here)):
         return ""
+    gone = len(kept - here)
     return (
         f"Of {len(kept):,} patients whose exact sums are out, {gone:,} are not in the target's file now. Are numbers "
         "written otherwise than then (without leading zeros, say), or was state/pseudonym.key replaced? Then nothing "

@@ -4,6 +4,7 @@ that is so. Without privacy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from copy import deepcopy
@@ -324,3 +325,32 @@ def test_a_site_with_few_of_a_new_modality_does_no_work_of_any_study_that_uses_i
         with nullcontext() if answered else pytest.raises(AnsweredError, match=f"{few} patients of a part"):
             require_alike(tmp_path, study, wide, 10)
         require_alike(tmp_path, study, narrow, 10)
+
+
+def test_a_person_is_asked_about_a_run_that_uses_fewer_modalities_than_the_study(tmp_path) -> None:
+    """Approval knows the study's; the run was refused for want of a word, and nobody was asked for one."""
+    wide, narrow = of_genes_alone(12, "labs", "genes"), of_genes_alone(12, "labs")
+    opening(tmp_path, "a", wide, 10)
+    assert asked_about(tmp_path, "b", wide) == 0
+    for judge in (require_alike, opening):
+        with pytest.raises(AnsweredError, match="by as few as 12 patients"):
+            judge(tmp_path, "b", narrow, 10)
+    assert asked_about(tmp_path, "b", wide) == 12 and asked_about(tmp_path, "c", wide) == 0
+    allow(tmp_path, "b", wide)
+    assert asked_about(tmp_path, "b", wide) == 0
+    opening(tmp_path, "b", narrow, 10)
+
+
+def test_a_file_of_before_it_was_kept_who_is_in_no_part_learns_it(tmp_path) -> None:
+    """It looked complete once the study was opened again, and whom that study had left out was in no sum of two."""
+    having = {str(one): frozenset({"panel" if one == 0 else "chart"}) for one in range(40)}
+    parts = dict.fromkeys(having, "train")
+    opening(tmp_path, "a", Cut(parts, having, frozenset({"chart"})), 10)
+    file = tmp_path / "cuts.json"
+    stored = json.loads(file.read_text())
+    uses = [{key: use[key] for key in ("study", "modalities", "patients")} for use in stored["uses"]]
+    file.write_text(json.dumps({"format": 1, "cuts": stored["cuts"], "uses": uses}))
+    (tmp_path / "audit.jsonl").unlink()
+    opening(tmp_path, "a", Cut(parts, having, frozenset({"chart"})), 10)
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        require_alike(tmp_path, "b", Cut(parts, having, frozenset({"chart", "panel"})), 10)

@@ -61,3 +61,15 @@ def test_it_is_told_where_most_are_unknown(opened, tmp_path, here, out, is_told)
     ward(tmp_path, *numbers[:here], *new)
     write_list(tmp_path, *numbers[:out])
     assert bool(said_of_unknown(tmp_path / "state", prepare(opened, STUDY))) == is_told
+
+
+def test_it_is_told_also_after_rounds_under_the_new_numbers(opened, tmp_path) -> None:
+    """A round made them known, and no more than half were unknown then; it is told until the old numbers are back."""
+    ward(tmp_path, *NUMBERS)
+    for _ in range(3):
+        opening(tmp_path / "state", STUDY.digest, cut(opened, STUDY), 10)
+        assert said_of_unknown(tmp_path / "state", prepare(opened, STUDY)).startswith("Of 40 patients")
+    ward(tmp_path, *(f"0{one}" for one in NUMBERS))
+    assert not said_of_unknown(tmp_path / "state", prepare(opened, STUDY))
+    opening(tmp_path / "state", STUDY.digest, cut(opened, STUDY), 10)
+    assert not said_of_unknown(tmp_path / "state", prepare(opened, STUDY))
