@@ -54,7 +54,8 @@ class Looked:
 
     signs: of the modalities that it has (`owned`), those with enough training cases to take part with in a simulation
     hospital: tells this folder's state from another's; a keyed hash
-    patients: the numbers of all who have a target here, also of who opted out
+    patients: the numbers of all who have a target here, also of who opted out; in_cohort: of those of them who take
+        part; opted_out: of those whom this or an earlier list of opt-outs leaves out
     """
 
     site: str
@@ -66,6 +67,8 @@ class Looked:
     counts: dict[str, int] = field(default_factory=dict, repr=False)
     hospital: str = ""
     patients: frozenset[str] = field(default=frozenset(), repr=False)
+    in_cohort: frozenset[str] = field(default=frozenset(), repr=False)
+    opted_out: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def loud(self) -> list[str]:
@@ -96,8 +99,22 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
     if cohort.opt_outs:
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
     signs = cohort.owned if study.private else _filled(cohort, study, site.file.policy)
-    hospital = site_secret(site.path(site.file.state)).digest("hospital", name.encode())
-    return Looked(name, None, cohort.owned, signs, classes, found, dict(cohort.counts), hospital, patients_of(site))
+    secret, patients = site_secret(site.path(site.file.state)), patients_of(site)
+    return Looked(
+        name,
+        None,
+        cohort.owned,
+        signs,
+        classes,
+        found,
+        dict(cohort.counts),
+        secret.digest("hospital", name.encode()),
+        patients,
+        in_cohort=frozenset(one for one in patients if secret.pseudonym(one) in cohort.sides),
+        opted_out=frozenset(
+            one for one in patients if (under := secret.pseudonym(one)) not in cohort.sides and under not in cohort.out
+        ),
+    )
 
 
 def _filled(cohort: Cohort, study: Study, policy: Policy) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Whether a simulation that goes on is of the hospitals that it began with: the same sites, and the same patients.
 
 Each patient of a site's target file is kept in `sites/SITE/data.json` as a hash under a key that lies in `sites/`, so
-that neither a copied state folder makes another hospital this one, nor a cleaned one makes this one another.
+that neither a copied state folder makes another hospital this one, nor a cleaned one makes this one another; and who of
+them took part, so that nobody comes in whom a list of opt-outs left out when the run began.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.data.cohort import OPTED_OUT
 from common.errors import RunError
 from common.format_number import KEY, take_format
 from common.whole_file import write_whole
@@ -27,12 +27,21 @@ _WAY_OUT = "Give --hospitals the folder of then, or start another run (--run NAM
 
 @dataclass(frozen=True)
 class _Before:
-    """What is kept of a site. `hospital` is all that a file of form 0 says of whose patients they are."""
+    """What is kept of a site. `hospital` is all that a file of form 0 says of whose patients they are.
+
+    in_cohort: who took part when the run began; away: who of them did not when it went on, once or more
+    """
 
     hospital: str = ""
     patients: frozenset[str] = field(default=frozenset(), repr=False)
-    opted_out: int = 0
-    since: tuple[str, ...] = ()
+    in_cohort: frozenset[str] = field(default=frozenset(), repr=False)
+    away: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def begin_anew(sites: Path) -> None:
+    """Forget which sites a run in this folder looked at that never trained: the next one begins with its own."""
+    for path in sites.glob(f"*/{DATA_FILE}"):
+        path.unlink()
 
 
 def require_same_sites(names: Collection[str], sites: Path, *, trained: bool) -> None:
@@ -48,54 +57,70 @@ def require_same_sites(names: Collection[str], sites: Path, *, trained: bool) ->
 
 
 def require_same(seen: Iterable[Looked], sites: Path, *, trained: bool) -> dict[str, tuple[str, ...]]:
-    """Return by site, in words, who opted out or left since the run began; RunError when a site has patients who were
-    not there then: model, test score and ledger would be of two hospitals' patients as one.
+    """Return by site, in words, who opted out or left since the run began, or did and is back; RunError when a site has
+    patients who were not there then, or took no part: model, test score and ledger would be of others as of the same.
 
     trained: it has a checkpoint. Before that its data may be mended, in the same folder
     """
-    said, others = dict[str, tuple[str, ...]](), list[str]()
+    said, others, came_in = dict[str, tuple[str, ...]](), list[str](), list[str]()
     for one in seen:
         before = _before(sites / one.site)
-        now = _hashed(one.patients, sites)
-        if not trained or not before.patients or now is None:
+        if not trained or not before.patients:
             if before.hospital not in ("", one.hospital):
                 others.append(f"{one.site} (another folder)")
-        elif new := len(now - before.patients):
+            said[one.site] = ()
+            continue
+        now = _hashed(one.patients, sites)
+        if new := len(now - before.patients):
             others.append(f"{one.site} ({new} of {len(now)} patients)")
-        said[one.site] = (*before.since, *_since(one, before, now)) if trained else ()
+        elif came := len(_hashed(one.in_cohort, sites) - before.in_cohort):
+            came_in.append(f"{one.site} ({came} of {len(one.in_cohort)} patients)")
+        said[one.site] = tuple(_since(one, before, sites))
     if others:
         raise RunError(
             f"{', '.join(others)}: not the patients whom this run began with, but another hospital of that name, or a "
             f"newer export of it. {_WAY_OUT}"
         )
+    if came_in:
+        raise RunError(
+            f"{', '.join(came_in)}: took no part when this run began, and would now. They had opted out then, or had "
+            "no data. Put who objected on the list of opt-outs again, and the data as they were, or start another run "
+            "(--run NAME without --resume)."
+        )
     return said
 
 
-def _since(one: Looked, before: _Before, now: frozenset[str] | None) -> list[str]:
-    out = one.counts.get(OPTED_OUT, 0) - before.opted_out
-    gone = len(before.patients - now) if now else 0
-    found = [f"{out} more opted out since this run began. They are in no round from here on."] if out > 0 else []
-    return found + ([f"{gone} who were here when this run began have left the target's file."] if gone else [])
+def _since(one: Looked, before: _Before, sites: Path) -> Iterator[str]:
+    here, now, listed = (_hashed(several, sites) for several in (one.patients, one.in_cohort, one.opted_out))
+    if out := len(before.in_cohort & listed):
+        yield f"{out} more opted out since this run began. They are in no round from here on."
+    if gone := len(before.in_cohort - here):
+        yield f"{gone} who were here when this run began have left the target's file."
+    if bare := len((before.in_cohort & here) - now - listed):
+        yield f"{bare} who took part when this run began have no data for it any more."
+    if back := len(before.away & now):
+        yield f"{back} opted out, or were not there, for a part of this run, and take part again from here on."
 
 
-def keep(one: Looked, sites: Path, since: Collection[str] | None = None) -> None:
+def keep(one: Looked, sites: Path, *, goes_on: bool = False) -> None:
     """Write what a site's data come to beside its part of the run.
 
-    since: what was said of who opted out or left, in a run that goes on; who was there when it began stays. None: it
-        begins now
+    goes_on: the run has trained, so who was there when it began stays. Else it begins now
     """
     folder = sites / one.site
     folder.mkdir(parents=True, exist_ok=True)
     _make_key(sites)
-    then = _Before() if since is None else _before(folder)
+    then, now = _before(folder) if goes_on else _Before(), _hashed(one.in_cohort, sites)
+    took_part = then.in_cohort if then.patients else now
     told = {
         KEY: FORMAT,
         "lines": one.readiness.lines,
         "warnings": one.readiness.warnings,
         "counts": one.counts,
         "hospital": one.hospital,
-        "patients": sorted(then.patients or _hashed(one.patients, sites) or ()),
-        "since": list(since or ()),
+        "patients": sorted(then.patients or _hashed(one.patients, sites)),
+        "in_cohort": sorted(took_part),
+        "away": sorted(then.away | (took_part - now)),
     }
     write_whole(folder / DATA_FILE, (json.dumps(told, indent=1) + "\n").encode())
 
@@ -105,12 +130,15 @@ def _make_key(sites: Path) -> None:
         write_whole(sites / KEY_FILE, secrets.token_bytes(32))
 
 
-def _hashed(patients: Iterable[str], sites: Path) -> frozenset[str] | None:
-    """None where the key is not there, so that nobody can be compared."""
+def _hashed(patients: Iterable[str], sites: Path) -> frozenset[str]:
+    """RunError where the key is gone under which those from before are kept."""
     try:
         key = (sites / KEY_FILE).read_bytes()
     except FileNotFoundError:
-        return None
+        raise RunError(
+            f"{sites / KEY_FILE}: is not there, and without it nobody can tell whether these are the patients whom "
+            "this run began with. Put it back from a copy, or start another run (--run NAME without --resume)."
+        ) from None
     return frozenset(hmac.new(key, one.encode(), hashlib.sha256).hexdigest()[:32] for one in patients)
 
 
@@ -123,10 +151,5 @@ def _before(folder: Path) -> _Before:
     if not isinstance(told, dict):
         return _Before()
     take_format(told, FORMAT, f"{folder / DATA_FILE}", RunError)
-    counts = told.get("counts", {})
-    return _Before(
-        str(told.get("hospital", "")),
-        frozenset(told.get("patients", ())),
-        int(counts.get(OPTED_OUT, 0)),
-        tuple(told.get("since", ())),
-    )
+    kept = (frozenset(told.get(key, ())) for key in ("patients", "in_cohort", "away"))
+    return _Before(str(told.get("hospital", "")), *kept)

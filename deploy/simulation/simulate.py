@@ -20,7 +20,7 @@ from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss, Losses
 from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
-from deploy.simulation.resumed import keep, require_same, require_same_sites
+from deploy.simulation.resumed import begin_anew, keep, require_same, require_same_sites
 from deploy.simulation.worker import SitePlace, Watched
 from server.checkpoint import CHECKPOINT_FILE
 from server.invitation import invite
@@ -85,6 +85,8 @@ def _simulate(
     sites, trained = plan.folder / "sites", (plan.folder / CHECKPOINT_FILE).exists()
     if plan.resume:
         require_same_sites(names, sites, trained=trained)
+    else:
+        begin_anew(sites)
     _require_modalities(plan)
     places = [SitePlace(folder, sites / name) for folder, name in zip(plan.hospitals, names, strict=True)]
     roster = enrol(plan.folder.name, dict(zip(names, (place.state for place in places), strict=True)))
@@ -96,7 +98,7 @@ def _simulate(
         seen = _require_ready(plan, grid, roster)
         since = require_same(seen, sites, trained=trained) if plan.resume else {}
         for found in seen:
-            keep(found, sites, since.get(found.site) if trained else None)
+            keep(found, sites, goes_on=trained)
             tell_data(found)
         said = [f"{site}: {sentence}" for site, sentences in since.items() for sentence in sentences]
         for sentence in said:

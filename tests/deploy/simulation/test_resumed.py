@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from common.errors import RunError
+from common.errors import CohortError, RunError
 from deploy.simulation.hospitals import Looked, look
 from deploy.simulation.resumed import keep, require_same, require_same_sites
+from deploy.simulation.simulate import Simulation, simulate
 from tests.client.data.test_opt_outs import write_list
 from tests.support.hospital import hospital, person, study_of, write_site
 
@@ -36,7 +38,7 @@ def begun(tmp_path: Path) -> Looked:
 
 def goes_on(found: Looked, sites: Path) -> tuple[str, ...]:
     said = require_same([found], sites, trained=True)[found.site]
-    keep(found, sites, said)
+    keep(found, sites, goes_on=True)
     return said
 
 
@@ -51,17 +53,69 @@ def test_other_patients_are_another_hospital_also_with_the_state_of_the_first(be
 
 
 def test_the_same_patients_are_no_other_hospital(begun, tmp_path) -> None:
-    """Its state was cleaned; then somebody opted out, and is taken off the list again; then one left the file."""
+    """Its state was cleaned; then somebody opted out, and is taken off the list again; then one left the file, and came
+    back. What is said is true from there on.
+    """
     shutil.rmtree(tmp_path / "a" / "state")
     assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == ()
     write_list(tmp_path / "a", person(3).patient)
     said = goes_on(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites")
     assert said == ("1 more opted out since this run began. They are in no round from here on.",)
-    assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == said, "it stays in the report"
+    assert goes_on(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites") == said
+    back = "opted out, or were not there, for a part of this run, and take part again from here on."
+    for _ in range(2):  # it stays in the report
+        assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == (f"1 {back}",)
     hospital(tmp_path / "a", 15)
-    assert "1 who were here when this run began have left" in goes_on(seen(tmp_path / "a"), tmp_path / "sites")[-1]
+    said = goes_on(seen(tmp_path / "a"), tmp_path / "sites")
+    assert said == ("1 who were here when this run began have left the target's file.", f"1 {back}")
     hospital(tmp_path / "a", 16)
-    goes_on(seen(tmp_path / "a"), tmp_path / "sites")
+    assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == (f"2 {back}",)
+
+
+def test_who_had_opted_out_when_the_run_began_does_not_come_in(tmp_path: Path) -> None:
+    """The numbers of those on the list were compared: five came in beside one who opted out, and nothing was said."""
+    hospital(tmp_path / "a", 16)
+    first = [person(number).patient for number in range(6)]
+    write_list(tmp_path / "a", *first)
+    keep(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites")
+    kept = (tmp_path / "sites" / "north" / "data.json").read_bytes()
+    for lines in ([person(15).patient], first[1:]):
+        write_list(tmp_path / "a", *lines)
+        with pytest.raises(RunError, match=r"north \(\d of \d+ patients\): took no part when this run began"):
+            goes_on(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites")
+        assert (tmp_path / "sites" / "north" / "data.json").read_bytes() == kept
+    write_list(tmp_path / "a", *first, person(15).patient)
+    said = goes_on(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites")
+    assert said == ("1 more opted out since this run began. They are in no round from here on.",)
+
+
+def test_a_run_whose_key_is_gone_says_so(begun, tmp_path) -> None:
+    """It went on over any patients, and refused the same ones from then on."""
+    key = tmp_path / "sites" / "patients.key"
+    held = key.read_bytes()
+    key.unlink()
+    shutil.copytree(tmp_path / "a" / "state", tmp_path / "b" / "state")
+    hospital(tmp_path / "b", 16, first=500)
+    for name in "a", "b":
+        with pytest.raises(RunError, match=r"patients.key: is not there.*Put it back from a copy"):
+            goes_on(seen(tmp_path / name), tmp_path / "sites")
+    assert not key.exists()
+    key.write_bytes(held)
+    assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == ()
+
+
+def test_a_run_that_begins_anew_does_not_ask_for_the_sites_of_a_first_try(begun, tmp_path) -> None:
+    """A first try over the wrong folder never trained: the run after it was refused whenever it was to go on."""
+    run = tmp_path / "run"
+    keep(replace(begun, site="wrong"), run / "sites")
+    plan = Simulation(study_of(modalities=["genes"]), (tmp_path / "a",) * 3, run, compare=False)
+    with pytest.raises(CohortError, match="no site has this modality"):
+        simulate(plan)
+    assert not list(run.glob("sites/*/data.json"))
+    keep(begun, run / "sites")
+    with pytest.raises(CohortError, match="no site has this modality"):
+        simulate(replace(plan, resume=True))
+    assert list(run.glob("sites/*/data.json")), "a run that goes on keeps them"
 
 
 def test_what_is_kept_of_the_patients_says_nothing_without_the_key(begun, tmp_path) -> None:
