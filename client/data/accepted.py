@@ -1,5 +1,6 @@
-"""Accepted: the lists of opt-outs that a person at this site has looked at although they find nobody, or hold a line
-that can be no patient's number. Kept by a keyed digest of the content: a changed list is looked at anew.
+"""Accepted: the lists of opt-outs that a person at this site has looked at although they find nobody, take out many by
+what stands beside the numbers, or hold a line that can be no patient's number. Kept by a keyed digest of the content: a
+changed list is looked at anew.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def why(found: Found) -> str:
             "A line with an open quote, with text behind a quote, with a damaged sign, or with another number of cells "
             "than the first line may stand for a patient who would not be left out. Put a cell with the separator in "
             "double quotes, and a remark in one line."
+        )
+    if found.takes_others:
+        return (
+            "Days, wards or other numbers beside the patients' own are numbers of patients here too, who would be left "
+            "out although they may not have objected. Keep to one column with one number a line."
         )
     if found.here:
         return (

@@ -2,7 +2,8 @@
 
 The list is the whole hospital's: most of its lines may be nobody here, which is counted and refused to nobody. A line
 that is a patient here but for how it is written excludes that patient, and is named to the site as a near miss. A list
-that finds nobody, or has a line that can be no patient's number, is looked at by a person (`client.data.accepted`).
+that finds nobody, takes out many by what stands beside the numbers, or has a line that can be no patient's number, is
+looked at by a person (`client.data.accepted`).
 A private study that is at work goes on meanwhile, and takes nobody in again (`client.data.left_out`).
 """
 
@@ -24,6 +25,7 @@ from common.errors import DataError
 
 _KEY = "exclusions"
 _SHOWN = 8  # numbers of lines in a sentence
+_MANY_INSIDE, _PART_INSIDE = 10, 0.05  # lines, and of all lines: from then on it is no chance that others are found
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +67,12 @@ class Found:
     @property
     def to_be_accepted(self) -> bool:
         """Whether a person has to look at the list before anything is done with the data."""
-        return bool(self.doubtful or self.odd) or (self.listed > 0 and not self.here)
+        return bool(self.doubtful or self.odd or self.takes_others) or (self.listed > 0 and not self.here)
+
+    @property
+    def takes_others(self) -> bool:
+        """Whether days, wards or telephone numbers in its lines take out so many that a person must have meant it."""
+        return len(self.inside) >= max(_MANY_INSIDE, _PART_INSIDE * self.listed)
 
     @property
     def passed_over(self) -> frozenset[str]:

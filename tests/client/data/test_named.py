@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data.exclusions import Found, OptOuts, match
+from client.data.accepted import accept
+from client.data.exclusions import Found, OptOuts, found_here, match
 from client.data.list_lines import lines_of
 from client.data.list_text import list_text
 from client.data.prepare import prepare
@@ -22,6 +23,7 @@ from client.round import Site
 from common.errors import DataError
 from tests.client.data.test_opt_outs import NUMBERS, STUDY, patients_of, ward, write_list
 from tests.support.hospital import study_of
+from tests.support.scripted import PRIVATE
 
 ONE, TWO, THREE = "10000", "10001", "10002"
 
@@ -89,6 +91,30 @@ def test_a_day_in_a_list_that_is_a_patients_number_is_said_and_counted() -> None
     got = found("patient,since\n17,2024-05-03\n18,2024-05-03\n", "17", "18", "2024", "3", "4")
     assert got.patients == {"17", "18", "2024", "3"}
     assert got.said().endswith("4 patients left out, 2 patients by another number in a line (lines 2, 3)")
+
+
+@pytest.mark.parametrize("heading", ["patient_id;born", "patient_id", "patient_id,remark"])
+def test_a_list_whose_birth_dates_take_out_many_others_is_accepted_by_a_person(tmp_path: Path, heading: str) -> None:
+    """88 who had not objected were out by 100 lines, 31 of them counted, and nobody was asked."""
+    objected, others = range(100, 120), range(1, 21)
+    folder = ward(tmp_path, *map(str, (*objected, *others, *range(200, 220))))
+    remark = "{0},x;{1}" if "," in heading else "{0};{1}"
+    lines = [remark.format(one, f"{day:02}.30.{1500 + day}") for one, day in zip(objected, others, strict=True)]
+    (tmp_path / "list.csv").write_text("\n".join([heading, *lines, ""]))
+    with pytest.raises(DataError, match=r"20 patients by another number in a line .*may not have objected.*--accept"):
+        prepare(folder, STUDY)
+    assert len(prepare(folder, study_of(PRIVATE, ["labs"]), at_work=True).sides) == 20, "it goes on, without them"
+    accept(tmp_path / "state", found_here(folder))
+    assert len(prepare(folder, STUDY).sides) == 20
+
+
+def test_few_whom_days_take_out_ask_nobody() -> None:
+    """Up to nine lines, or one in twenty."""
+    here = [str(number) for number in (*range(1, 21), *range(100, 400))]
+    for many, all_of_them, asked in (9, 9, False), (10, 200, True), (10, 201, False), (15, 300, True):
+        lines = [f"{100 + at}; day {at + 1}" if at < many else str(100 + at) for at in range(all_of_them)]
+        got = found("\n".join(["patient", *lines, ""]), *here)
+        assert (got.by_inside, got.to_be_accepted) == (many, asked)
 
 
 @pytest.mark.parametrize(
