@@ -23,8 +23,9 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import NOWHERE, coming_or_going, differing, moves, taken_or_left
+from client.moves import NOWHERE, Move, coming_or_going, differing, moves, taken_or_left
 from client.renumbered import keep_unknown
+from client.versions import in_each, keep_version
 from common.errors import AnsweredError
 
 Words = frozenset[str]  # the studies that a person's word lets differ
@@ -104,7 +105,7 @@ def _allow(book: Book, study: str, cut: Cut) -> None:
 
 def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
     """Yield for each opened study that cuts otherwise the sizes by which it does, and whether a person allowed all of
-    it: once for each choice of modalities that the study used.
+    it: once for each choice of modalities that the study used, and each version of who was in these sums.
 
     A study's entries are one cut: a patient who came later is shown beside those who were there before.
     """
@@ -113,13 +114,17 @@ def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], 
         its = [before for before in book.cuts if other in before.studies]
         used = {name for before in its for names in before.modalities.values() for name in names}
         moved = [(move, before) for before in its for move in moves(before, cut)]
-        allowed = all(study in before.allowed for _, before in moved)
         each = {(move.patient, move.was): move for move, _ in sorted(moved, key=lambda one: one[0].before is None)}
         for use in [use for use in book.uses if use.study == other != study] or [Use(other, [])]:
-            more = taken_or_left(use, its, cut)
-            if each or more:
-                told = {move.patient for move in more} <= {*use.words.get(study, ())}
-                yield differing([*each.values(), *more], used & now), allowed and told
+            for some in in_each(use, [*each.values(), *taken_or_left(use, its, cut)]):
+                if some:
+                    yield differing(some, used & now), _are_allowed(some, moved, use, study)
+
+
+def _are_allowed(some: list[Move], moved: list[tuple[Move, Kept]], use: Use, study: str) -> bool:
+    patients = {move.patient for move in some}
+    told = {move.patient for move in some if NOWHERE in (move.was, move.now)} <= {*use.words.get(study, ())}
+    return told and all(study in before.allowed for move, before in moved if move.patient in patients)
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
@@ -128,6 +133,7 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     if use is None:
         use = Use(study, modalities)
         book.uses.append(use)
+    keep_version(use, cut)
     added = frozenset[str]() if use.by_column is None else use.added  # before it was kept: who is nowhere now was then
     for patient in sorted(cut.nowhere - added):
         part = cut.parts.get(patient, NOWHERE)

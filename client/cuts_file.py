@@ -52,6 +52,7 @@ class Use:
         it; else "". came: those of them who added later
     by_column, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
     words: study -> those by whom a person lets it differ from these sums, in one of them and in none of the other
+    changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
     """
 
     study: str
@@ -62,6 +63,7 @@ class Use:
     by_column: bool | None = None
     recipes: dict[str, str] = field(default_factory=dict)
     words: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    changes: list[dict[str, str]] = field(default_factory=list, repr=False)
 
     @property
     def added(self) -> frozenset[str]:
@@ -70,7 +72,7 @@ class Use:
 
     @property
     def size(self) -> int:
-        return 1 + sum(map(len, (self.patients, self.nowhere, self.came, *self.words.values())))
+        return 1 + sum(map(len, (self.patients, self.nowhere, self.came, *self.words.values(), *self.changes)))
 
 
 @dataclass
@@ -206,4 +208,5 @@ def _use(use: dict[str, Any]) -> Use:
     words = {study: list(patients) for study, patients in use.get("words", {}).items()}
     nowhere, came = dict(use.get("nowhere", {})), list(use.get("came", []))
     rules = use.get("by_column"), dict(use.get("recipes", {}))
-    return Use(use["study"], list(use["modalities"]), list(use["patients"]), nowhere, came, *rules, words)
+    changes = [dict(change) for change in use.get("changes", [])]
+    return Use(use["study"], list(use["modalities"]), list(use["patients"]), nowhere, came, *rules, words, changes)
