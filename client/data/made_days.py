@@ -14,7 +14,7 @@ from itertools import chain, permutations
 from client.data.look_alikes import folded
 from client.data.ordinary import MONTHS
 
-_LONGEST = 32
+_LONGEST, _WORDS_OF_DAY = 32, 4  # signs and words of a day: `2024-05-03 00:00:00`, `1. May 2023 0:00`
 _CLOCK = r"(?:[ t]0?0:00(?::00)?)?"
 _WORDED = re.compile(
     rf"(?:(?P<day>\d{{1,4}})[\s.,/-]{{1,3}})?(?P<month>[^\W\d_]{{3,10}})\.?(?:[\s.,/-]{{1,3}}(?P<year>\d{{1,4}}))?{_CLOCK}"
@@ -26,10 +26,18 @@ _WORDS = {number: [word for word, its in MONTHS.items() if its == number] for nu
 
 
 def is_day(plain: str) -> bool:
-    """Whether a plain text is nothing but a day, or a month with a day or a year. Not where hospitals number so:
-    31-12-99.
+    """Whether a plain text is a day, or a month with a day or a year, or begins with one; not where hospitals number
+    so: 31-12-99.
     """
-    return bool(before_a_spreadsheet(plain)) and _NUMBER_LIKE.fullmatch(plain) is None
+    return any(before_a_spreadsheet(one) and _NUMBER_LIKE.fullmatch(one) is None for one in beginnings(plain))
+
+
+def beginnings(plain: str) -> Iterable[str]:
+    """Return the text, and its first words, as many as a day may have: `05. mrz` of `05. mrz opted out`."""
+    words = plain.split(None, _WORDS_OF_DAY)
+    return dict.fromkeys(
+        (plain, *(" ".join(words[:number]) for number in range(1, min(len(words), _WORDS_OF_DAY + 1))))
+    )
 
 
 @lru_cache(2**12)

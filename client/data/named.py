@@ -12,9 +12,10 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from client.data.list_lines import Line, parts
-from client.data.made_days import before_a_spreadsheet
+from client.data.made_days import before_a_spreadsheet, beginnings
 from client.data.near import EXPONENT, LONGEST_NUMBER, forms, key_of, plain, readings
 from client.data.runs import EXACT_FIGURES, Runs, bare, damaged
 
@@ -66,7 +67,7 @@ class Here:
             for runs in map(Runs, readings(cell)):
                 own |= self._found(self._beginnings(runs)) | self._shortened(runs)
                 inside |= self._found(self._anywhere(runs, 1))
-            own |= self._days(cell)
+            own |= self._days(beginnings(plain(cell)))
         if line.text not in line.own:  # `10000;opted out`, and `10,001`
             for runs in map(Runs, readings(line.text)):
                 own |= self._found(self._whole(runs))
@@ -78,9 +79,7 @@ class Here:
     def _in_other_cell(self, cell: str) -> dict[frozenset[str], None]:
         if cell not in self._beside:  # days, wards and remarks stand in many lines
             found = self._in_any_place(cell)
-            for part in (cell, *parts(cell)):
-                found |= self._days(part)
-            self._beside[cell] = found
+            self._beside[cell] = found | self._days(map(plain, (cell, *parts(cell))))
         return self._beside[cell]
 
     def _in_any_place(self, text: str) -> dict[frozenset[str], None]:
@@ -89,8 +88,8 @@ class Here:
             found |= self._found(self._anywhere(runs, 0)) | self._shortened(runs)
         return found
 
-    def _days(self, cell: str) -> dict[frozenset[str], None]:
-        return self._found(before_a_spreadsheet(plain(cell)))
+    def _days(self, texts: Iterable[str]) -> dict[frozenset[str], None]:
+        return self._found(chain.from_iterable(map(before_a_spreadsheet, texts)))
 
     def _found(self, keys: Iterable[str]) -> dict[frozenset[str], None]:
         return {several: None for one in keys if (several := self.alike.get(one))}
