@@ -164,7 +164,7 @@ def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: S
         with pytest.raises(RunError, match="accept-sums"):
             opening(state, "b" * 64, everyone({"one": "test"}), 1)
         assert call(north.root, "accept-sums").exit_code, "nobody said yes"
-    assert "8 entries" in done(call(north.root, "accept-sums", "--yes"))
+    assert "10 entries" in done(call(north.root, "accept-sums", "--yes"))
     opening(state, "b" * 64, cut, 1)
     audit(north).append(Offered("a" * 64, RUN, 3))
     done(call(north.root, "accept-sums", "--yes"))

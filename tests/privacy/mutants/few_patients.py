@@ -10,6 +10,9 @@ NO_PART = (
     "tests/client/test_no_part.py::test_a_study_that_leaves_one_patient_out_is_not_answered_beside_one_that_does_not",
 )
 DATA = ("tests/client/test_no_part.py::test_who_comes_or_goes_with_the_data_is_no_difference_of_studies",)
+NAMES = ("tests/client/test_no_part.py::test_two_modalities_with_the_same_settings_are_not_the_same_modality",)
+WORD = ("tests/client/test_no_part.py::test_a_person_is_asked_about_a_run_that_uses_fewer_modalities_than_the_study",)
+VERSIONS = ("tests/client/test_versions.py::test_who_is_new_does_not_hide_who_moves",)
 ROUND = ("tests/client/test_updates_show_patients.py::test_a_round_on_one_patient_of_each_site_is_refused",)
 CLOCK = ("tests/client/test_updates_show_patients.py::test_no_clock_makes_a_round_one_of_few_patients",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
@@ -27,10 +30,21 @@ def _unasked(_: Any) -> Any:
     return lambda *arguments: None
 
 
+def _by_settings_alone(_: Any) -> Any:
+    return lambda rules, name: rules.recipes.get(name, name)
+
+
+def _together(_: Any) -> Any:
+    return lambda use, moved: iter([[*moved]])
+
+
 MUTANTS = (
     Mutant("who is in no part is on no side", "client.cuts.taken_or_left", _nobody, NO_PART),
     Mutant("whoever changed parts is on no side", "client.cuts.moves", _nobody, SPLIT),
     Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
+    Mutant("modalities with the same settings are one", "client.data.recipe.Rules.recipe", _by_settings_alone, NAMES),
+    Mutant("what was refused is not asked about", "client.cuts._keep_refused", _unasked, WORD),
+    Mutant("all sums of a study are one", "client.cuts.in_each", _together, VERSIONS),
     Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
     Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
 )
