@@ -24,6 +24,7 @@ from tests.support.survival import (
     next_event,
     site_number,
     start,
+    undisturbed,
     weights,
 )
 
@@ -33,16 +34,13 @@ MOMENTS = moments(("Masked", 2), ("Masked", 1), ("Confirmed", 2), ("Revealed", 2
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployment(tmp_path_factory.mktemp("s"), ("open", "private"), private=("private",)) as made:
+    with deployment(tmp_path_factory.mktemp("s"), ("open",)) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def calm(deployed: Deployment) -> Weights:
-    """The weights of a run that nothing disturbed."""
-    run = start(deployed, "calm", study="open")
-    assert run.wait(SECONDS) == 0, run.text
-    return weights(deployed, "calm")
+    return undisturbed(deployed, "open")
 
 
 @pytest.mark.soak

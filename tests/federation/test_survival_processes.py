@@ -25,6 +25,7 @@ from tests.support.survival import (
     run_number,
     site_number,
     start,
+    undisturbed,
     weights,
     while_it_runs,
 )
@@ -45,10 +46,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def calm(deployed: Deployment) -> Weights:
-    """The weights of a run that nothing disturbed."""
-    run = start(deployed, "calm", study="open")
-    assert run.wait(SECONDS) == 0, run.text
-    return weights(deployed, "calm")
+    return undisturbed(deployed, "open")
 
 
 @pytest.mark.parametrize(("leg", "times"), moments(*RUN))

@@ -97,6 +97,13 @@ def weights(deployed: Deployment, name: str) -> dict[str, np.ndarray]:
         return {part: stored[f"array/{part}"] for part in ("weights", "best")}
 
 
+def undisturbed(deployed: Deployment, study: str) -> dict[str, np.ndarray]:
+    """The weights of a run of the study that nothing disturbs."""
+    run = start(deployed, "calm", study=study)
+    assert run.wait(SECONDS) == 0, run.text
+    return weights(deployed, "calm")
+
+
 def is_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return all(np.array_equal(one[name], other[name]) for name in one)
 
