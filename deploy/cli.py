@@ -245,6 +245,19 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     if hospitals is not None:
         _say_too_few(found, sites)
         _check_hospitals(found, hospitals)
+    else:
+        _say_refused_by_default(found)
+
+
+def _say_refused_by_default(study: Study) -> None:
+    """What each deployed hospital has to allow before it can approve: better asked for before the study is sent."""
+    from client.consent.terms import objections_of
+    from client.site import Policy
+
+    if sentences := objections_of(Policy(), study):
+        click.secho("  A deployed hospital refuses it, unless `policy` in its site.yaml says otherwise:", fg="yellow")
+    for sentence in sentences:
+        click.secho(f"    {sentence}", fg="yellow")
 
 
 def _say_too_few(study: Study, sites: int) -> None:

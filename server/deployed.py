@@ -29,8 +29,10 @@ from server.round_line import line
 from server.run import Outcome, Run, outcome_in
 from server.run_folder import begun, coverage_of, evidence_of, open_run, playing, save_model, tested
 from server.watch import (
+    NOT_LOOKED_AT,
     STATUS_FILE,
     RunStatus,
+    SiteStatus,
     Watch,
     chosen_in,
     clock,
@@ -79,6 +81,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         status = RunStatus(
             "", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before, chosen=chosen
         )
+        status.sites = {name: SiteStatus(NOT_LOOKED_AT) for name in keys}
         try:
             with Watch(status, file) as watch:
                 watch.tell = tell

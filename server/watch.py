@@ -40,12 +40,15 @@ LOOK_SECONDS = 5.0
 MOST_NAMES = 8  # of sites in a line
 MADE_BY_0_1 = f"made by 0.1 and not ended: start it as a new run, because {OF_0_1.removesuffix('.')}"
 Said = ActivityReply | OtherProtocolError
+NOT_LOOKED_AT = "not looked at yet"
 TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
 
 @dataclass(frozen=True)
 class SiteStatus:
-    """One site: `state` in words, steps done of a total, seconds since the state began and since a sign of life."""
+    """One site, as it was when the file was written: `state` in words, steps done of a total, seconds since the state
+    began, and since a sign of life.
+    """
 
     state: str
     done: int = 0

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from client.site import SiteFile
+from client.site import Policy, SiteFile
 from common.errors import PolicyError
 from common.study import Study
 
 
 def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list[str]:
     """A sentence for each term that the study breaks. `simulated`: nothing leaves this machine, masked or not."""
-    policy, found = file.policy, list[str]()
+    found = objections_of(file.policy, study, simulated=simulated)
+    here = file.modalities & set(study.names)
+    if here and not here & set(allowed(file, study)):
+        found.append("policy.modalities allows none of the study's modalities that this site has.")
+    return found
+
+
+def objections_of(policy: Policy, study: Study, *, simulated: bool = False) -> list[str]:
+    """Return a sentence for each term that the study breaks, whatever modalities the site has."""
+    found = list[str]()
     if not study.private:
         if policy.asks_for_privacy(simulated=simulated):
             found.append(
@@ -18,7 +27,7 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
             )
         elif policy.largest_epsilon is not None:
             found.append("The study has no differential privacy, and policy.largest_epsilon sets a limit to epsilon.")
-        found += _of_few(file, study, simulated=simulated)
+        found += _of_few(policy, study, simulated=simulated)
     elif policy.largest_epsilon is not None and study.privacy.epsilon > policy.largest_epsilon:
         found.append(
             f"The study spends epsilon {study.privacy.epsilon:g}; policy.largest_epsilon is {policy.largest_epsilon:g}."
@@ -31,15 +40,12 @@ def objections(file: SiteFile, study: Study, *, simulated: bool = False) -> list
         )
     if policy.require_secure_sum and not study.secure_sum.enabled and not simulated:
         found.append("The study has no secure sum, and policy.require_secure_sum asks for it.")
-    here = file.modalities & set(study.names)
-    if here and not here & set(allowed(file, study)):
-        found.append("policy.modalities allows none of the study's modalities that this site has.")
     return found
 
 
-def _of_few(file: SiteFile, study: Study, *, simulated: bool) -> list[str]:
+def _of_few(policy: Policy, study: Study, *, simulated: bool) -> list[str]:
     """Whether a round's update would be of fewer patients than this site shows the sum of; of its exact sums."""
-    training, least = study.training, file.policy.without_privacy.smallest(simulated=simulated)
+    training, least = study.training, policy.without_privacy.smallest(simulated=simulated)
     patients = training.local_steps * training.batch_size
     if patients >= least:
         return []

@@ -209,17 +209,19 @@ def _simulated(run: str) -> Path | None:
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
     from common.plan import title
+    from server.report.text import duration
     from server.watch import STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
     told = read_status(run / STATUS_FILE)
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
     click.echo(f"{run.name}: {told.ended or told.doing}")
-    click.echo(f"  {done}; as of {time.time() - told.written:.0f} s ago")
+    age = max(0.0, time.time() - told.written)
+    click.echo(f"  {done}; as of {duration(age)} ago")
     for place, item in sorted(told.sites.items()):
         steps = f" (step {item.done} of {item.total})" if item.total else ""
-        since = f", for {item.seconds} s" if item.seconds else ""
-        seen = "no sign of life yet" if item.seen is None else f"last sign of life {item.seen:.0f} s before"
+        since = f", for {duration(item.seconds)}" if item.seconds else ""
+        seen = "no sign of life yet" if item.seen is None else f"last sign of life {duration(item.seen + age)} ago"
         click.echo(f"  {place:<20} {item.state}{steps}{since}; {seen}")
 
 

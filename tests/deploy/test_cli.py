@@ -101,6 +101,23 @@ def test_what_no_run_could_begin_with_is_not_in_order(copy, tmp_path, key, value
     assert key != "secure_sum" or "starting the sites" not in begun.stdout + begun.stderr
 
 
+def test_what_a_deployed_hospital_refuses_by_default_is_told_before_the_study_is_sent(copy, tmp_path):
+    """The coordinator heard it from the first hospital that would approve, and then changed the digest for all."""
+    path = copy / "study.yaml"
+    edit(path, lambda study: study.update(privacy={"mode": "none"}))
+    edit(path, lambda study: study.setdefault("training", {}).update(local_steps=1, batch_size=9))
+    said = wardround("study", "check", path, cwd=tmp_path)
+    assert said.returncode == 0 and "A deployed hospital refuses it, unless `policy`" in said.stdout
+    assert "policy.require_privacy asks for it" in said.stdout and "An update of this study is of 9" in said.stdout
+    edit(path, lambda study: study["training"].update(batch_size=10))
+    said = wardround("study", "check", path, cwd=tmp_path)
+    assert "policy.require_privacy" in said.stdout and "An update of this study" not in said.stdout
+    private = {"mode": "local", "epsilon": 8, "delta": 1e-5, "sample_rate": 0.1, "expected_batch_size": 16}
+    edit(path, lambda study: study.update(privacy=private))
+    said = wardround("study", "check", path, cwd=tmp_path)
+    assert said.returncode == 0 and "refuses" not in said.stdout, said.stderr
+
+
 def test_a_missing_column_is_named_with_its_file(copy, tmp_path):
     site = next(path for path in sorted(copy.glob("*/site.yaml")))
     name = next(iter(yaml.safe_load(site.read_text())["records"]))

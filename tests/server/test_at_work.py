@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +15,11 @@ from common.errors import BusyError, RunError
 from server.at_work import at_work
 from server.deployed import ended_runs
 from server.run_folder import player_of, playing
-from server.watch import STATUS_FILE, RunStatus, chosen_in, read_status
-from tests.support.deployment import Process, wait_for
+from server.watch import STATUS_FILE, RunStatus, SiteStatus, chosen_in, read_status
+from tests.support.deployment import Process, environment, wait_for
 from tests.support.enrolment import away
 from tests.support.records import record_hospitals
+from tests.support.warm import ran
 
 
 def test_a_site_is_at_work_for_one_run(tmp_path: Path) -> None:
@@ -49,6 +53,9 @@ def test_a_second_run_over_busy_sites_is_refused_in_words(consortium: Path, tmp_
         first = run("first")
         wait_for(lambda: (consortium / "runs" / "first" / "status.json").exists() or not first.runs, "first run")
         assert first.runs, first.text
+        status = ran("status", "first", "--at", str(consortium), cwd=tmp_path, env=environment())
+        for site in ("east", "north", "west"):
+            assert re.search(rf"^  {site} +not looked at yet; no sign of life yet$", status.stdout, re.M), status.stdout
         refused = run("second")
         assert refused.wait(60) == BusyError.exit_code
         assert "east, north, west serve the run first" in refused.text and "wardround stop first" in refused.text
@@ -89,6 +96,21 @@ def test_a_run_is_resumed_over_the_sites_that_it_was_begun_with(tmp_path: Path) 
     finally:
         for process in started:
             process.stop()
+
+
+def test_the_ages_in_a_status_are_all_of_now(consortium: Path, tmp_path: Path) -> None:
+    """A file of an hour ago said that a site had been heard of "5 s before", under a line with another age."""
+    path = consortium / "runs" / "mine" / STATUS_FILE
+    path.parent.mkdir(parents=True)
+    (path.parent / "study.yaml").touch()
+    sites = {"east": SiteStatus("training", 3, 5, seconds=200, seen=300.0), "north": SiteStatus("not connected")}
+    RunStatus("run", "study", os.getpid(), "round 1 of 3", 0, 3, ended="stopped", sites=sites).write(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"written": content["written"] - 3600}))
+    said = ran("status", "mine", "--at", str(consortium), cwd=tmp_path, env=environment()).stdout
+    assert "as of 60 min ago" in said, said
+    assert re.search(r"east +training \(step 3 of 5\), for 3 min; last sign of life 65 min ago$", said, re.M)
+    assert re.search(r"north +not connected; no sign of life yet$", said, re.M)
 
 
 def told(folder: Path) -> int:
