@@ -182,6 +182,32 @@ def test_approval_asks_about_a_study_that_leaves_out_whom_another_has(north, stu
     assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
 
 
+def test_approval_asks_about_a_run_that_was_refused_for_using_fewer_modalities(north, study) -> None:
+    """The study's modalities take the same patients as before; the run, without genes, leaves three of them out."""
+    state, table = north.root / "state", north.root / "records.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    gaps = [f"{line.split(',')[0]}{',' * line.count(',')}\n" for line in lines[1:4]]
+    targets = [{"patient_id": person(number).patient, "outcome": number % 2} for number in range(16)]
+    write_csv(north.root / "targets.csv", targets)
+    target = {"file": "targets.csv", "column": "outcome", "values": {"0": "alive", "1": "dead"}}
+    allowed = {"require_privacy": False, "without_privacy": {"smallest_part": 2}}
+    here = write_site(north.root, {"policy": allowed, "target": target})
+    table.write_text(lines[0] + "".join(gaps) + "".join(lines[4:]))
+    study = replace(study, split=Split(validation=0.0, test=0.0))
+    opening(state, study.digest, cut_of(prepare(here, study), study.names), 2)
+    again = written(north.root, replace(study, rounds=2))
+    run = cut_of(prepare(here, again), ["labs"])
+    assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
+    with pytest.raises(AnsweredError):
+        opening(state, again.digest, run, 2)
+    assert "ANOTHER SPLIT" in done(approve(north.root, answer="y\nn\n"))
+    with pytest.raises(AnsweredError):
+        opening(state, again.digest, run, 2)
+    assert "ANOTHER SPLIT" in done(approve(north.root, answer="y\ny\n"))
+    opening(state, again.digest, run, 2)
+    assert "ANOTHER SPLIT" not in done(approve(north.root, answer="y\n"))
+
+
 def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:
     """With privacy a person decides here whether there is enough; data that cannot be read is not approved."""
     said = done(approve(north.root, "--yes"))
