@@ -23,9 +23,9 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import NOWHERE, Move, coming_or_going, differing, moves, taken_or_left
+from client.moves import NOWHERE, Move, coming_or_going, differing, in_each, moves, taken_or_left
 from client.renumbered import keep_unknown
-from client.versions import in_each, keep_version
+from client.versions import ADDS, keep_version
 from common.errors import AnsweredError
 
 Words = frozenset[str]  # the studies that a person's word lets differ
@@ -76,13 +76,15 @@ def _asked(book: Book, study: str, cut: Cut) -> list[Cut]:
     return [cut, *(replace(cut, used=frozenset(used), signed=frozenset(parts)) for used, parts in refused)]
 
 
-def asked_about(state: Path, study: str, cut: Cut) -> int:
+def asked_about(state: Path, study: str, cut: Cut, smallest: int = 1) -> int:
     """Return by how few patients of a part, or of a modality in it, this study cuts otherwise than opened ones where no
-    person allowed it; 0 where none does. Asked is also of the modalities and parts of its runs that were refused.
+    person allowed it, or where no person can, for they are fewer than `smallest`; 0 where neither is so. Asked is also
+    of the modalities and parts of its runs that were refused.
     """
     with opened(state) as book:
         found = [one for asked in _asked(book, study, cut) for one in _differences(book, study, asked)]
-        return min((min(sizes) for sizes, allowed in found if not allowed), default=0)
+        sizes = [min(sizes) for sizes, allowed in found if not allowed or min(sizes) < smallest]
+        return min([*sizes, *_unsteady(book.uses, study, cut, smallest)], default=0)
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
@@ -113,28 +115,32 @@ def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], 
     for other in sorted({one for before in book.cuts for one in before.studies}):
         its = [before for before in book.cuts if other in before.studies]
         used = {name for before in its for names in before.modalities.values() for name in names}
-        moved = [(move, before) for before in its for move in moves(before, cut)]
-        each = {(move.patient, move.was): move for move, _ in sorted(moved, key=lambda one: one[0].before is None)}
-        for use in [use for use in book.uses if use.study == other != study] or [Use(other, [])]:
-            for some in in_each(use, [*each.values(), *taken_or_left(use, its, cut)]):
+        uses = [use for use in book.uses if use.study == other != study]
+        for use in uses or [Use(other, sorted(used), changes=_of_before(book, other))]:
+            for some in in_each(use, its, cut):
                 if some:
-                    yield differing(some, used & now), _are_allowed(some, moved, use, study)
+                    yield differing(some, used & now), _are_allowed(some, its, use, study)
 
 
-def _are_allowed(some: list[Move], moved: list[tuple[Move, Kept]], use: Use, study: str) -> bool:
-    patients = {move.patient for move in some}
-    told = {move.patient for move in some if NOWHERE in (move.was, move.now)} <= {*use.words.get(study, ())}
-    return told and all(study in before.allowed for move, before in moved if move.patient in patients)
+def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:
+    """Whether a person allowed each of these: by the entries that have the patient in that part, or by a word."""
+    words = {*use.words.get(study, ())}
+    between = [move for move in some if NOWHERE not in (move.was, move.now)]
+    told = all(move.patient in words for move in some if NOWHERE in (move.was, move.now))
+    return told and all(
+        study in before.allowed for move in between for before in its if before.sides.get(move.patient) == move.was
+    )
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
     modalities = sorted(cut.used)
     use = next((use for use in book.uses if (use.study, use.modalities) == (study, modalities)), None)
     if use is None:
-        use = Use(study, modalities)
+        first = all(other.study != study for other in book.uses)
+        use = Use(study, modalities, changes=_of_before(book, study) if first else [])
         book.uses.append(use)
     keep_version(use, cut)
-    added = frozenset[str]() if use.by_column is None else use.added  # before it was kept: who is nowhere now was then
+    added = frozenset[str]() if use.split is None else use.added  # before it was kept: who is nowhere now was then
     for patient in sorted(cut.nowhere - added):
         part = cut.parts.get(patient, NOWHERE)
         same = part not in cut.signed and use.nowhere.get(patient, part) == part
@@ -142,8 +148,14 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     came = {one for one, part in cut.sides.items() if one in use.nowhere and part in cut.signed}
     use.came = sorted({*use.came} | came)
     use.patients = sorted({*use.patients} | {patient for patient, part in cut.parts.items() if part in cut.signed})
-    use.by_column, use.recipes = cut.rules.by_column, dict(cut.rules.recipes)
+    use.target, use.split, use.recipes = cut.rules.target, cut.rules.split, dict(cut.rules.recipes)
     _keep_words(book, use, cut)
+
+
+def _of_before(book: Book, study: str) -> list[dict[str, str]]:
+    """Return as a version the sums of a study of which no use was kept; none where there are none."""
+    patients = {patient for before in book.cuts if study in before.studies for patient in before.sides}
+    return [dict.fromkeys(sorted(patients), ADDS)] if patients else []
 
 
 def _keep_words(book: Book, use: Use, cut: Cut) -> None:
@@ -218,12 +230,18 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
         )
 
 
-def _require_steady(uses: list[Use], study: str, cut: Cut, smallest: int) -> None:
+def _unsteady(uses: list[Use], study: str, cut: Cut, smallest: int) -> list[int]:
+    """Return the numbers below `smallest` of who would come into the study's own sums or leave them."""
     sizes = [size for use in uses if use.study == study for size in coming_or_going(use, cut)]
-    if sizes and min(sizes) < smallest:
+    return [size for size in sizes if size < smallest]
+
+
+def _require_steady(uses: list[Use], study: str, cut: Cut, smallest: int) -> None:
+    if sizes := _unsteady(uses, study, cut, smallest):
         raise AnsweredError(
             f"Sums of this study were opened with other modalities: by these {min(sizes)} patients of a part, who have "
             "no others, would come into its sums or leave them, and the difference of two sums would show them. Fewer "
             f"than {smallest} are not shown (policy.without_privacy.smallest_part). This site goes on where the run "
-            "uses the modalities of before, because as many sites have them again; other modalities are another study."
+            f"uses the modalities of before: once this site has {smallest} training patients of each again, and as "
+            "many sites sign them. Other modalities are another study, which is refused for the same patients."
         )

@@ -50,7 +50,7 @@ class Use:
 
     nowhere: who had a target, and added to no sum as long as it was asked -> the part, where the site never signed for
         it; else "". came: those of them who added later
-    by_column, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
+    target, split, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
     words: study -> those by whom a person lets it differ from these sums, in one of them and in none of the other
     changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
     """
@@ -60,7 +60,8 @@ class Use:
     patients: list[str] = field(default_factory=list, repr=False)
     nowhere: dict[str, str] = field(default_factory=dict, repr=False)
     came: list[str] = field(default_factory=list, repr=False)
-    by_column: bool | None = None
+    target: str = ""
+    split: str | None = None
     recipes: dict[str, str] = field(default_factory=dict)
     words: dict[str, list[str]] = field(default_factory=dict, repr=False)
     changes: list[dict[str, str]] = field(default_factory=list, repr=False)
@@ -207,6 +208,16 @@ def _use(use: dict[str, Any]) -> Use:
     """One of before it was kept who is in no part says nothing of that."""
     words = {study: list(patients) for study, patients in use.get("words", {}).items()}
     nowhere, came = dict(use.get("nowhere", {})), list(use.get("came", []))
-    rules = use.get("by_column"), dict(use.get("recipes", {}))
     changes = [dict(change) for change in use.get("changes", [])]
-    return Use(use["study"], list(use["modalities"]), list(use["patients"]), nowhere, came, *rules, words, changes)
+    return Use(
+        use["study"],
+        list(use["modalities"]),
+        list(use["patients"]),
+        nowhere,
+        came,
+        use.get("target", ""),
+        use.get("split"),
+        dict(use.get("recipes", {})),
+        words,
+        changes,
+    )

@@ -4,8 +4,9 @@ waits for lost sites.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from client.data.cohort import Cohort
 from client.data.split import PARTS
 from client.round import Site
 from common.errors import ProtocolOrderError
@@ -25,14 +26,18 @@ def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, 
     """
     if site.privacy is not None:
         return Declaration(tuple(sorted(site.declared)), tuple(sorted(PARTS)), waits)
-    names = site.study.names
-    train = site.cohort.train
-    cases = dict(zip(names, train.present.sum(dim=0).tolist(), strict=True)) if len(train) else dict.fromkeys(names, 0)
-    having = [name for name in names if name in site.cohort.owned and cases[name] >= smallest]
+    having = of_enough(site.cohort, site.study.names, smallest)
     seen = site.seen_with([name for name in having if used is None or name in used])
     filled = [part for part in PARTS if len(getattr(seen, part)) >= smallest]
     # Without training patients under the run's modalities this site adds nothing of any: no owner that hides another.
     return Declaration(tuple(sorted(having)) if "train" in filled else (), tuple(sorted(filled)), waits)
+
+
+def of_enough(cohort: Cohort, names: Sequence[str], smallest: int) -> list[str]:
+    """Return those of the study's modalities (`names`) that at least `smallest` training patients have."""
+    train = cohort.train
+    cases = dict(zip(names, train.present.sum(dim=0).tolist(), strict=True)) if len(train) else dict.fromkeys(names, 0)
+    return [name for name in names if name in cohort.owned and cases[name] >= smallest]
 
 
 def require_as_signed(signed: Declaration, now: Declaration) -> None:

@@ -10,12 +10,13 @@ came or went with the data is not counted, as a new patient is not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from client.cut import Cut
 from client.cuts_file import Kept, Use
 from client.data.recipe import Rules
+from client.versions import NOT, State, added, adds, versions
 
 NOWHERE = ""
 _PERHAPS_ONE = 1  # a patient of whom it was not kept which modalities were summed: perhaps nobody else has one of them
@@ -44,41 +45,75 @@ def moves(before: Kept, cut: Cut) -> list[Move]:
     ]
 
 
-def taken_or_left(use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
-    """Return the patients who add to the sums of one study, and to none of the other by what the studies say.
+def in_each(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[list[Move]]:
+    """Yield for each version of another study's sums who is cut otherwise than now, with what each had then.
 
-    use, kept: the other study's, which was opened. Nobody, where it was not kept by what it took its patients
+    use, kept: the other study's, which was opened
     """
-    if use.by_column is None:
+    sides, nowhere = cut.sides, cut.nowhere
+    moved = {move.patient for before in kept for move in moves(before, cut)}
+    left = {patient for before in kept for patient in before.sides} & nowhere
+    for states in versions(use, moved | {*use.nowhere} & {*sides} | left):
+        then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
+        between = [
+            Move(patient, was, sides[patient], before, cut.shown(patient))
+            for patient, each in then.items()
+            for was, before in each
+            if sides.get(patient, was) != was
+        ]
+        yield [*between, *taken_or_left_in(states, use, kept, cut)]
+
+
+def taken_or_left(use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
+    """Return the patients who add to the sums of one study, and to none of the other by what the studies say, in any
+    version of the other's.
+    """
+    return [move for some in in_each(use, kept, cut) for move in some if NOWHERE in (move.was, move.now)]
+
+
+def taken_or_left_in(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
+    """Return those of one version, in which these patients were in these states. Nobody, where it was not kept by what
+    the other study took its patients.
+    """
+    if use.split is None:
         return []
-    return [*_taken(use, cut), *_left(use, kept, cut)]
+    return [*_taken(states, use, cut), *_left(states, use, kept, cut)]
 
 
-def _taken(use: Use, cut: Cut) -> Iterator[Move]:
+def _taken(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Move]:
     """Those who add now, and did not then. Not who is in the same part, to which this site added nothing then."""
-    then, came = _rules(use), {*use.came}
-    lacking = {patient: part for patient, part in use.nowhere.items() if patient not in came}
-    for patient, part in cut.sides.items():
-        if lacking.get(patient, part) != part and not then.would_take(use.modalities, cut.rules, cut.having[patient]):
+    then, sides = _rules(use), cut.sides
+    for patient, state in states.items():
+        before, part = use.nowhere.get(patient), sides.get(patient)
+        if state != NOT or part is None or part == before:
+            continue
+        if not then.would_take(use.modalities, cut.rules, cut.having[patient]):
             yield Move(patient, NOWHERE, part, frozenset(), cut.shown(patient))
 
 
-def _left(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[Move]:
+def _left(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[Move]:
     """Those who added then, and do not now. Not who is in the same part, to which this site adds nothing now."""
     then = _rules(use)
-    for patient in cut.nowhere & use.added:
-        before = next((one for one in kept if patient in one.sides), None)
+    for patient in cut.nowhere & {patient for patient, state in states.items() if adds(state)}:
         part = cut.parts.get(patient)
-        if before is None or (part == before.sides[patient] and part not in cut.signed):
-            continue
-        names = before.known(patient)
-        added = None if names is None else names & {*use.modalities}
-        if not cut.rules.would_take(cut.used, then, added or ()):
-            yield Move(patient, before.sides[patient], NOWHERE, added, frozenset())
+        for was, before in _then(use, kept, patient, states[patient]):
+            if part == was and part not in cut.signed:
+                continue
+            names = None if before is None else before & {*use.modalities}
+            if not cut.rules.would_take(cut.used, then, names or ()):
+                yield Move(patient, was, NOWHERE, names, frozenset())
+
+
+def _then(use: Use, kept: Collection[Kept], patient: str, state: State) -> Iterator[tuple[str, frozenset[str] | None]]:
+    """Yield in which part, and with what, the patient added in a version; all that is known where that was not kept."""
+    if (known := added(use, state)) is not None:
+        yield known
+        return
+    yield from {before.sides[patient]: before.known(patient) for before in kept if patient in before.sides}.items()
 
 
 def _rules(use: Use) -> Rules:
-    return Rules(bool(use.by_column), use.recipes)
+    return Rules(use.target, use.split or "", use.recipes)
 
 
 def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
@@ -96,12 +131,21 @@ def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
 
 
 def coming_or_going(use: Use, cut: Cut) -> list[int]:
-    """Return, by part, how many patients come into the sums, or leave them, by the modalities used alone. Of those who
-    are in the cohort both times, in a part that the site signed for; with the modalities that they have now.
+    """Return, by part and by version of these sums, how many patients come into the sums, or leave them, by the
+    modalities used alone. Of those who are in the cohort both times, in a part that the site signed for; with the
+    modalities that they have now.
     """
-    then, sides = frozenset(use.modalities), Counter[tuple[str, bool]]()
-    for patient in use.patients:
-        part = cut.parts.get(patient)
-        if part in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient)):
-            sides[part, bool(cut.shown(patient))] += 1
-    return list(sides.values())
+    then, found = frozenset(use.modalities), list[int]()
+    others = {
+        patient: bool(cut.shown(patient))
+        for patient in use.patients
+        if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
+    }
+    for states in versions(use, others):
+        sides = Counter(
+            (cut.parts[patient], comes)
+            for patient, comes in others.items()
+            if (states[patient] == NOT if comes else adds(states[patient]))
+        )
+        found += sides.values()
+    return found

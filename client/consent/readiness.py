@@ -57,8 +57,8 @@ def warnings(cohort: Cohort, study: Study) -> list[str]:
     if stay := cohort.counts.get(KEEPING, 0):
         found.append(
             f"{stay} patients have another part in the file of `split` than when this study began here. They keep the "
-            "part that they had: nobody is trained on and tested in one study. For a corrected split ask for another "
-            "study."
+            "part that they had: nobody is trained on and tested in one study. A corrected split is for another "
+            "study: with privacy, or by as many patients as policy.without_privacy.smallest_part says."
         )
     empty = [name for place, name in enumerate(study.names) if name in cohort.owned and not _any(cohort, place)]
     if empty:

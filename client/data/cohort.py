@@ -11,7 +11,7 @@ import numpy as np
 from client.data.cache import Entry
 from client.data.labels import Label, require_usable
 from client.data.pseudonym import SiteSecret
-from client.data.recipe import Rules, rules_of
+from client.data.recipe import Rules
 from client.data.split import PARTS, Part, rank
 from client.data.tensors import batch
 from common.errors import CohortError
@@ -119,7 +119,7 @@ def cohort_of(
         doubt="",
         sides={pseudonyms[one]: part for part, several in members.items() for one in several},
         out=frozenset(pseudonyms.values()) - having,
-        rules=rules_of(study),
+        rules=Rules(),  # `prepare` has the site's file
         **parts,
     )
 

@@ -26,20 +26,20 @@ class Label:
 
 
 def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, Label], frozenset[str]]:
-    """Patient -> label, for all who have a usable one; who has not is counted. Beside it who has a target, and is in
-    no part for want of a word in the study's split column.
+    """Patient -> label, for all who have a usable one; who has not is counted. Beside it who stands in the target's
+    file, and is in no part for want of a target or of a word in the study's split column.
 
     Raises DataError for a word that is no class of the study, and CohortError as `require_usable`. Not so for a study
     with differential privacy: there that word is a gap, and these patients are as many as they are.
     """
-    targets = _targets(folder, study, counts)
+    targets, everybody = _targets(folder, study, counts)
     if study.split.column is None:
         labels = {patient: Label(target, part_by_hash(patient, study.split)) for patient, target in targets.items()}
     else:
         labels = _parts_from_column(folder, study, targets, counts)
     if not study.private:
         require_usable(folder.file.site, labels)  # before hours of decoding
-    return labels, frozenset(targets.keys() - labels.keys())
+    return labels, everybody - labels.keys()
 
 
 def cases_of(folder: SiteFolder) -> int:
@@ -71,7 +71,8 @@ def require_usable(site: str, labels: Mapping[str, Label]) -> None:
     raise CohortError(f"Site {site}: {problem} in site.yaml.")
 
 
-def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str, int]:
+def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, int], frozenset[str]]:
+    """Return patient -> class of those who have a target, and all who stand in its file."""
     source = folder.file.target
     words = _column(folder, source, "target", study.private, counts)
     index = {name: number for number, name in enumerate(study.task.classes)}
@@ -84,7 +85,7 @@ def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> dict[str
         )
     counts["target: values that are no class of the study"] += unknown
     counts["target: patients without a value"] += sum(not word for word in words.values())
-    return {patient: index[word] for patient, word in words.items() if word in index}
+    return {patient: index[word] for patient, word in words.items() if word in index}, frozenset(words)
 
 
 def _parts_from_column(

@@ -19,7 +19,7 @@ from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
-from client.data.recipe import recipe_of
+from client.data.recipe import recipe_of, rules_of
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
 from client.sides import staying
@@ -97,7 +97,8 @@ def _prepare(
     for entry in entries.values():
         counts.update(entry.counts)
     cohort = cohort_of(folder.file.site, study, labels, entries, secret, counts)
-    return replace(cohort, out=cohort.out | {secret.pseudonym(patient) for patient in unplaced})
+    out = cohort.out | {secret.pseudonym(patient) for patient in unplaced}
+    return replace(cohort, out=out, rules=rules_of(folder.file, study))
 
 
 def _without_opted_out(

@@ -1,4 +1,4 @@
-"""What of a study decides a modality's rows, and with them who of the patients with a target is in the study at all."""
+"""What of a study decides a modality's rows, and by what it takes its patients at all."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from client.site import SiteFile
 from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
 
 
 @dataclass(frozen=True)
 class Rules:
-    """By what a study takes a patient who has a target.
+    """By what a study takes a patient who stands in the target's file.
 
-    by_column: its split is a column's word; who has none is in no part
+    target: digest of the column that site.yaml names for it, and of the study's classes; empty: nobody kept it
+    split: of the column by whose word it splits, and who has none is in no part; empty: it splits by a hash
     recipes: modality -> digest of what decides whether a patient has it (`membership_of`). It is compared beside the
         name, by which site.yaml names the files
     """
 
-    by_column: bool = False
+    target: str = ""
+    split: str = ""
     recipes: Mapping[str, str] = field(default_factory=dict)
 
     def recipe(self, name: str) -> tuple[str, str | None]:
@@ -29,16 +32,19 @@ class Rules:
         one (`own`) took with the modalities of `having`, if it reads the same data.
         """
         theirs = {self.recipe(name) for name in used}
-        return (own.by_column or not self.by_column) and any(own.recipe(name) in theirs for name in having)
+        same = self.split in ("", own.split) and (self.target == own.target or not (self.target and own.target))
+        return same and any(own.recipe(name) in theirs for name in having)
 
 
-def rules_of(study: Study) -> Rules:
-    """Return by what this study takes a patient."""
-    recipes = {
-        name: hashlib.sha256(repr(membership_of(modality)).encode()).hexdigest()[:16]
-        for name, modality in study.modalities.items()
-    }
-    return Rules(study.split.column is not None, recipes)
+def rules_of(file: SiteFile, study: Study) -> Rules:
+    """Return by what this study takes a patient at this site. Not by which file: exports get new names."""
+    split = study.split.column and [study.split.column, file.split and file.split.column]
+    recipes = {name: _digest(membership_of(modality)) for name, modality in study.modalities.items()}
+    return Rules(_digest([file.target.column, *study.task.classes]), _digest(split) if split else "", recipes)
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
 def recipe_of(modality: Modality) -> object:

@@ -106,13 +106,14 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
     """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
     from client.cut import cut_of
     from client.cuts import allow, asked_about
+    from client.declaration import of_enough
     from client.renumbered import said_of_unknown
 
     if not study.private and (unknown := said_of_unknown(state, cohort)):
         click.secho(f"  {unknown}", fg="yellow")
     smallest = here.file.policy.without_privacy.smallest(simulated=False)
-    cut = cut_of(cohort, cohort.owned)
-    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cut)
+    cut = cut_of(cohort, of_enough(cohort, study.names, smallest))
+    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cut, smallest)
     if not number:
         return
     click.secho(
@@ -124,7 +125,9 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
     if number < smallest:
         click.secho(
             f"  Where it comes to fewer than {smallest} (policy.without_privacy.smallest_part), no sum is given,\n"
-            "  also if a person allows it.",
+            "  also if a person allows it, and also if more patients come: these stay as few as they are. The way out\n"
+            "  is the split, target and modalities of the earlier study, a study with privacy, or a smaller number\n"
+            "  there, if so few may be shown.",
             fg="yellow",
         )
     if not yes and click.confirm("Shall it be given all the same?"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from client.cut import Cut, cut_of
 from client.cuts import allow, asked_about, opening, require_alike
@@ -21,7 +22,7 @@ from client.data.cohort import Cohort
 from client.data.prepare import prepare
 from client.data.recipe import Rules, rules_of
 from client.data.split import PARTS
-from client.site import SiteFolder
+from client.site import SiteFolder, read_site
 from common.errors import AnsweredError
 from common.models.batch import Batch
 from common.study import Split, Study
@@ -48,8 +49,9 @@ Row = dict[str, Any]
 def ward(root: Path, edit: Callable[[Row], Row] = lambda row: row) -> SiteFolder:
     """Twenty patients; 10007 is what a test makes of this one."""
     rows: list[Row] = [
-        {"patient_id": one, "outcome": ["alive", "dead"][number % 2], "CRP (mg/l)": 3, "pulse": 80, "sex": "W"}
-        | {"year": "2020", "TP53": 1, "EGFR": 1, "PTEN": 1}
+        {"patient_id": one, "outcome": ["alive", "dead"][number % 2], "CRP (mg/l)": 3, "pulse": 80}
+        | {"sex": "W", "year": "2020", "region": "north", "second": ["dead", "alive"][number % 2]}
+        | {"TP53": 1, "EGFR": 1, "PTEN": 1}
         for number, one in enumerate(NUMBERS)
     ]
     write_csv(root / "records.csv", [edit(row) if row["patient_id"] == "10007" else row for row in rows])
@@ -117,6 +119,35 @@ def test_who_comes_or_goes_with_the_data_is_no_difference_of_studies(tmp_path, e
         opening(tmp_path / "run", study.digest, cut(folder, study), 10)
 
 
+def pointed(folder: SiteFolder, key: str, column: str) -> SiteFolder:
+    """The site file with another column under `split` or `target`, of which it has one each."""
+    path = folder.root / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {key: {"file": "records.csv", "column": column}}))
+    return read_site(folder.root)
+
+
+@pytest.mark.parametrize(("key", "one", "other"), [("split", "year", "region"), ("target", "outcome", "second")])
+@pytest.mark.parametrize("turned", [False, True], ids=["gap later", "gap first"])
+def test_two_studies_of_two_columns_do_not_show_who_has_a_gap_in_one(tmp_path, key, one, other, turned) -> None:
+    """Two splits, or two targets: the hospital points site.yaml at its other column, as the second study asks."""
+    splits = {"split": {"column": "a", "test_values": ["x"]}}, {"split": {"column": "b", "test_values": ["x"]}}
+    first, second = splits if key == "split" else ({"split": HASH}, {"split": HASH, "study": "second"})
+    both = [(study_of(more | {"modalities": {"labs": STUDY["modalities"]["labs"]}}), column)
+            for more, column in ((first, one), (second, other))][:: -1 if turned else 1]  # fmt: skip
+    for gap in (True, False):
+        folder = ward(tmp_path, lambda row, gap=gap: row | ({other: ""} if gap else {}))
+        (study, column), (later, changed) = both
+        opening(tmp_path / str(gap), study.digest, cut(pointed(folder, key, column), study), 10)
+        here = cut(pointed(folder, key, changed), later)
+        assert asked_about(tmp_path / str(gap), later.digest, here) == gap
+        allow(tmp_path / str(gap), later.digest, here)
+        with pytest.raises(AnsweredError, match="by 1 patients") if gap else nullcontext():
+            opening(tmp_path / str(gap), later.digest, here, 10)
+        if gap:  # and who has no gap any more came with the data, in the same study
+            filled = ward(tmp_path)
+            opening(tmp_path / str(gap), study.digest, cut(pointed(filled, key, column), study), 10)
+
+
 GENES = STUDY["modalities"]["genes"]
 SETTINGS = [
     ("labs", {"numeric": {"crp": {"low": 0, "high": 400}, "pulse": {"low": 20, "high": 220}}}),
@@ -139,9 +170,9 @@ def test_who_comes_with_the_data_is_no_difference_of_studies_of_other_settings(t
 
 
 @pytest.mark.parametrize(("changed", "same"), [({"size": 9, "intensity": "range"}, True), ({"slices": 3}, False)])
-def test_of_an_image_the_slices_alone_decide_who_has_one(changed, same) -> None:
+def test_of_an_image_the_slices_alone_decide_who_has_one(tmp_path, changed, same) -> None:
     """A study that reads more slices may find one with text burned in, and takes nothing of that patient then."""
-    one, other = (Rules(recipes=rules_of(image_study(more)).recipes) for more in ({}, changed))
+    one, other = (rules_of(ward(tmp_path).file, image_study(more)) for more in ({}, changed))
     assert one.would_take(["image"], other, ["image"]) == same
 
 
@@ -161,7 +192,7 @@ def gap(of_those: Collection[int], out: int = 0) -> Cut:
     """Of a study that splits by a column: so many of these patients have no word in it."""
     rest = {str(number): "train" for number in of_those if number >= out}
     left = frozenset(str(number) for number in of_those if number < out)
-    return replace(everyone(rest), out=left, rules=Rules(by_column=True))
+    return replace(everyone(rest), out=left, rules=Rules(split="year"))
 
 
 @pytest.mark.parametrize(("out", "answered"), [(0, True), (1, False), (9, False), (10, True)])
@@ -211,7 +242,7 @@ def everybody_trains(study: Study, name: str, place: int, lacking: Collection[in
         version=f"{len(keep)}{place:062x}",
         sides={f"train {number}": "train" for number in keep},
         out=frozenset(f"train {number}" for number in lacking),
-        rules=Rules(study.split.column is not None),
+        rules=Rules(split=study.split.column or ""),
     )
 
 
@@ -339,6 +370,30 @@ def test_a_person_is_asked_about_a_run_that_uses_fewer_modalities_than_the_study
     allow(tmp_path, "b", wide)
     assert asked_about(tmp_path, "b", wide) == 0
     opening(tmp_path, "b", narrow, 10)
+
+
+@pytest.mark.parametrize("now", [10, 300])
+def test_a_person_is_told_what_no_word_can_allow(tmp_path, now) -> None:
+    """Nine had charts alone when sums of panels were opened, and stay nine: 300 was told, or nothing, and nine refused.
+    And a study's own round, which approval did not look at.
+    """
+
+    def charts(number: int, *used: str) -> Cut:
+        having = {f"p{one}": frozenset({"panel"}) for one in range(40)}
+        having |= {f"c{one}": frozenset({"chart"}) for one in range(number)}
+        return Cut(dict.fromkeys(having, "train"), having, frozenset(used))
+
+    opening(tmp_path, "a", charts(9, "panel"), 10)
+    later = charts(now, "chart", "panel")
+    for study in "ab":
+        for _ in range(2):
+            assert asked_about(tmp_path, study, later, 10) == 9
+            allow(tmp_path, study, later)
+        with pytest.raises(AnsweredError, match="9 patients of a part"):
+            require_alike(tmp_path, study, later, 10)
+    opening(tmp_path, "a", charts(now, "panel"), 10)
+    assert asked_about(tmp_path, "b", later, 10) == 9
+    assert asked_about(tmp_path, "a", charts(now, "panel"), 10) == 0
 
 
 def test_a_file_of_before_it_was_kept_who_is_in_no_part_learns_it(tmp_path) -> None:

@@ -208,6 +208,20 @@ def test_approval_asks_about_a_run_that_was_refused_for_using_fewer_modalities(n
     assert "ANOTHER SPLIT" not in done(approve(north.root, answer="y\n"))
 
 
+def test_approval_looks_at_what_this_site_would_sign(north, study) -> None:
+    """It compared with all that the site has: three with genes alone leave its sums when too few have genes to sign."""
+    table, genes, state = north.root / "records.csv", north.root / "genes.csv", north.root / "state"
+    study = written(north.root, replace(study, split=Split(validation=0.0, test=0.0)))
+    rows, measured = (path.read_text().splitlines(keepends=True) for path in (table, genes))
+    table.write_text("".join(rows[:14] + [re.sub(r"^([^,]*,[^,]*),.*", r"\1,,,", row) for row in rows[14:]]))
+    genes.write_text("".join(measured[:1] + measured[5:]))  # twelve
+    policy(north.root, require_privacy=False, without_privacy={"smallest_part": 12})
+    opening(state, study.digest, cut_of(prepare(north, study), study.names), 12)
+    assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
+    genes.write_text("".join(measured[:1] + measured[6:]))
+    assert "by as few as 3 of a part" in done(approve(north.root, "--yes"))
+
+
 def test_approving_counts_what_is_here_and_shows_no_patient(north, study) -> None:
     """With privacy a person decides here whether there is enough; data that cannot be read is not approved."""
     said = done(approve(north.root, "--yes"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from client.moves import in_each
 from tests.privacy.mutants.mutant import Mutant
 
 NO_PART = (
@@ -35,11 +36,11 @@ def _by_settings_alone(_: Any) -> Any:
 
 
 def _together(_: Any) -> Any:
-    return lambda use, moved: iter([[*moved]])
+    return lambda use, kept, cut: iter([[move for some in in_each(use, kept, cut) for move in some]])
 
 
 MUTANTS = (
-    Mutant("who is in no part is on no side", "client.cuts.taken_or_left", _nobody, NO_PART),
+    Mutant("who is in no part is on no side", "client.moves.taken_or_left_in", _nobody, NO_PART),
     Mutant("whoever changed parts is on no side", "client.cuts.moves", _nobody, SPLIT),
     Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
     Mutant("modalities with the same settings are one", "client.data.recipe.Rules.recipe", _by_settings_alone, NAMES),
