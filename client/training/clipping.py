@@ -2,11 +2,13 @@
 
 A float32 norm of many numbers is too small by more than any margin: 2e-4 at 10^5 numbers, 1 % at 2 * 10^7. Here blocks
 of 64 numbers are squared and added in float32, which loses at most 64 * 2^-24 < 4e-6 of the block's square, and the
-blocks are added in float64. That costs what the float32 norm costs.
+blocks are added in float64. That costs what the float32 norm costs. The square of a number below 2^-63 is lost there,
+and counts as 2^-126, the most that it can be: a study's bound may be as small as such numbers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from common.models.batch import Batch
 
 _MARGIN = 1 - 1e-5
 _BLOCK = 64
+_LOST = 2.0**-126  # float32's smallest normal number: squares below it count as 0 where these are flushed
 _EXACT = 1 << 14  # numbers up to which the whole norm is taken in float64: below that it is the faster way
 
 
@@ -62,7 +65,8 @@ def _norms(gradient: Tensor) -> Tensor:
     whole = length // _BLOCK * _BLOCK
     blocks = torch.linalg.vector_norm(gradient[:, :whole].reshape(rows, -1, _BLOCK), dim=2).double()
     rest = gradient[:, whole:].double()
-    return _norm(torch.cat([blocks, rest], dim=1), 1)
+    lost = blocks.new_full((rows, 1), math.sqrt(whole * _LOST))
+    return _norm(torch.cat([blocks, rest, lost], dim=1), 1)
 
 
 def _norm(tensor: Tensor, dim: int) -> Tensor:

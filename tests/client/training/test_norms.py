@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from client.training.clipped_sum import LoopClipper
 from client.training.clipping import factors, norms
+from client.training.subnormal import flushed_to_zero
 from common.models.batch import Batch
 
 torch.set_num_threads(1)
@@ -36,6 +37,17 @@ def test_a_clipped_gradient_is_no_longer_than_its_bound(kind: str, length: int) 
     gradient = HARD[kind](length)
     for bound in (1.0, 1e-3, float(gradient.double().norm()) / 2):
         assert too_long(gradient, bound) <= 1.0
+
+
+@pytest.mark.parametrize("length", [16_384, 16_385, 100_000])
+@pytest.mark.parametrize("value", [1e-19, 1e-20, 1e-30, 1e-37])
+def test_numbers_whose_squares_are_flushed_to_zero_are_clipped(value: float, length: int) -> None:
+    """A private round flushes subnormal numbers: a study with a tiny bound had exact sums, and a certified epsilon."""
+    gradient = torch.full((length,), value)
+    gradient[100] = 50 * value
+    with flushed_to_zero():
+        for bound in (1e-30, 1e-20, 1.0, float(gradient.double().norm()) / 2):
+            assert too_long(gradient, bound) <= 1.0
 
 
 @pytest.mark.parametrize("length", LENGTHS)
