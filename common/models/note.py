@@ -78,11 +78,37 @@ def _language(modality: NoteModality, models: Path | None) -> nn.Module:
     if encoder.source == "folder" or encoder.layers:
         check_torch_and_torchvision()  # transformers loads torchvision, and hides why it could not
     if encoder.source == "folder":
-        return Transformer(_pretrained(pretrained_folder(encoder, models), modality.max_tokens))
+        folder = pretrained_folder(encoder, models)
+        found = Transformer(_pretrained(folder, modality.max_tokens))
+        _require_function(found, folder, modality.max_tokens)
+        return found
     vocabulary = tokenizer_for(encoder, models).size
     if encoder.layers == 0:
         return nn.Embedding(vocabulary, encoder.width)
     return Transformer(_small_bert(encoder, vocabulary, modality.max_tokens))
+
+
+def _require_function(language: Transformer, folder: Path, length: int) -> None:
+    """Raise StudyError unless a text comes out the same whatever was read before, as two made-up texts show.
+
+    Layers that keep running ranges (I-BERT's), or that draw at random, would let one patient change what is computed
+    of another, and outlast the round: no privacy account has that.
+    """
+    words = int(language.model.config.vocab_size)  # type: ignore[union-attr,arg-type]  # transformers is untyped
+    generator = torch.Generator().manual_seed(0)
+    one, two = torch.randint(words, (2, 1, min(length, 8)), generator=generator)
+    kept = [buffer.clone() for buffer in language.buffers()]
+    with torch.no_grad():
+        for mode in (True, False):
+            language.train(mode)
+            first, _, again = (language(text) for text in (one, two, one))
+            same = torch.allclose(first, again, rtol=1e-5, atol=1e-6, equal_nan=True)
+            now = list(language.buffers())
+            if not (same and len(now) == len(kept) and all(map(torch.equal, kept, now))):
+                raise StudyError(
+                    f"{folder.name}: a text's numbers hang on what this model has read before, or on chance "
+                    f"({type(language.model).__name__}). No patient may change another's numbers: choose another model."
+                )
 
 
 def _width(language: nn.Module) -> int:

@@ -48,6 +48,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("quantised", "jitter"), [(True, 0.0), (False, 0.0), (None, 0.5)])
+def test_a_model_that_remembers_or_draws_is_refused(tmp_path: Path, quantised: bool | None, jitter: float) -> None:
+    """I-BERT keeps the range of what it read: one patient moved a clipped sum by 16 bounds, and the scores of others.
+    A mixture of experts draws its experts at random while it trains.
+    """
+    from transformers import IBertConfig, IBertModel, MixtralConfig, MixtralModel
+
+    size = {"vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if quantised is None:
+        experts = {"num_key_value_heads": 2, "intermediate_size": 16, "num_local_experts": 4}
+        config = MixtralConfig(**size, **experts, router_jitter_noise=jitter, max_position_embeddings=LENGTH)
+        MixtralModel(config).save_pretrained(tmp_path / "odd")
+    else:
+        positions = {"max_position_embeddings": LENGTH + 2, "intermediate_size": 16, "type_vocab_size": 1}
+        IBertModel(IBertConfig(**size, **positions, quant_mode=quantised)).save_pretrained(tmp_path / "odd")
+    with pytest.raises(StudyError, match="odd: a text's numbers hang on"):
+        encoder(tmp_path, folder="odd")
+
+
 ASKED = [{"layers": 0}, {"layers": 2}, {"tokenizer": "byte"}, {"folder": "bert"}, {"folder": "distilled"}]
 
 
