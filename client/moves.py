@@ -132,8 +132,8 @@ def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
 
 def coming_or_going(use: Use, cut: Cut) -> list[int]:
     """Return, by part and by version of these sums, how many patients come into the sums, or leave them, by the
-    modalities used alone. Of those who are in the cohort both times, in a part that the site signed for; with the
-    modalities that they have now.
+    modalities used alone. Of those who are in the cohort both times, in a part that the site signed for, with the
+    modalities that they have now; and of those who had none but such as this site does not read any more.
     """
     then, found = frozenset(use.modalities), list[int]()
     others = {
@@ -141,11 +141,18 @@ def coming_or_going(use: Use, cut: Cut) -> list[int]:
         for patient in use.patients
         if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
     }
-    for states in versions(use, others):
-        sides = Counter(
+    for states in versions(use, {*others} | cut.out & {*use.patients}):
+        unread = (added(use, states[patient]) for patient in cut.out & states.keys() if adds(states[patient]))
+        sides = Counter((one[0], False) for one in unread if one and _is_unread(one[1], cut))
+        sides += Counter(
             (cut.parts[patient], comes)
             for patient, comes in others.items()
             if (states[patient] == NOT if comes else adds(states[patient]))
         )
         found += sides.values()
     return found
+
+
+def _is_unread(names: Collection[str], cut: Cut) -> bool:
+    """Whether this site reads none of these modalities any more, by its own site file or policy."""
+    return bool(cut.rules.recipes) and not {*names} & cut.rules.recipes.keys()

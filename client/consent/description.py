@@ -151,7 +151,8 @@ def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:
         yield "  drawn in which round, or by a value that one patient alone has. Only differential privacy prevents it."
         return
     yield (
-        f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study;"
+        f"  Differential privacy: epsilon {plan.epsilon:g}, delta {plan.delta:g} for each patient over the whole study"
+        " (who is a patient of two of its hospitals spends at both);"
     )
     yield f"  noise {plan.noise_multiplier:.3f} in training, {plan.evaluation_noise_multiplier:.3f} in an evaluation."
     if plan.test_noise_multiplier is not None:

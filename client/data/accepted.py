@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from client.data.exclusions import Found
+from client.data.left_out import staying_out
 from client.data.pseudonym import site_secret
 from common import schema as border
 from common.errors import DataError
@@ -65,6 +66,8 @@ def why(found: Found) -> str:
             "A line that is no number, or a day that a spreadsheet may have made of one, may stand for a patient who "
             "would not be left out."
         )
+    if not found.listed:
+        return "It is empty, and earlier lists left patients out here: did its export fail?"
     return "Nobody in it is a patient here: are these numbers of another kind, or damaged?"
 
 
@@ -78,7 +81,18 @@ def accept(state: Path, found: Found, now: datetime | None = None) -> None:
 
 def is_accepted(state: Path, found: Found) -> bool:
     """Whether nothing about the list is left to be asked."""
-    return not found.to_be_accepted or _digest(state, found) in _read(state).accepted
+    asked = found.to_be_accepted or _is_emptied(state, found)
+    return not asked or _digest(state, found) in _read(state).accepted
+
+
+def _is_emptied(state: Path, found: Found) -> bool:
+    """Whether the list has no line, and earlier ones left patients out; also where that cannot be read."""
+    if found.listed or not found.content:
+        return False
+    try:
+        return staying_out(state, found) > 0
+    except DataError:
+        return True
 
 
 def _digest(state: Path, found: Found) -> str:

@@ -86,7 +86,7 @@ def _prepare(
         sources = sources_here(folder, study)
         read, unplaced = read_labels(folder, study, counts)
         labels: Mapping[str, Label] = read
-        known = found.everybody | found.lines | labels.keys()
+        known = frozenset(labels) | (found.everybody | found.lines if study.private else found.passed_over)
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
@@ -98,7 +98,7 @@ def _prepare(
         counts.update(entry.counts)
     cohort = cohort_of(folder.file.site, study, labels, entries, secret, counts)
     out = cohort.out | {secret.pseudonym(patient) for patient in unplaced}
-    return replace(cohort, out=out, rules=rules_of(folder.file, study))
+    return replace(cohort, out=out, rules=rules_of(folder.file, study, cohort.owned))
 
 
 def _without_opted_out(

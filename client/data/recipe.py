@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from client.site import SiteFile
@@ -16,8 +16,8 @@ class Rules:
 
     target: digest of the column that site.yaml names for it, and of the study's classes; empty: nobody kept it
     split: of the column by whose word it splits, and who has none is in no part; empty: it splits by a hash
-    recipes: modality -> digest of what decides whether a patient has it (`membership_of`). It is compared beside the
-        name, by which site.yaml names the files
+    recipes: modality that the site reads -> digest of what decides whether a patient has it (`membership_of`). It is
+        compared beside the name, by which site.yaml names the files
     """
 
     target: str = ""
@@ -36,10 +36,12 @@ class Rules:
         return same and any(own.recipe(name) in theirs for name in having)
 
 
-def rules_of(file: SiteFile, study: Study) -> Rules:
-    """Return by what this study takes a patient at this site. Not by which file: exports get new names."""
+def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
+    """Return by what this study takes a patient at this site, which reads these of its modalities. Not by which file:
+    exports get new names.
+    """
     split = study.split.column and [study.split.column, file.split and file.split.column]
-    recipes = {name: _digest(membership_of(modality)) for name, modality in study.modalities.items()}
+    recipes = {name: _digest(membership_of(modality)) for name, modality in study.modalities.items() if name in read}
     return Rules(_digest([file.target.column, *study.task.classes]), _digest(split) if split else "", recipes)
 
 

@@ -15,7 +15,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,12 @@ def read_table(
 ) -> Table:
     """Read a CSV file (comma, semicolon or tab; UTF-8), whose first line names the columns.
 
-    The table passes over the patients in `excluded`. `gaps`: as in `Table`; `numbers`: where there are gaps, what tells
-    that a row has swallowed another patient's.
+    The table passes over the patients in `excluded`. `gaps`: as in `Table`; `numbers`: what tells that a row has
+    swallowed another patient's, which is an error where there are no gaps, if it knows that patient.
     """
     counts = Counter[str]()
+    if numbers and not gaps:
+        numbers = replace(numbers, known=numbers.known | excluded) if numbers.known else None
     lines = _records(path, _text(path, key, gaps), counts if gaps else None, numbers)
     if not lines:
         raise DataError(f"{path}: is empty. site.yaml, key {key}, must name a CSV file with a line of column names.")
@@ -128,15 +130,15 @@ def _records(path: Path, text: str, counts: Counter[str] | None, numbers: Number
     lines = list(io.StringIO(text, newline=""))
     found, start = list[tuple[str, ...]](), 0
     while start < len(lines):
-        header = None if counts is None else found[0] if found else ()
-        rows, broken = _until_broken(lines, start, separator, header, numbers)
+        header = found[0] if found else ()
+        rows, broken = _until_broken(lines, start, separator, header, numbers, resumed=counts is not None)
         found += rows
         if broken is None:
             break
         if counts is None or not found:
             raise DataError(
-                f"{path}: line {broken + 1}: quotes do not close as CSV wants it. Double each quote inside a quoted "
-                "cell."
+                f"{path}: line {broken + 1}: quotes do not close as CSV wants it, or one that opens here closes in the "
+                "row of another patient. Double each quote inside a quoted cell, and close each that opens one."
             )
         counts["rows whose quotes do not close"] += 1
         start = broken + 1  # the line after the one that the broken row begins in: it costs no row but its own
@@ -144,28 +146,34 @@ def _records(path: Path, text: str, counts: Counter[str] | None, numbers: Number
 
 
 def _until_broken(
-    lines: Sequence[str], start: int, separator: str, header: tuple[str, ...] | None, numbers: Numbers | None
+    lines: Sequence[str],
+    start: int,
+    separator: str,
+    header: tuple[str, ...],
+    numbers: Numbers | None,
+    *,
+    resumed: bool,
 ) -> tuple[list[tuple[str, ...]], int | None]:
     """Rows from this line on, and the line of the first row that cannot be read; None if all can.
 
-    header: the first row (empty: it is still to come), where reading is to be resumed behind a broken row. Then the
-    line is the one that the row begins in, and a row over several lines that has another width, or in which another
-    patient's row begins, is broken: a quote that was never closed has swallowed its neighbours. None: the line is the
-    one where the reader gave up.
+    header: the first row; empty: it is still to come. A row over several lines in which another patient's row begins is
+    broken: a quote that was never closed has swallowed its neighbours. resumed: reading goes on behind a broken row, so
+    the line is the one that the row begins in, and one over several lines that has another width is broken too. Else
+    the line is the one where the reader gave up.
     """
     reader = csv.reader((lines[place] for place in range(start, len(lines))), delimiter=separator, strict=True)
-    rows, begun, resumed = list[tuple[str, ...]](), start, header is not None
+    rows, begun = list[tuple[str, ...]](), start
     try:
         for row in reader:
             end = start + reader.line_num
             if header and end - begun > 1:
-                whole = lines[begun:end]
-                if len(row) != len(header) or (numbers and numbers.swallowed(header, row, whole, separator)):
+                whole, torn = lines[begun:end], resumed and len(row) != len(header)
+                if torn or (numbers and numbers.swallowed(header, row, whole, separator)):
                     return rows, begun
             begun = end
             if row:
                 rows.append(tuple(cell.strip() for cell in row))
-                header = rows[-1] if header == () else header
+                header = header or rows[-1]
     except csv.Error:
         return rows, begun if resumed else start + reader.line_num - 1
     return rows, None

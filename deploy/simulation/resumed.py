@@ -92,6 +92,12 @@ def require_same(seen: Iterable[Looked], sites: Path, *, trained: bool) -> dict[
 
 def _since(one: Looked, before: _Before, sites: Path) -> Iterator[str]:
     here, now, listed = (_hashed(several, sites) for several in (one.patients, one.in_cohort, one.opted_out))
+    if before.hospital not in ("", one.hospital):
+        yield (
+            "its state folder is another than when this run began, and the patients' numbers are the same. If this is "
+            "another hospital with such numbers, or other data under them, model and report would be of both: start "
+            "another run (--run NAME without --resume)."
+        )
     if out := len(before.in_cohort & listed):
         yield f"{out} more opted out since this run began. They are in no round from here on."
     if gone := len(before.in_cohort - here):

@@ -172,7 +172,7 @@ def test_who_comes_with_the_data_is_no_difference_of_studies_of_other_settings(t
 @pytest.mark.parametrize(("changed", "same"), [({"size": 9, "intensity": "range"}, True), ({"slices": 3}, False)])
 def test_of_an_image_the_slices_alone_decide_who_has_one(tmp_path, changed, same) -> None:
     """A study that reads more slices may find one with text burned in, and takes nothing of that patient then."""
-    one, other = (rules_of(ward(tmp_path).file, image_study(more)) for more in ({}, changed))
+    one, other = (rules_of(ward(tmp_path).file, image_study(more), ["image"]) for more in ({}, changed))
     assert one.would_take(["image"], other, ["image"]) == same
 
 
@@ -370,6 +370,26 @@ def test_a_person_is_asked_about_a_run_that_uses_fewer_modalities_than_the_study
     allow(tmp_path, "b", wide)
     assert asked_about(tmp_path, "b", wide) == 0
     opening(tmp_path, "b", narrow, 10)
+
+
+@pytest.mark.parametrize("key", ["policy", "site.yaml"])
+def test_a_modality_that_a_site_reads_no_more_takes_few_out_of_no_sum(tmp_path, key) -> None:
+    """The one who has nothing else left the study's sums: another study was refused then, and the same one was not."""
+    folder = ward(tmp_path, without(*LABS))
+    study = of(HASH, "labs", "genes")
+    both = cut(folder, study)
+    opening(tmp_path / "run", study.digest, both, 10)
+    file = yaml.safe_load((tmp_path / "site.yaml").read_text())
+    allowed = file["policy"] | {"modalities": ["labs"]}
+    file |= {"policy": allowed} if key == "policy" else {"sequences": {}}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(file))
+    now = prepare(read_site(tmp_path), study)
+    assert len(now.train) == 19 and now.owned == ("labs",)
+    with pytest.raises(AnsweredError, match="these 1 patients"):
+        opening(tmp_path / "run", study.digest, cut_of(now, now.owned), 10)
+    opening(tmp_path / "run", study.digest, both, 10)
+    ward(tmp_path, without(*LABS, *GENES["genes"]))  # who lost the genes with the data leaves as before
+    opening(tmp_path / "run", study.digest, cut(folder, study), 10)
 
 
 @pytest.mark.parametrize("now", [10, 300])

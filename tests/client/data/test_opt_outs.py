@@ -199,6 +199,21 @@ def test_an_empty_list_and_one_without_odd_lines_ask_nobody(tmp_path: Path) -> N
     assert prepare(folder, STUDY).opt_outs == "5 listed, 1 found here"
 
 
+@pytest.mark.parametrize(
+    "text", ["patient_id\n", "patient_id\n\n\n", 'patient_id\n""\n'], ids=["heading", "blank", "quotes"]
+)
+def test_a_list_that_is_empty_now_is_looked_at_by_a_person(tmp_path: Path, text: str) -> None:
+    """An export that ended behind its first line brought everybody back who had objected, in silence."""
+    folder, state = ward(tmp_path, *NUMBERS), tmp_path / "state"
+    write_list(tmp_path, "10000", "10003")
+    assert len(prepare(folder, STUDY, at_work=True).sides) == len(NUMBERS) - 2
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=r"0 found here\. It is empty, and earlier lists left patients out"):
+        prepare(folder, STUDY, at_work=True)
+    accept(state, found_here(folder))
+    assert len(prepare(folder, STUDY, at_work=True).sides) == len(NUMBERS)
+
+
 def test_what_a_newer_release_accepted_is_refused_as_newer(tmp_path: Path) -> None:
     folder, state = ward(tmp_path, *NUMBERS), tmp_path / "state"
     write_list(tmp_path, "20000")

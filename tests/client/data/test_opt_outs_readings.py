@@ -11,9 +11,10 @@ from client.data.exclusions import Found, found_here
 from client.data.losses import told
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
-from client.site import SiteFolder
+from client.site import SiteFolder, read_site
+from common.errors import DataError
 from tests.client.data.test_opt_outs import NUMBERS, STUDY, ward, write_list
-from tests.support.hospital import study_of
+from tests.support.hospital import study_of, write_site
 from tests.support.scripted import PRIVATE
 
 TORN = "CRP from outside:\n12/3,4,5,6,7,8"  # its second line could be another patient's row, of this table's width
@@ -63,3 +64,23 @@ def test_who_came_into_the_file_after_the_list_was_looked_up_waits(
     assert "exclusions: 1 patient who came into the target's file while it was read" in " ".join(told(cohort.counts))
     monkeypatch.undo()
     assert prepare(folder, STUDY).opt_outs == "2 listed, 2 found here, 1 by a near miss (line 2)"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_without_privacy_an_open_quote_that_takes_a_neighbours_note_is_an_error(tmp_path: Path, listed: bool) -> None:
+    """The note of one who objected stood in a neighbour's, under the neighbour's label, and was trained on."""
+    folder = ward(tmp_path, *NUMBERS)
+    write_list(tmp_path, "10007" if listed else "10005")
+    path, study = tmp_path / "notes.csv", study_of(modalities=["report"])
+    rows = [f"{one},a wound" for one in NUMBERS]
+    rows[NUMBERS.index("10006")], rows[NUMBERS.index("10007")] = '10006,"a wound of 5', '10007,syphilis, a wound of 7"'
+    write_site(tmp_path, {"images": None, "records": None, "sequences": None, "identity": None,
+                          "notes": {"report": {"file": "notes.csv"}}, "exclusions": "list.csv"})  # fmt: skip
+    folder = read_site(tmp_path)
+    path.write_text("patient_id,text\n" + "\n".join(rows).replace("syphilis,", "syphilis and") + "\n")
+    with pytest.raises(DataError, match=r"line 8: .*closes in the row of another patient"):
+        prepare(folder, study)
+    rows[NUMBERS.index("10006")] = '10006,"a wound of 5""\nand another, of 3"'
+    rows[NUMBERS.index("10007")] = '10007,"syphilis\nand a wound of 7"'
+    path.write_text("patient_id,text\n" + "\n".join(rows) + "\n")
+    assert len(prepare(folder, study).sides) == len(NUMBERS) - 1

@@ -57,6 +57,8 @@ def test_the_same_patients_are_no_other_hospital(begun, tmp_path) -> None:
     back. What is said is true from there on.
     """
     shutil.rmtree(tmp_path / "a" / "state")
+    (said_once,) = goes_on(seen(tmp_path / "a"), tmp_path / "sites")
+    assert "its state folder is another than when this run began" in said_once  # or it is another hospital
     assert goes_on(seen(tmp_path / "a"), tmp_path / "sites") == ()
     write_list(tmp_path / "a", person(3).patient)
     said = goes_on(seen(tmp_path / "a", exclusions="list.csv"), tmp_path / "sites")
