@@ -24,12 +24,14 @@ class Parameters:
 
     groups: `shared` first, then the modalities in the study's order; each is contiguous, and may be empty
     names, shapes, group: of each tensor, in the order of the vector
+    pretrained: modality -> digest of the model that its encoder was loaded from, frozen weights among it
     """
 
     groups: tuple[str, ...]
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     group: tuple[str, ...]
+    pretrained: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, network: MultimodalNetwork) -> Parameters:
@@ -39,6 +41,11 @@ class Parameters:
             names=tuple(name for name, _ in tensors),
             shapes=tuple(tuple(tensor.shape) for _, tensor in tensors),
             group=tuple(_group(name) for name, _ in tensors),
+            pretrained=tuple(
+                (name, str(found))
+                for name, encoder in network.encoders.items()
+                if (found := getattr(encoder, "pretrained", ""))
+            ),
         )
 
     @property

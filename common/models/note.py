@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class NoteTokens(nn.Module):
         super().__init__()
         self.width = width
         self.language: nn.Module = _language(modality, models)
+        self.pretrained = _digest_of(modality, models, self.language)
         self.project = nn.Linear(_width(self.language), width)
         self.frozen = modality.encoder.train == "none"
         if self.frozen:
@@ -86,6 +88,24 @@ def _language(modality: NoteModality, models: Path | None) -> nn.Module:
     if encoder.layers == 0:
         return nn.Embedding(vocabulary, encoder.width)
     return Transformer(_small_bert(encoder, vocabulary, modality.max_tokens))
+
+
+def _digest_of(modality: NoteModality, models: Path | None, language: nn.Module) -> str:
+    """Return the SHA-256, in hex, of a pretrained model as it was loaded, and of its tokenizer's files; "" for others.
+
+    Frozen weights are not exchanged: sites that load others compute something else from the same plan.
+    """
+    if modality.encoder.source != "folder":
+        return ""
+    content = hashlib.sha256()
+    for name, tensor in sorted(language.state_dict().items()):
+        content.update(f"{name} {tuple(tensor.shape)}\0".encode())
+        content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    folder = pretrained_folder(modality.encoder, models)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".txt", ".model") or path.name in ("tokenizer.json", "vocab.json"):
+            content.update(f"{path.name} {path.stat().st_size}\0".encode() + path.read_bytes())
+    return content.hexdigest()
 
 
 def _require_function(language: Transformer, folder: Path, length: int) -> None:

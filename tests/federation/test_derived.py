@@ -163,7 +163,7 @@ def test_in_the_open_what_was_derived_otherwise_is_not_added_up(
     assert ODD in summation.dropped
 
 
-@pytest.mark.parametrize("change", ["parameters", "privacy"])
+@pytest.mark.parametrize("change", ["parameters", "pretrained", "privacy"])
 def test_a_parameter_table_and_a_privacy_plan_are_bound_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -173,6 +173,8 @@ def test_a_parameter_table_and_a_privacy_plan_are_bound_too(
     if change == "parameters":
         names = site.parameters.names
         site.__dict__["parameters"] = replace(site.parameters, names=(names[1], names[0], *names[2:]))
+    elif change == "pretrained":  # another revision of the model at one hospital
+        site.__dict__["parameters"] = replace(site.parameters, pretrained=(("letter", "0" * 64),))
     else:
         assert site.privacy is not None
         site.__dict__["privacy"] = replace(site.privacy, noise_multiplier=site.privacy.noise_multiplier + 0.001)

@@ -67,6 +67,25 @@ def test_a_model_that_remembers_or_draws_is_refused(tmp_path: Path, quantised: b
         encoder(tmp_path, folder="odd")
 
 
+def test_the_files_of_a_pretrained_model_are_in_what_both_sides_derive(tmp_path: Path) -> None:
+    """Frozen weights and tokenizers were in no digest: two revisions of a model added up as one."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=40, max_position_embeddings=LENGTH, hidden_size=8, num_hidden_layers=1,
+                        num_attention_heads=2, intermediate_size=16)  # fmt: skip
+    asked = {"kind": "note", "max_tokens": LENGTH, "encoder": {"source": "folder", "folder": "m", "train": "none"}}
+    study, found = study_of(modalities={"letter": asked}), {}
+    for name, seed, words in (("one", 1, "a"), ("again", 1, "a"), ("weights", 2, "a"), ("words", 1, "b")):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(tmp_path / name / "m")
+        (tmp_path / name / "m" / "vocab.txt").write_text(words)
+        found[name] = Parameters.of(build_network(study, models=tmp_path / name))
+    assert found["one"] == found["again"] and found["one"].pretrained[0][0] == "letter"
+    assert len({each.pretrained for each in found.values()}) == 3
+    assert len({each.shape_digest for each in found.values()}) == 1
+    assert Parameters.of(build_network(study_of("chart"))).pretrained == ()
+
+
 ASKED = [{"layers": 0}, {"layers": 2}, {"tokenizer": "byte"}, {"folder": "bert"}, {"folder": "distilled"}]
 
 
