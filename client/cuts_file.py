@@ -192,7 +192,10 @@ def _read(path: Path) -> Book:
     except OSError as problem:
         raise _unusable(path, problem) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise RunError(f"{path}: is damaged. Restore it from a backup taken after the last round.") from None
+        raise RunError(
+            f"{path}: is damaged. Restore it from a backup taken after the last round. If there is none, move it away, "
+            "and a person may decide to go on without it: wardround site accept-sums"
+        ) from None
 
 
 def _unusable(path: Path, problem: OSError) -> RunError:

@@ -173,6 +173,19 @@ def test_cuts_that_are_gone_are_accepted_the_same_way_and_guarded_again(north: S
         opening(state, "b" * 64, cut, 1)
 
 
+def test_damaged_cuts_have_a_way_out(north: SiteFolder) -> None:
+    """It named a backup alone; where there was none, `accept-sums` ended with the same sentence."""
+    state, cut = north.root / "state", everyone({"one": "train", "other": "test"})
+    opening(state, "a" * 64, cut, 1)
+    (state / "cuts.json").write_text("{")
+    refused = call(north.root, "accept-sums", "--yes")
+    assert isinstance(refused.exception, RunError)
+    assert "move it away" in str(refused.exception) and "accept-sums" in str(refused.exception)
+    (state / "cuts.json").rename(state / "cuts.damaged")
+    assert "Accepted, and on record" in done(call(north.root, "accept-sums", "--yes"))
+    opening(state, "b" * 64, cut, 1)
+
+
 def test_cuts_are_guarded_also_where_accept_sums_was_killed_behind_its_line(north: SiteFolder) -> None:
     state, cut = north.root / "state", everyone({"one": "train", "other": "test"})
     opening(state, "a" * 64, cut, 1)
