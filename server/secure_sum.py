@@ -339,8 +339,10 @@ class Summation:
             raise BudgetError(
                 f"Not begun: the privacy budget of {', '.join(sorted(poor))} does not carry this run "
                 f"{'to its end' if first == 0 else f'from round {first} to its end'}, and nothing was charged. "
-                "`wardround site check` shows there what is spent. Leave these sites out (--site for each of the "
-                "others, if enough are left), or start a study with fewer rounds or more noise."
+                "A round that was begun and stopped is charged as one that ended, and `privacy.spare_rounds` of the "
+                "study has room for a few. `wardround site check` shows at a hospital what is spent (a simulated one "
+                "has its ledger in the run's folder). Leave these sites out, if enough are left (`wardround run` has "
+                "--site for each of the others), or start a study with fewer rounds, more spare ones or more noise."
                 + (" `wardround finish NAME` makes a model of the rounds that are done." if first > 1 else "")
             )
 

@@ -27,18 +27,23 @@ def half_width(metrics: Mapping[str, float], key: str) -> float:
 
 
 def interval(metrics: Mapping[str, float], key: str) -> tuple[float, float] | None:
-    """The measure's interval by its known noise, within what it can be; None without noise, or without a value."""
+    """The measure's interval by its known noise, within what it can be; None without noise, or without a value. All
+    that it can be where noise took it so far outside that no value explains it.
+    """
     value, half = metrics.get(key, math.nan), half_width(metrics, key)
     if not half or math.isnan(value):
         return None
     high = 1.0 if key in _OF_ONE else math.inf
-    return min(high, max(0.0, value - half)), min(high, value + half)
+    if value - half >= high or value + half <= 0:
+        return 0.0, high
+    return max(0.0, value - half), min(high, value + half)
 
 
 def says_something(metrics: Mapping[str, float], key: str) -> bool:
     """Whether the measure is a number whose known noise is no wider than `WIDEST`."""
     wide = 2 * half_width(metrics, key) / (LOG_LOSS_CAP if key == "log_loss" else 1.0)
-    return math.isfinite(metrics.get(key, math.nan)) and wide <= WIDEST
+    outside = interval(metrics, key) == (0.0, 1.0 if key in _OF_ONE else math.inf)
+    return math.isfinite(metrics.get(key, math.nan)) and wide <= WIDEST and not outside
 
 
 def written(metrics: Mapping[str, float], key: str, digits: int = 3) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 
 from common.tasks import metrics, score_segments
-from server.report.noise import interval, written
+from server.report.noise import interval, says_something, written
 from server.report.text import NONE
 from tests.support.tiny import study_of
 
@@ -48,4 +49,15 @@ def test_an_interval_of_everything_is_a_dash_and_none_leaves_the_range() -> None
     noisy = {"calibration_error": 1.54, "accuracy": 0.9, "auc": 0.4, "auc_noise": float("inf"), "share_noise": 0.41}
     assert written(noisy, "calibration_error") == NONE == written(noisy, "auc")
     assert written(noisy, "accuracy") == "0.49 to 1.00"
-    assert interval({"calibration_error": 1.9, "share_noise": 0.02}, "calibration_error") == (1.0, 1.0)
+    assert interval({"calibration_error": 1.05, "share_noise": 0.02}, "calibration_error") == pytest.approx((0.95, 1.0))
+
+
+@pytest.mark.parametrize(("key", "value"), [("calibration_error", 3.39), ("accuracy", 1.5), ("brier", -0.9)])
+@pytest.mark.parametrize("noise", [0.369, 0.005])
+def test_what_noise_took_out_of_its_range_is_known_by_nobody(key: str, value: float, noise: float) -> None:
+    """It was written as the worst value there is, known for certain: "1.00 to 1.00"."""
+    found = {key: value, "share_noise": noise}
+    if noise < 0.1 or key == "calibration_error":
+        assert written(found, key) == NONE
+    assert not says_something(found, key)
+    assert (ends := interval(found, key)) is None or ends[0] < ends[1]
