@@ -28,14 +28,18 @@ from common.messages import (
 FIRST_LOOK_SECONDS = 0.002
 SLOWEST_LOOK_SECONDS = 0.25
 GRACE_SECONDS = 2.0
+SILENT = "no answer in time"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """replies: node -> the reply that its request asks for. missing: node -> why there is none, from a closed list."""
+    """replies: node -> the reply that its request asks for. missing: node -> why there is none, from a closed list.
+    declined: the same, of those who were asked beside the leg and need not answer.
+    """
 
     replies: dict[int, Reply]
     missing: dict[int, str]
+    declined: dict[int, str]
     bytes_down: int
     bytes_up: int
 
@@ -80,8 +84,9 @@ def exchange(
             time.sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK_SECONDS)
     replies, missing = _sorted_out(both, came)
+    declined = {node: why for node, why in missing.items() if node not in requests}
     missing = {node: why for node, why in missing.items() if node in requests}
-    return Answers(replies, missing, sent, sum(map(size, came.values())))
+    return Answers(replies, missing, declined, sent, sum(map(size, came.values())))
 
 
 def _refused(message: Message) -> str:
@@ -112,7 +117,7 @@ def _sorted_out(
     requests: Mapping[int, Request], came: Mapping[int, Message]
 ) -> tuple[dict[int, Reply], dict[int, str]]:
     replies: dict[int, Reply] = {}
-    missing = {node: "no answer in time" for node in requests if node not in came}
+    missing = {node: SILENT for node in requests if node not in came}
     for node, message in came.items():
         if message.has_error():
             missing[node] = "connection lost"

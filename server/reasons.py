@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from common.release import OF_0_1
 
@@ -30,6 +30,10 @@ MEANING = {
 }
 
 
+# Of a site that is in no sum, where it said nothing since it was lost, or was not asked to be in one.
+NOT_BACK, STAYS_OUT, UNACCEPTABLE = "join: not back yet", "join: stays out", "join: unacceptable message"
+OUT = {STAYS_OUT: "join: is there, and stays out: the others give no sum over other sites than before"}
+
 PROTOCOLS = {"older protocol": OLDER, "newer protocol": NEWER}
 
 
@@ -39,7 +43,7 @@ def in_words(dropped: str) -> str:
     if found:
         return f"{head}{MEANING.get(code, code)}"
     leg, _, why = dropped.rpartition(": ")
-    return f"{leg}: {PROTOCOLS[why]}" if why in PROTOCOLS else dropped
+    return f"{leg}: {PROTOCOLS[why]}" if why in PROTOCOLS else OUT.get(dropped, dropped)
 
 
 # What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
@@ -74,7 +78,18 @@ def ways_out(dropped: Iterable[str], run: str) -> str:
         way = WAYS_OUT.get(code, OTHER) if refused else LOST
         if why.rpartition(": ")[2] in PROTOCOLS:
             way = WAYS_OUT["other_release"]
-        if way not in found and code != "too_few_sites":
+        if way not in found and code != "too_few_sites" and why != STAYS_OUT:
             found.append(way)
     told = "; ".join(found or [LOST]).replace("NAME", run)
     return f"{told[:1].upper()}{told[1:]}. To go on: `wardround resume {run}`, in a simulation with --resume."
+
+
+def news_of_lost(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return in words who is lost since, or for another reason, and who is back; empty where nothing has changed.
+
+    `before` and `now` are as `Summation.dropped` has them, of two rounds.
+    """
+    lost = [f"{site} ({in_words(why)})" for site, why in sorted(now.items()) if before.get(site) != why]
+    back = sorted(before.keys() - now.keys())
+    said = {"not in this sum, or lost in it": lost, "back": back}
+    return "; ".join(f"{what}: {', '.join(sites)}" for what, sites in said.items() if sites)

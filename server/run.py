@@ -30,7 +30,7 @@ from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
 from server.left_out import left_out_in_words
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
-from server.reasons import ways_out
+from server.reasons import news_of_lost, ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
@@ -129,6 +129,7 @@ class Run:
         self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
         self.lost = LostSites(wait, tuple(self.state.arrays.get(SUMMED, ())))
         self._planned = _Planned()
+        self._lost: Mapping[str, str] = {}  # whom the round before lost, and why
         self.summation = Summation(
             grid,
             study,
@@ -385,6 +386,9 @@ class Run:
         self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
         save(self.state, self.path)
         self.observer.round_done(evidence, self.study.rounds)
+        if news := news_of_lost(self._lost, total.dropped):
+            self.observer.told(news)
+        self._lost = total.dropped
 
     def _keep(self, number: int, survivors: Sequence[str]) -> None:
         """Before a sum is announced, or shares are asked for: neither is forgotten by a coordinator that is killed."""

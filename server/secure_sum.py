@@ -38,9 +38,9 @@ from common.secure_sum.masking import add_packed, cut
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, Signed, SumContext
 from common.study import Study
 from common.summand import Layout
-from server.exchange import exchange
+from server.exchange import SILENT, exchange
 from server.invitation import Participant, invite, participant_of, require_distinct
-from server.reasons import in_words
+from server.reasons import NOT_BACK, STAYS_OUT, UNACCEPTABLE, in_words
 
 # Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
 TALK_SECONDS, JOIN_SECONDS, LEAST_JOIN_SECONDS = 180.0, 900.0, 15.0
@@ -111,6 +111,7 @@ class Summation:
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
     bound: tuple[str, ...] = ()  # the sites of a sum that some of them confirmed and not all, so that it did not open
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
+    _why_out: dict[int, str] = field(default_factory=dict)  # of who is in no sum to come: what it last said to that
     _ahead: Begun | None = None
     _room: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     _dropped: dict[str, str] = field(default_factory=dict)
@@ -142,7 +143,7 @@ class Summation:
 
     def _secure(self, plan_for: PlanFor, begun: Begun, *, last: bool) -> Total:
         context, holders, number = begun.context, begun.holders, begun.context.number
-        self._miss_absent(holders)
+        self._miss_absent(begun)
         plan = plan_for(holders, [offer.name for offer in begun.offers.values()])
         derived = self.derive(plan)
         layout = derived.layout
@@ -202,6 +203,8 @@ class Summation:
             answers |= self._asked("confirm", number, {}, dict.fromkeys(silent, self._invitation()))
         request = self._invitation()
         found = {node: participant_of(node, request, answers.get(node), self.roster) for node in (*others, *silent)}
+        self._why_out |= {node: UNACCEPTABLE for node, item in found.items() if item is None and node in answers}
+        self._why_out = {node: why for node, why in self._why_out.items() if found.get(node) is None}
         return confirmed, {node: item for node, item in found.items() if item is not None}
 
     def _require_all_confirmed(self, begun: Begun, survivors: Sequence[str], confirmed: Collection[str]) -> None:
@@ -229,6 +232,7 @@ class Summation:
             if item.site in confirmed
         }
         there = [item for item in (here | dict(newcomers)).values() if not self.kept_to or item.site in self.kept_to]
+        self._why_out |= {node: STAYS_OUT for node, item in newcomers.items() if item not in there}
         holders = sorted(there, key=lambda item: item.site)
         if len({item.site for item in holders}) < len(holders) or len(holders) < self.least:
             return None
@@ -261,12 +265,15 @@ class Summation:
         came = {node: it.offer for node, it in replies.items() if isinstance(it, OfferReply)}
         return replace(begun, offers={**begun.offers, **self._offers(came)})
 
-    def _miss_absent(self, holders: Sequence[Participant]) -> None:
-        """Nodes of the run that are not even in R."""
-        there = {item.node for item in holders}
+    def _miss_absent(self, begun: Begun) -> None:
+        """Nodes of the run that are not even in R, or gave no offer: each with what it said when it was last asked."""
+        there = {item.node for item in begun.holders}
         for node in self.nodes:
-            if node not in there:
-                self._dropped.setdefault(self._name(node), "join: not back yet")
+            if node in begun.offers:
+                self._why_out.pop(node, None)
+            else:
+                unsaid = f"offer: {SILENT}" if node in there else NOT_BACK
+                self._dropped.setdefault(self._name(node), self._why_out.get(node, unsaid))
 
     def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[int, A], B]) -> dict[int, B]:
         """What one site sent wrong costs that site its place in the sum, and not the others their round."""
@@ -318,9 +325,11 @@ class Summation:
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
             self._dropped[self._name(node)] = f"join: {why}"
+        self._why_out = {node: f"join: {why}" for node, why in missing.items()}
         self._require_budget()
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
+        self._why_out |= {item.node: STAYS_OUT for item in participants if item not in wanted}
         if len(wanted) < max(self.least, len(only)):
             needed = f"all of {', '.join(sorted(only))}" if only else f"{self.least}"
             why = "" if self._dropped else f" ({self._why()})"
@@ -383,7 +392,17 @@ class Summation:
         self._bytes[1] += answers.bytes_down
         for node, why in answers.missing.items():
             self._dropped.setdefault(self._name(node), f"{name}: {why}")
+        for node, why in answers.declined.items():
+            self._declined(node, optional[node], why)
         return answers.replies
+
+    def _declined(self, node: int, asked: Request, why: str) -> None:
+        """A site that was asked for the next sum, and gave no consent or no offer. One that is silent within the short
+        time for that is taken by what it said before.
+        """
+        leg = "join" if isinstance(asked, JoinRequest) else "offer"
+        if why != SILENT:
+            self._why_out[node] = f"{leg}: {why}"
 
     def _sum_of(
         self,

@@ -141,3 +141,14 @@ def test_where_lost_sites_are_shown_the_run_goes_on_without_them(tmp_path) -> No
     losses = [Loss(lost, number, "join") for number in range(3, 40)]
     rounds = played((study, folders), tmp_path / "run", losses)
     assert rounds[0] == (0, 4) and rounds[-1] == (study.rounds + 2, 3)
+
+
+def test_the_terminal_says_once_who_is_lost_and_why(tmp_path) -> None:
+    """It said "1 lost" in each round, and in none who."""
+    study, folders = small_hospitals(tmp_path / "made")
+    without_privacy(folders[0].parent, "show")
+    lost, heard = folders[1].name, Heard()
+    losses = tuple(Loss(lost, number, "round") for number in (2, 3, 4))
+    simulate(Simulation(study, folders, tmp_path / "run", workers=2, losses=losses, compare=False), heard)
+    told = [line for line in heard.said if lost in line]
+    assert told == [f"not in this sum, or lost in it: {lost} (round: connection lost)", f"back: {lost}"]
