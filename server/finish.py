@@ -11,8 +11,9 @@ from common.study import Study, read_study
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
-from server.run import Outcome, by_round, uncounted_in, used_in
+from server.run import Outcome, by_round
 from server.run_folder import STUDY_FILE, begun, coverage_of, evidence_of, playing, save_model
+from server.trained import partly_in, uncounted_in, untrained_in
 from server.watch import STATUS_FILE, read_status
 
 STOPPED = "it was stopped"
@@ -91,8 +92,9 @@ def outcome_of(study: Study, state: RunState) -> Outcome:
         test=None,
         threshold=min(thresholds, default=None),
         sites=history[-1].sites,
-        untrained=tuple(name for name in study.names if name not in used_in(study, state)),
+        untrained=untrained_in(study, state, selected),
         uncounted=uncounted_in(state),
+        partly=partly_in(study, state, selected),
     )
 
 

@@ -28,18 +28,16 @@ from common.tasks import Metrics, metrics, score_sensitivity
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
-from server.left_out import left_out_in_words
+from server.left_out import changed_in_words, left_out_in_words
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
 from server.reasons import news_of_lost, ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
+from server.trained import COUNTED, PARTS, USED, keep_trained, partly_in, uncounted_in, untrained_in, used_in
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
 SUMMED = "sites"  # the array of a run's state that names the sites of its last sum
-USED = "modalities"  # the array of a run's state that says which of the study's are used
-COUNTED = "parts"  # and the parts of the cohort that were counted in round 0
-PARTS = ("train", "validation", "test")
 TOO_FEW = f"refused: {TooFewSitesError.code}"
 BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
 
@@ -90,6 +88,7 @@ class Outcome:
     sites: int
     untrained: tuple[str, ...] = ()  # modalities of too few sites: absent in every case, and in the model
     uncounted: tuple[str, ...] = ()  # parts of the cohort that too few sites could fill: neither scored nor counted
+    partly: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # modality -> training rounds with it, of all
 
 
 class Run:
@@ -174,6 +173,7 @@ class Run:
             self._select(number - 1, scored)
         if phase.train:
             self._step(number, total)
+            self._note_trained(number)
         self._save(number, total, scored, time.monotonic() - began)
         if number == 0:
             for sentence in left_out_in_words(self.study, self.untrained, self.uncounted):
@@ -341,6 +341,12 @@ class Run:
                 add_mean(proposed[self.parameters.slice(group)], total.values[f"update/{group}"], weight)
         self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
 
+    def _note_trained(self, number: int) -> None:
+        """Keep which modalities this round trained, and say which are in its sum no more, or are again."""
+        gone, back = keep_trained(self.study, self.state, number, self._planned.groups)
+        for sentence in changed_in_words(self.study, gone, back):
+            self.observer.told(sentence)
+
     def _noise(self, phase: Phase, total: Total) -> float:
         """The standard deviation of the noise in each entry of the summed scores, of all sites together."""
         if self.privacy is None or not phase.evaluate:
@@ -406,7 +412,6 @@ def outcome_in(study: Study, state: RunState) -> Outcome:
     """What the run of this state leaves, which came to its end."""
     history = [RoundEvidence(**entry) for entry in state.history]
     thresholds = [entry.threshold for entry in history if entry.threshold is not None]
-    used = used_in(study, state)
     return Outcome(
         state.arrays["best"],
         state.best_round,
@@ -416,8 +421,9 @@ def outcome_in(study: Study, state: RunState) -> Outcome:
         history[-1].metrics,
         min(thresholds, default=None),
         history[-1].sites,
-        tuple(name for name in study.names if name not in used),
+        untrained_in(study, state, state.best_round),
         uncounted_in(state),
+        partly_in(study, state, state.best_round),
     )
 
 
@@ -428,18 +434,6 @@ def _sums_in(state: RunState) -> dict[str, NDArray[np.float64]]:
 def _normaliser_in(study: Study, state: RunState) -> Normaliser:
     sums = _sums_in(state)
     return normaliser_from_sums(study, sums) if sums else {}
-
-
-def used_in(study: Study, state: RunState) -> tuple[str, ...]:
-    """The modalities that the run of this state uses."""
-    chosen = state.arrays.get(USED)
-    return study.names if chosen is None else tuple(np.array(study.names)[chosen].tolist())
-
-
-def uncounted_in(state: RunState) -> tuple[str, ...]:
-    """The parts of the cohort that too few sites could fill when this run counted them."""
-    counted = state.arrays.get(COUNTED)
-    return () if counted is None else tuple(np.array(PARTS)[~counted].tolist())
 
 
 def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:

@@ -126,7 +126,7 @@ def evidence_of(
         rounds=outcome.history,
         coverage=tuple(coverage),
         comparisons=tuple(comparisons),
-        warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted)),
+        warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted, outcome.partly)),
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
     )

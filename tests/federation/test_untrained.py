@@ -20,7 +20,9 @@ from common.models.batch import Batch
 from common.models.network import build_network
 from common.study import Study, study_text
 from deploy.cli import commands
-from tests.support.federation import private, run, small_hospitals
+from deploy.simulation.faults import Loss
+from deploy.simulation.simulate import Simulation, simulate
+from tests.support.federation import Hearing, private, run, small_hospitals
 from tests.support.scripted import NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
 from tests.support.tiny import study_of
 
@@ -89,6 +91,43 @@ def test_a_private_run_masks_it_too(two_with_genes, tmp_path) -> None:
     outcome, evidence = run(private(study), folders, tmp_path)
     assert outcome.untrained == (GENES,)
     assert evidence.coverage[0].present[GENES] == "not trained"  # what was summed is noise over nobody
+
+
+@pytest.fixture(scope="module")
+def three_with_genes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...], str]:
+    """Four hospitals, of which three have genes, and one of these."""
+    study, folders = small_hospitals(tmp_path_factory.mktemp("three") / "made")
+    having = [folder for folder in folders if GENES in read_site(folder).file.modalities]
+    for folder in having[3:]:
+        content = yaml.safe_load((folder / "site.yaml").read_text())
+        del content["sequences"]
+        (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    return private(study), folders, read_site(having[0]).file.site
+
+
+@pytest.mark.parametrize(("lost", "trained"), [pytest.param(range(2, 9), 0, id="in all rounds"),
+                                             pytest.param((2, 3), 2, id="in one", marks=pytest.mark.soak)])  # fmt: skip
+def test_a_modality_that_loses_its_owners_in_the_middle_of_a_run_is_told(
+    three_with_genes, tmp_path, lost, trained
+) -> None:
+    """Its encoder stood at its random start after all rounds, and report and model called it trained."""
+    study, folders, site = three_with_genes
+    told = list[str]()
+    losses = tuple(Loss(site, sum, "join") for sum in lost)
+    plan = Simulation(study, folders, tmp_path, workers=2, losses=losses, compare=False)
+    outcome, evidence = simulate(plan, Hearing(told))
+    assert outcome.untrained == ((GENES,) if trained == 0 else ())
+    [warning] = [line for line in evidence.warnings if GENES in line]
+    assert ("NOT trained" if trained == 0 else f"trained in {trained} of 3 rounds alone") in warning
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert file.metadata()["untrained"] == (GENES if trained == 0 else "")
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file of tensors is no dict)
+    start = build_network(study).state_dict()
+    encoder = [name for name, _ in build_network(study).named_parameters() if name.startswith(f"encoders.{GENES}.")]
+    assert all(torch.equal(start[name], weights[name]) for name in encoder) == (trained == 0)
+    gone = [line for line in told if f"{GENES} is in no sum from this round on" in line]
+    back = [line for line in told if f"{GENES} is trained again" in line]
+    assert len(gone) == 1 and len(back) == bool(trained)
 
 
 def lonely_cohorts(study: Study, *, panels: bool) -> dict[str, Cohort]:

@@ -11,7 +11,7 @@ from deploy.simulation.faults import Loss
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
 from server.report.evidence import Evidence
-from server.run import Outcome
+from server.run import Outcome, Unwatched
 
 
 def small_hospitals(folder: Path, *, sites: int = 4, seed: int = 0) -> tuple[Study, tuple[Path, ...]]:
@@ -43,3 +43,13 @@ def run(
 ) -> tuple[Outcome, Evidence]:
     """Simulate with two workers."""
     return simulate(Simulation(study, hospitals, folder, workers=2, losses=losses, resume=resume, compare=compare))
+
+
+class Hearing(Unwatched):
+    """An observer that keeps what a person is told."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        self._sentences = sentences
+
+    def told(self, sentence: str) -> None:
+        self._sentences.append(sentence)
