@@ -67,6 +67,14 @@ def patient_sensitivity(study: Study) -> float:
     return math.sqrt(2 + len(study.names) + 3 * columns)
 
 
+def summed_noise(study: Study, sites: int) -> float:
+    """The standard deviation of the noise in each entry of statistics that were summed over so many sites; 0 without
+    privacy. Each site adds noise of its own, with or without patients.
+    """
+    each = study.privacy.statistics_noise_multiplier * patient_sensitivity(study) if study.private else 0.0
+    return each * math.sqrt(sites)
+
+
 def normaliser_from_sums(study: Study, sums: Mapping[str, NDArray[Any]]) -> dict[str, tuple[Vector, Vector]]:
     """Modality -> (mean, sd) of its columns in the columns' own units, sd with ddof 1.
 

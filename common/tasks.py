@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.measures import LOG_LOSS_CAP
+from common.measures import LOG_LOSS_CAP, NORMAL_95
 from common.study import Study
 from common.summand import Segment
 
-NORMAL_95 = 1.96  # of a normal distribution, 95 % lies within so many standard deviations
 CLEARLY = 2.0  # so many standard deviations of its noise a class has at least, for an AUC to say anything
 CALIBRATION_BINS = 10  # Naeini et al. 2015; the histogram's finer bins are merged into these
 

@@ -27,7 +27,7 @@ from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.round_line import line
 from server.run import Outcome, Run, outcome_in
-from server.run_folder import begun, coverage_of, evidence_of, open_run, playing, save_model, tested
+from server.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
 from server.watch import (
     NOT_LOOKED_AT,
     STATUS_FILE,
@@ -94,7 +94,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
 def _reported(plan: Deployment, run: str, outcome: Outcome) -> Evidence:
     """Model and report of a run that came to its end, in its folder."""
     save_model(plan.folder, plan.study, outcome, plan.models)
-    coverage = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
+    coverage = [coverage_of_all(plan.study, outcome)]
     evidence = evidence_of(plan.study, run, begun(plan.folder), outcome, coverage=coverage, comparisons=tested(outcome))
     write(evidence, plan.folder)
     return evidence

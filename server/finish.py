@@ -12,7 +12,7 @@ from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, by_round
-from server.run_folder import STUDY_FILE, begun, coverage_of, evidence_of, playing, save_model
+from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
 from server.trained import partly_in, uncounted_in, untrained_in
 from server.watch import STATUS_FILE, read_status
 
@@ -46,7 +46,7 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
         state.run,
         begun(folder),
         outcome,
-        coverage=[coverage_of(study, None, outcome.statistics, outcome.untrained)],
+        coverage=[coverage_of_all(study, outcome)],
         simulated=not (folder / STATUS_FILE).exists(),
     )
     rounds = min(state.round, study.rounds)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from server.report.counts import HIDDEN
 from server.report.evidence import RoundEvidence
-from server.report.noise import written
+from server.report.noise import half_width, written
 from server.report.text import NONE
 
 
@@ -20,9 +21,9 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
         parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
     parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
     scores = evidence.metrics or {}
-    if not math.isnan(scores.get("auc", math.nan)):
+    if not math.isnan(scores.get("auc", math.nan)) or half_width(scores, "auc"):
         found = written(scores, "auc")
-        said = "hidden by the noise" if found == NONE else found
+        said = HIDDEN if found == NONE else found
         parts.append(f"AUC {said}" + (f" after round {number - 1}" if number <= rounds else ""))
     spent = [value for value in (evidence.epsilon, evidence.held_out_epsilon) if value is not None]
     if spent:

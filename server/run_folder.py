@@ -21,6 +21,7 @@ from common.format_number import KEY
 from common.models.network import build_network, set_normaliser, use_modalities
 from common.parameters import load
 from common.schema import plain
+from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.left_out import left_out_in_words
@@ -144,12 +145,25 @@ def tested(outcome: Outcome) -> list[Comparison]:
     return [Comparison("federated", "federated", outcome.test, ends, note)]
 
 
+def coverage_of_all(study: Study, outcome: Outcome) -> Coverage:
+    """How many cases all sites have together, as the coordinator knows it: one sum, with the noise of privacy of each
+    site that was in it.
+    """
+    noise = summed_noise(study, outcome.history[0].sites)
+    return coverage_of(study, None, outcome.statistics, outcome.untrained, noise)
+
+
 def coverage_of(
-    study: Study, site: str | None, sums: Mapping[str, NDArray[np.float64]], untrained: Collection[str] = ()
+    study: Study,
+    site: str | None,
+    sums: Mapping[str, NDArray[np.float64]],
+    untrained: Collection[str] = (),
+    noise: float = 0.0,
 ) -> Coverage:
     """How many cases there are, from summed statistics; of all sites together where `site` is None.
 
     untrained: modalities that are absent in the run; in their sum there is nobody, and with privacy there is noise
+    noise: the standard deviation of the noise in each of the sums
     """
     cases, present, classes = (list(map(float, sums[name])) for name in ("cases", "present", "classes"))
     having: dict[str, Cell] = dict(zip(study.names, present, strict=True))
@@ -158,6 +172,7 @@ def coverage_of(
         dict(zip(("train", "validation", "test"), cases, strict=True)),
         {name: NOT_TRAINED if name in untrained else count for name, count in having.items()},
         dict(zip(study.task.classes, classes, strict=True)),
+        noise,
     )
 
 

@@ -31,6 +31,7 @@ from server.run_folder import (
     REPORT_FILE,
     begun,
     coverage_of,
+    coverage_of_all,
     evidence_of,
     open_run,
     playing,
@@ -207,7 +208,7 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
 
 def _coverage(plan: Simulation, outcome: Outcome) -> list[Coverage]:
     """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
-    rows = [coverage_of(plan.study, None, outcome.statistics, outcome.untrained)]
+    rows = [coverage_of_all(plan.study, outcome)]
     for folder in plan.hospitals:
         site = read_site(folder)
         cohort = prepare(site, plan.study).seen_with(set(plan.study.names) - set(outcome.untrained))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from server.report import text
 from server.report.charts import Scale, Tick, drawable, steps, ticks
+from server.report.counts import HIDDEN, written_cases
 from server.report.evidence import Comparison
-from server.report.noise import says_something, written
+from server.report.noise import half_width, says_something, written
 from server.report.verdict import CHANCE, best
 
 WIDTH, MARGIN = 260.0, 12.0
@@ -119,9 +120,9 @@ def _row(entry: Comparison, key: str, x: Scale, base: float, others: Sequence[st
 
 def _unknown(entry: Comparison, key: str) -> str:
     """Beside a score that the noise hides."""
-    hidden = math.isfinite(entry.metrics.get(key, math.nan)) and not says_something(entry.metrics, key)
-    return "hidden by the noise" if hidden else ""
+    scored = math.isfinite(entry.metrics.get(key, math.nan)) or half_width(entry.metrics, key) > 0
+    return HIDDEN if scored and not says_something(entry.metrics, key) else ""
 
 
 def _number(entry: Comparison, name: str) -> str:
-    return text.count(entry.metrics.get(name)) if name == "cases" else written(entry.metrics, name)
+    return written_cases(entry.metrics) if name == "cases" else written(entry.metrics, name)

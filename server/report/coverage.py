@@ -1,17 +1,27 @@
-"""Who has what: cases by split, modality and class, by site in a simulation and as one sum otherwise."""
+"""Who has what: cases by split, modality and class, by site in a simulation and as one sum otherwise.
+
+Counts with the noise of privacy are written as `server.report.counts` has it; a share of them is a number, and has a
+bar, where its count is one and its interval is no wider than .1.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.report import text
+from server.report.counts import HIDDEN, half_of, is_number, share_ends, wider_than, written_count
 from server.report.evidence import Cell, Coverage
+from server.report.noise import WIDEST
+from server.report.release import SMALL_CELL
 
 
 @dataclass(frozen=True)
 class Share:
-    """A count and its part of the row's cases: `share` in [0, 1], or None where either is not known."""
+    """A count and its part of the row's cases: `share` in [0, 1], or None where either is not known; `percent` is empty
+    where nothing is known of the share, and else a number or its interval.
+    """
 
     count: str
     percent: str
@@ -33,6 +43,8 @@ class CoverageTable:
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
+    noisy: bool = False  # whether the sum is written by its known noise
+    wide: bool = False  # whether that noise hides whether a count is small
 
 
 def coverage_table(coverage: Sequence[Coverage]) -> CoverageTable | None:
@@ -45,26 +57,33 @@ def coverage_table(coverage: Sequence[Coverage]) -> CoverageTable | None:
         for part in ("cases", "present", "classes")
     )
     rows = tuple(_row(entry, splits, modalities, classes) for entry in ordered)
-    return CoverageTable(splits, modalities, classes, rows)
+    sds = [entry.noise for entry in coverage if entry.site is None]
+    return CoverageTable(splits, modalities, classes, rows, any(sds), any(wider_than(sd, SMALL_CELL) for sd in sds))
 
 
 def _row(entry: Coverage, splits: Sequence[str], modalities: Sequence[str], classes: Sequence[str]) -> Row:
     return Row(
         "All sites" if entry.site is None else entry.site,
         entry.site is None,
-        tuple(text.count(entry.cases.get(name, 0.0)) for name in splits),
-        _shares(entry.present, modalities, _total(entry.cases)),
-        _shares(entry.classes, classes, _total(entry.classes)),
+        tuple(written_count(entry.cases.get(name, 0.0), half_of(entry.noise)) for name in splits),
+        _shares(entry.present, modalities, entry.cases, entry.noise),
+        _shares(entry.classes, classes, entry.classes, entry.noise),
     )
 
 
 def _total(counts: Mapping[str, Cell]) -> float | None:
     numbers = [count for count in counts.values() if not isinstance(count, str)]
-    total = sum(numbers)
-    return total if len(numbers) == len(counts) and total > 0 else None
+    return sum(numbers) if len(numbers) == len(counts) else None
 
 
-def _shares(counts: Mapping[str, Cell], names: Sequence[str], total: float | None) -> tuple[Share, ...]:
+def _shares(
+    counts: Mapping[str, Cell], names: Sequence[str], of: Mapping[str, Cell], noise: float
+) -> tuple[Share, ...]:
+    """The shares of these counts in the total of others."""
+    total = _total(of)
+    if noise:
+        return tuple(_noisy_share(counts.get(name, 0.0), total, noise, len(of)) for name in names)
+    total = total if total is not None and total > 0 else None
     return tuple(_share(counts.get(name, 0.0), total) for name in names)
 
 
@@ -72,4 +91,18 @@ def _share(count: Cell, total: float | None) -> Share:
     known = total is not None and not isinstance(count, str)
     share = min(max(float(count) / total, 0.0), 1.0) if known and total else None
     share = None if share is None or share != share else round(share, 4)  # noqa: PLR0124 (nan)
-    return Share(text.count(count), text.percent(count, total), share)
+    return Share(text.count(count), "" if share is None else text.percent(count, total), share)
+
+
+def _noisy_share(count: Cell, total: float | None, noise: float, counts: int) -> Share:
+    """The share in a total of so many counts, each with this noise."""
+    half, whole_half = half_of(noise), half_of(noise, counts)
+    if isinstance(count, str) or total is None or not math.isfinite(count + total):
+        return Share(written_count(count, half), "", None)
+    written = written_count(count, half, max(0.0, math.ceil(total + whole_half)))
+    low, high = share_ends(count, half, total, whole_half)
+    if is_number(count, half) and high - low <= WIDEST and count <= total:
+        return Share(written, text.percent(count, total), round(count / total, 4))
+    if written == HIDDEN or (low, high) == (0.0, 1.0):
+        return Share(written, "", None)
+    return Share(written, f"{100 * low:.0f} to {text.percent(high, 1.0)}", None)

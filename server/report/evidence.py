@@ -75,12 +75,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Cases by split, cases with each modality, training cases by class. `site` None: the sum over all sites."""
+    """Cases by split, cases with each modality, training cases by class. `site` None: the sum over all sites.
+
+    noise: the standard deviation of the noise of privacy in each count; 0 where they are exact, and in reports of 0.1,
+        which did not keep it
+    """
 
     site: str | None
     cases: Mapping[str, Cell]
     present: Mapping[str, Cell]
     classes: Mapping[str, Cell]
+    noise: float = 0.0
 
     __pydantic_config__ = _STRICT
 

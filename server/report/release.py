@@ -1,5 +1,7 @@
 """What of the evidence may be shown outside a simulation: no cell that counts fewer than five patients.
 
+A count whose noise of privacy is wider than that counts nobody in particular: it is kept, and written as its interval.
+
 One withheld cell of a list whose total is known can be had by subtraction, so the next smallest goes with it.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from server.report.counts import half_of_cases, wider_than
 from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
 
 SMALL_CELL = 5
@@ -27,6 +30,9 @@ def released(evidence: Evidence) -> Evidence:
 
 
 def _coverage(coverage: Coverage) -> Coverage:
+    """As it is where noise hides whether a count is small: what is then written is the interval of that noise."""
+    if wider_than(coverage.noise, SMALL_CELL):
+        return coverage
     return replace(
         coverage,
         cases=_parts(coverage.cases),
@@ -53,7 +59,9 @@ def _round(entry: RoundEvidence) -> RoundEvidence:
 
 
 def _few(metrics: Mapping[str, float]) -> bool:
-    """Measures of a handful of patients say how each of them was scored."""
+    """Measures of a handful of patients say how each of them was scored, unless noise hides how many they are."""
+    if 2 * half_of_cases(metrics) > SMALL_CELL:
+        return False
     return "cases" in metrics and not metrics["cases"] >= SMALL_CELL
 
 

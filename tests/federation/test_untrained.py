@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
+from client.data.statistics import statistic_sums
 from client.site import read_site
 from common.models.batch import Batch
 from common.models.network import build_network
@@ -91,6 +92,16 @@ def test_a_private_run_masks_it_too(two_with_genes, tmp_path) -> None:
     outcome, evidence = run(private(study), folders, tmp_path)
     assert outcome.untrained == (GENES,)
     assert evidence.coverage[0].present[GENES] == "not trained"  # what was summed is noise over nobody
+    assert 0.25 < drawn_of(study, folders, outcome.statistics) / evidence.coverage[0].noise < 2.0  # nine draws
+    assert {row.noise for row in evidence.coverage[1:]} == {0.0}  # a simulation may look at its sites
+
+
+def drawn_of(study: Study, folders: tuple[Path, ...], sums: dict[str, np.ndarray]) -> float:
+    """The root mean square of the noise that a private run drew into its statistics."""
+    used = set(study.names) - {GENES}
+    exact = [statistic_sums(study, prepare(read_site(folder), study).seen_with(used)) for folder in folders]
+    noise = [sums[name] - sum(site[name] for site in exact) for name in sums]
+    return float(np.sqrt(np.mean(np.concatenate(noise) ** 2)))
 
 
 @pytest.fixture(scope="module")
