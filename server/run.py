@@ -385,6 +385,7 @@ class Run:
             held_out_epsilon=total.held_out_epsilon,
             metrics=asdict(scored) if scored else None,
             threshold=total.threshold,
+            run_sites=len(self.nodes),
         )
         self.state.history.append(asdict(evidence))
         self.state.round, self.state.survivors, self.lost.before = number, [], total.sites

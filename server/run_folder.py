@@ -25,6 +25,7 @@ from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
 from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.left_out import left_out_in_words
+from server.report.attendance import of_all, run_sites
 from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
 from server.report.noise import interval
 from server.run import Outcome
@@ -134,15 +135,16 @@ def evidence_of(
 
 
 def tested(outcome: Outcome) -> list[Comparison]:
-    """The federated model on the test patients of all sites, from their one sum: all that a deployed run knows of it.
+    """The federated model on the test patients of the sites of the last sum, from it: all that a deployed run knows.
 
     Its interval is that of the known noise of privacy, and says nothing of how few the patients are.
     """
     if outcome.test is None or math.isnan(outcome.test.get("accuracy", math.nan)):
         return []
     ends = interval(outcome.test, "auc")
-    note = "one sum over all sites" + ("; the interval is the known noise of privacy alone" if ends else "")
-    return [Comparison("federated", "federated", outcome.test, ends, note)]
+    over = of_all(outcome.sites, run_sites(outcome.history, outcome.sites))
+    note = f"one sum over {over}" + ("; the interval is the known noise of privacy alone" if ends else "")
+    return [Comparison("federated", "federated", outcome.test, ends, note, outcome.sites)]
 
 
 def coverage_of_all(study: Study, outcome: Outcome) -> Coverage:
@@ -160,7 +162,7 @@ def coverage_of(
     untrained: Collection[str] = (),
     noise: float = 0.0,
 ) -> Coverage:
-    """How many cases there are, from summed statistics; of all sites together where `site` is None.
+    """How many cases there are, from summed statistics; of all sites of that sum together where `site` is None.
 
     untrained: modalities that are absent in the run; in their sum there is nobody, and with privacy there is noise
     noise: the standard deviation of the noise in each of the sums

@@ -47,8 +47,8 @@ class CoverageTable:
     wide: bool = False  # whether that noise hides whether a count is small
 
 
-def coverage_table(coverage: Sequence[Coverage]) -> CoverageTable | None:
-    """None where nothing was counted. The sum stands last."""
+def coverage_table(coverage: Sequence[Coverage], over: str = "all sites") -> CoverageTable | None:
+    """None where nothing was counted. The sum stands last. `over`: the sites that are in it, in words."""
     if not coverage:
         return None
     ordered = sorted(coverage, key=lambda entry: entry.site is None)
@@ -56,14 +56,14 @@ def coverage_table(coverage: Sequence[Coverage]) -> CoverageTable | None:
         tuple(dict.fromkeys(name for entry in coverage for name in getattr(entry, part)))
         for part in ("cases", "present", "classes")
     )
-    rows = tuple(_row(entry, splits, modalities, classes) for entry in ordered)
+    rows = tuple(_row(entry, splits, modalities, classes, over) for entry in ordered)
     sds = [entry.noise for entry in coverage if entry.site is None]
     return CoverageTable(splits, modalities, classes, rows, any(sds), any(wider_than(sd, SMALL_CELL) for sd in sds))
 
 
-def _row(entry: Coverage, splits: Sequence[str], modalities: Sequence[str], classes: Sequence[str]) -> Row:
+def _row(entry: Coverage, splits: Sequence[str], modalities: Sequence[str], classes: Sequence[str], over: str) -> Row:
     return Row(
-        "All sites" if entry.site is None else entry.site,
+        f"{over[:1].upper()}{over[1:]}" if entry.site is None else entry.site,
         entry.site is None,
         tuple(written_count(entry.cases.get(name, 0.0), half_of(entry.noise)) for name in splits),
         _shares(entry.present, modalities, entry.cases, entry.noise),

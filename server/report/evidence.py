@@ -42,6 +42,7 @@ class RoundEvidence:
     metrics: validation measures recorded in this round (`auc`, `accuracy`, `log_loss`, `brier`, `calibration_error`,
     `cases`; nan where not defined), or None in a round without evaluation.
     threshold: t, with which the sum was opened; None without a secure sum.
+    run_sites: how many sites the run had, in this sum or not; None where release 0.1 did not write it.
     """
 
     round: int
@@ -56,26 +57,31 @@ class RoundEvidence:
     held_out_epsilon: float | None
     metrics: Mapping[str, float] | None
     threshold: int | None = None
+    run_sites: int | None = None
 
     __pydantic_config__ = _STRICT
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model on the test patients of all sites. `interval`: 95 %, of the leading measure (`verdict.leading`)."""
+    """One model on test patients. `interval`: 95 %, of the leading measure (`verdict.leading`).
+
+    sites: over how many the one sum of its scores is; None where it was measured on the patients of all sites
+    """
 
     label: str
     kind: Kind
     metrics: Mapping[str, float]
     interval: tuple[float, float] | None
     note: str
+    sites: int | None = None
 
     __pydantic_config__ = _STRICT
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Cases by split, cases with each modality, training cases by class. `site` None: the sum over all sites.
+    """Cases by split, cases with each modality, training cases by class. `site` None: the sum over those of round 0.
 
     noise: the standard deviation of the noise of privacy in each count; 0 where they are exact, and in reports of 0.1,
         which did not keep it

@@ -111,7 +111,7 @@ def _mean(values: Sequence[int]) -> float:
 
 
 def _extent(what: str, up: Sequence[int], down: Sequence[int]) -> str:
-    return f"{what}: at most {text.size(max(up))} from all sites together and {text.size(max(down))} to them."
+    return f"{what}: at most {text.size(max(up))} from the sites together and {text.size(max(down))} to them."
 
 
 def _attendance(sites: Sequence[int], dropped: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from server.report.attendance import tested_over
 from server.report.evidence import Comparison, Evidence
 from server.report.noise import says_something, written
 from server.report.text import NONE, measure_name, number, percent
@@ -47,7 +48,8 @@ def verdict(evidence: Evidence) -> Verdict:
     federated, alone, pooled = (best(evidence.comparisons, kind, key) for kind in ("federated", "alone", "pooled"))
     if federated is None:
         return Verdict("open", "Not known.", "The federated model was not measured on test patients.", ())
-    reached = f"the model trained together reaches {_value(federated, key)} on the test patients of all sites"
+    patients = f"the test patients of {tested_over(evidence, [federated])}"
+    reached = f"the model trained together reaches {_value(federated, key)} on {patients}"
     details = _details(evidence, key)
     if not says_something(federated.metrics, key):
         return Verdict("open", "Not known.", _capital(_hidden(federated, key)), details)

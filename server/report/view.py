@@ -13,6 +13,7 @@ import yaml
 
 from common import schema as border
 from server.report import charts, text
+from server.report.attendance import counted_over, head, run_sites, tested_over
 from server.report.caveats import alarming, caveats
 from server.report.comparison import ComparisonTable, comparison_table
 from server.report.coverage import CoverageTable, coverage_table
@@ -48,6 +49,9 @@ class View:
     comparisons: ComparisonTable | None
     privacy_chart: charts.Chart | None
     coverage: CoverageTable | None
+    sites: str
+    tested_over: str
+    counted: str  # over which sites, where the scores are over others
     private: bool
     traffic: tuple[charts.Chart, ...]
     rounds: tuple[tuple[str, ...], ...]
@@ -80,7 +84,10 @@ def view(evidence: Evidence) -> View:
         small_charts=small_charts,
         comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
-        coverage=coverage_table(evidence.coverage),
+        coverage=coverage_table(evidence.coverage, counted_over(evidence)[1]),
+        sites=head(evidence),
+        tested_over=tested_over(evidence, evidence.comparisons),
+        counted=_counted(evidence),
         private=_privacy(evidence.study).get("mode", "none") != "none",
         traffic=traffic_charts(rounds),
         rounds=rows,
@@ -152,8 +159,18 @@ def _figures(evidence: Evidence, rounds: Sequence[RoundEvidence], key: str) -> l
     kept = "" if evidence.selected_round is None else f"kept: round {evidence.selected_round}"
     found.append(KeyFigure("Rounds", text.count(sum(entry.round > 0 for entry in rounds)), kept))
     opened = "" if evidence.threshold is None else f"sums open with {evidence.threshold}"
-    found.append(KeyFigure("Sites", text.count(evidence.sites), opened))
+    of = run_sites(evidence.rounds, evidence.sites)
+    found.append(KeyFigure("Sites", text.count(evidence.sites) + (f" of {of}" if evidence.sites < of else ""), opened))
     return found
+
+
+def _counted(evidence: Evidence) -> str:
+    sites, words = counted_over(evidence)
+    if sites is None or sites == evidence.sites == run_sites(evidence.rounds, evidence.sites):
+        return ""
+    return (
+        f"The sum is that of round 0, over {words}; later rounds may be over others: the table of the rounds says it."
+    )
 
 
 def _beside(entry: Comparison, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from deploy.simulation.simulate import Simulation, simulate
 from server.checkpoint import read
 from server.finish import finish
 from server.lost_sites import LostSiteError
+from server.report.page import render
 from server.run import Run, Unwatched
 from tests.support.federation import small_hospitals
+from tests.support.reading import read_page
 from tests.support.site_policies import without_privacy
 
 
@@ -143,12 +146,31 @@ def test_where_lost_sites_are_shown_the_run_goes_on_without_them(tmp_path) -> No
     assert rounds[0] == (0, 4) and rounds[-1] == (study.rounds + 2, 3)
 
 
-def test_the_terminal_says_once_who_is_lost_and_why(tmp_path) -> None:
-    """It said "1 lost" in each round, and in none who."""
-    study, folders = small_hospitals(tmp_path / "made")
+@pytest.fixture(scope="module")
+def lost_again(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Heard, str]:
+    """A site that is lost from two rounds and from the scores at the end: its name, what was told, the page."""
+    place = tmp_path_factory.mktemp("again")
+    study, folders = small_hospitals(place / "made")
     without_privacy(folders[0].parent, "show")
     lost, heard = folders[1].name, Heard()
-    losses = tuple(Loss(lost, number, "round") for number in (2, 3, 4))
-    simulate(Simulation(study, folders, tmp_path / "run", workers=2, losses=losses, compare=False), heard)
-    told = [line for line in heard.said if lost in line]
-    assert told == [f"not in this sum, or lost in it: {lost} (round: connection lost)", f"back: {lost}"]
+    losses = tuple(Loss(lost, number, "offer") for number in (2, 3, 4, *range(6, 12)))
+    plan = Simulation(study, folders, place / "run", workers=2, losses=losses, compare=False)
+    _, evidence = simulate(plan, heard)
+    return lost, heard, render(evidence)
+
+
+def test_the_terminal_says_once_who_is_lost_and_why(lost_again) -> None:
+    """It said "1 lost" in each round, and in none who."""
+    lost, heard, _ = lost_again
+    gone = f"not in this sum, or lost in it: {lost} (offer: connection lost)"
+    assert [line for line in heard.said if lost in line] == [gone, f"back: {lost}", gone]
+
+
+def test_the_report_says_over_how_many_of_the_sites_it_was_tested_and_counted(lost_again) -> None:
+    """It said "all sites", though a site was in the statistics and not in the score."""
+    *_, page = lost_again
+    words = re.sub(r"\s+", " ", read_page(page).text)
+    assert "tested on the test patients of 3 of the 4 sites" in words
+    assert "one sum over 3 of the 4 sites" in words and "3 of 4 sites in its last sum" in words
+    assert "The sum is that of round 0, over all sites" in words
+    assert not re.search(r"test patients of all sites|one sum over all sites", words)

@@ -181,6 +181,18 @@ def test_a_simulation_shows_its_sites_and_a_deployment_none():
     assert "deployed: sums only" in words and "All sites" in words
 
 
+def test_a_sum_over_fewer_sites_says_over_how_many_of_them():
+    """Of a site that was away for the statistics, and of one that was away for the scores."""
+    tested = replace(deployed().comparisons[0], sites=4)
+    first = round_of(0, sites=3, run_sites=5)
+    words = re.sub(r"\s+", " ", read_page(render(deployed(rounds=(first, round_of(1)), comparisons=(tested,)))).text)
+    assert "tested on the test patients of 4 of the 5 sites" in words and "4 of 5 sites in its last sum" in words
+    assert "3 of the 5 sites 1 185" in words and "The sum is that of round 0, over 3 of the 5 sites" in words
+    whole = deployed(rounds=(round_of(0, run_sites=4), round_of(1)), comparisons=(tested,))
+    words = re.sub(r"\s+", " ", read_page(render(whole)).text)
+    assert "of all sites" in words and "All sites 1 185" in words and "The sum is that of round 0" not in words
+
+
 def test_a_modality_that_a_site_lacks_is_none_and_not_zero_percent():
     words = re.sub(r"\s+", " ", read_page(render(evidence())).text)
     assert "brantley 310 45 88 97 % 431 100 % 443 none 99 % 437" in words
