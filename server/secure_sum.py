@@ -86,6 +86,10 @@ class Begun:
     offers: Mapping[int, Offer] = field(repr=False)
 
 
+# Of a run that ended before its first sum. What starts it anew under its name is `open_run`.
+NOTHING_BEGUN = "Nothing is in the run's folder yet: its name may be given to another run, or the folder deleted."
+
+
 @dataclass
 class Summation:
     """Runs one sum after another with the sites of a run. `number` only rises, and is kept in the checkpoint.
@@ -350,10 +354,18 @@ class Summation:
                 f"{'to its end' if first == 0 else f'from round {first} to its end'}, and nothing was charged. "
                 "A round that was begun and stopped is charged as one that ended, and `privacy.spare_rounds` of the "
                 "study has room for a few. `wardround site check` shows at a hospital what is spent (a simulated one "
-                "has its ledger in the run's folder). Leave these sites out, if enough are left (`wardround run` has "
-                "--site for each of the others), or start a study with fewer rounds, more spare ones or more noise."
+                f"has its ledger in the run's folder). {self._without(len(poor))}"
                 + (" `wardround finish NAME` makes a model of the rounds that are done." if first > 1 else "")
+                + (f" {NOTHING_BEGUN}" if self.number == 0 else "")
             )
+
+    def _without(self, poor: int) -> str:
+        """What helps a run that the budgets of so many of its sites do not carry."""
+        study, left = "start a study with fewer rounds, more spare ones or more noise", len(self.nodes) - poor
+        if left >= self.least:
+            return f"Leave these sites out (`wardround run` has --site for each of the others), or {study}."
+        others = f"The {left} others are too few for a run" if left else "These are all sites of the run"
+        return f"{others}: {study}."
 
     @property
     def least(self) -> int:

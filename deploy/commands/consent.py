@@ -307,6 +307,10 @@ def site_receipts(today: bool, since: datetime | None, folder: Path) -> None:
     _show(receipts(_audit(folder).events(), start))
 
 
+def said_of_refusals(number: int) -> str:
+    return "1 request was refused." if number == 1 else f"{number:,} requests were refused."
+
+
 def _show(found: Receipts) -> None:
     if found.lines:
         click.echo("day         from     until     study         kind      answers            bytes")
@@ -315,7 +319,7 @@ def _show(found: Receipts) -> None:
             f"{line.day}  {line.first:%H:%M:%S} {line.last:%H:%M:%S}  {line.study[:_SHOWN]}  {line.kind:<8} "
             f"{line.answers:>8,} {line.bytes:>16,}"
         )
-    click.echo(f"{found.bytes:,} bytes left; {found.refusals} requests were refused.")
+    click.echo(f"{found.bytes:,} bytes left; {said_of_refusals(found.refusals)}")
     if found.epsilon is not None:
         click.echo(f"Privacy spent by now, of the patients who spent most: epsilon {found.epsilon:.3f}.")
 

@@ -209,12 +209,15 @@ def _simulated(run: str) -> Path | None:
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
     from common.plan import title
+    from server.checkpoint import CHECKPOINT_FILE
     from server.report.text import duration
     from server.watch import STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
     told = read_status(run / STATUS_FILE)
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
+    if told.ended and not (run / CHECKPOINT_FILE).exists():
+        done = "nothing was begun: its name may be given to another run, or its folder deleted"
     click.echo(f"{run.name}: {told.ended or told.doing}")
     age = max(0.0, time.time() - told.written)
     click.echo(f"  {done}; as of {duration(age)} ago")

@@ -51,8 +51,10 @@ class Display:
         return Group(Text(f"{self._elapsed()}  {self._now} …", style="bold"), table)
 
     def doing(self, what: str) -> None:
-        self._now = what
+        said, self._now = self._now == what, what  # a run says it before and after sites joined
         self._site.clear()
+        if said:
+            return
         if not self._console.is_terminal and not what.startswith("round"):
             self._console.print(f"{self._elapsed()}  {what}", soft_wrap=True)
 

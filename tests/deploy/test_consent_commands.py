@@ -314,7 +314,7 @@ def test_receipts_count_what_left_by_kind(north, study) -> None:
         assert re.search(rf"{study.digest[:12]}  round +2 +42,000$", said, re.MULTILINE)
         assert max(map(len, said.splitlines())) < 80
         assert re.search(r"join +1 +300$", said, re.MULTILINE)
-        assert "42,300 bytes left; 1 requests were refused" in said and "epsilon 1.500" in said
+        assert "42,300 bytes left; 1 request was refused." in said and "epsilon 1.500" in said
 
 
 def test_receipts_of_other_days_are_left_out(north, study, monkeypatch) -> None:

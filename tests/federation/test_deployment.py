@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from common.errors import BudgetError
 from common.study import Privacy, read_study, study_text
+from deploy.cli import commands
 from deploy.hospitals.generate import generate
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
@@ -93,3 +95,6 @@ def test_a_second_run_that_the_budgets_do_not_carry_is_not_begun(deployed: Deplo
     assert "Not begun" in run.text and all(name in run.text for name in deployed.sites)
     assert {path: path.read_bytes() for path in ledgers} == ledgers
     assert not deployed.checkpoint("again").exists()
+    assert "These are all sites of the run" in run.text and "--site" not in run.text
+    at = ["status", "again", "--at", str(deployed.at)]
+    assert "nothing was begun: its name may be given to another run" in CliRunner().invoke(commands, at).output

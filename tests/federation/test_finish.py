@@ -259,6 +259,10 @@ def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(tmp_path: 
     rich = read_site(folders[1]).file.site
     assert not (folder / "sites" / rich / "ledger.jsonl").exists()
     assert not (folder / "checkpoint.npz").exists()
+    (folder / "sites" / poor / "ledger.jsonl").unlink()
+    brief = replace(study, study="brief", rounds=1)
+    outcome, _ = simulate(Simulation(brief, folders, folder, workers=2, compare=False))
+    assert outcome.sites == len(folders)  # the name of what was not begun is free, for another study too
 
 
 @pytest.mark.parametrize("stopped", ["private"], indirect=True)

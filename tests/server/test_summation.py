@@ -269,6 +269,31 @@ def test_a_spent_budget_ends_the_question_before_a_silent_site_would(tmp_path) -
     spent = Entry(them.study.digest, "earlier", 1, 1, "training", (privacy.training(them.study.rounds),))
     assert poor.ledger.spend(spent, privacy.epsilon, privacy.delta, privacy.accountant)
     began = time.monotonic()
-    with pytest.raises(BudgetError, match=f"budget of {poor.name} does not carry"):
+    with pytest.raises(BudgetError, match=f"budget of {poor.name} does not carry") as refusal:
         summing.total(plan_for(them, 0))
     assert time.monotonic() - began < 110
+    assert "Leave these sites out" in str(refusal.value) and "its name may be given to another run" in str(
+        refusal.value
+    )
+
+
+@pytest.mark.parametrize(("poor", "advice"), [(2, "The 2 others are too few for a run"), (4, "These are all sites")])
+def test_sites_are_not_left_out_where_no_others_would_be_enough(tmp_path, poor: int, advice: str) -> None:
+    """Refused by the budgets of all its sites, a run was told to leave them out, with --site for each of the others."""
+    them = Hospitals(tmp_path, study_of("chart", "panel", privacy=PRIVACY))
+    privacy = plan_privacy(them.study)
+    assert privacy is not None
+    for name in them.names[:poor]:
+        site = them.sites[name].site
+        spent = Entry(them.study.digest, "earlier", 1, 1, "training", (privacy.training(them.study.rounds),))
+        assert site.ledger.spend(spent, privacy.epsilon, privacy.delta, privacy.accountant)
+    called = dict(enumerate(them.names, start=1))
+    with pytest.raises(BudgetError) as refusal:
+        summation(them, first=0, names=called).total(plan_for(them, 0))
+    said = str(refusal.value)
+    assert all(name in said for name in them.names[:poor])
+    assert advice in said and "start a study with fewer rounds" in said
+    assert "Leave these sites out" not in said and "--site" not in said
+    with pytest.raises(BudgetError) as later:
+        summation(them, first=0, number=7).total(plan_for(them, 0))
+    assert "its name may be given" not in str(later.value)  # a sum of it was begun: its folder holds a checkpoint
