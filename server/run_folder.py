@@ -27,7 +27,7 @@ from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.left_out import left_out_in_words
 from server.report.attendance import of_all, run_sites
 from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
-from server.report.noise import interval
+from server.report.noise import half_width, interval
 from server.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
@@ -139,8 +139,10 @@ def tested(outcome: Outcome) -> list[Comparison]:
 
     Its interval is that of the known noise of privacy, and says nothing of how few the patients are.
     """
-    if outcome.test is None or math.isnan(outcome.test.get("accuracy", math.nan)):
+    if outcome.test is None:
         return []
+    if math.isnan(outcome.test.get("accuracy", math.nan)) and not half_width(outcome.test, "accuracy"):
+        return []  # there was no test patient; where there is noise, nobody knows that
     ends = interval(outcome.test, "auc")
     over = of_all(outcome.sites, run_sites(outcome.history, outcome.sites))
     note = f"one sum over {over}" + ("; the interval is the known noise of privacy alone" if ends else "")

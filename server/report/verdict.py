@@ -9,7 +9,7 @@ from typing import Literal
 
 from server.report.attendance import tested_over
 from server.report.evidence import Comparison, Evidence
-from server.report.noise import says_something, written
+from server.report.noise import half_width, says_something, written
 from server.report.text import NONE, measure_name, number, percent
 
 Answer = Literal["yes", "unclear", "no", "open"]
@@ -47,7 +47,7 @@ def verdict(evidence: Evidence) -> Verdict:
     key = leading(evidence)
     federated, alone, pooled = (best(evidence.comparisons, kind, key) for kind in ("federated", "alone", "pooled"))
     if federated is None:
-        return Verdict("open", "Not known.", "The federated model was not measured on test patients.", ())
+        return _unmeasured(evidence, key)
     patients = f"the test patients of {tested_over(evidence, [federated])}"
     reached = f"the model trained together reaches {_value(federated, key)} on {patients}"
     details = _details(evidence, key)
@@ -65,6 +65,14 @@ def verdict(evidence: Evidence) -> Verdict:
 
 
 _WORDS: dict[Answer, str] = {"yes": "Yes.", "unclear": "Not clear.", "no": "No."}
+
+
+def _unmeasured(evidence: Evidence, key: str) -> Verdict:
+    """Of a model without a test score: nobody measured it, or the noise left no number."""
+    for entry in evidence.comparisons:
+        if entry.kind == "federated" and half_width(entry.metrics, key):
+            return Verdict("open", "Not known.", _capital(_hidden(entry, key)), _details(evidence, key))
+    return Verdict("open", "Not known.", "The federated model was not measured on test patients.", ())
 
 
 def _unasked(evidence: Evidence) -> str:

@@ -9,14 +9,20 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from common.study import Privacy
+from common.tasks import metrics as metrics_of
+from common.tasks import score_segments
+from server import run_folder
 from server.report.counts import ends_of, half_of, written_count
 from server.report.coverage import coverage_table
 from server.report.evidence import Coverage, from_json, to_json
 from server.report.page import render
 from server.report.release import released
 from server.round_line import line
+from server.run import Outcome
 from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
 from tests.support.reading import read_page
+from tests.support.tiny import study_of
 
 CASES, PRESENT, CLASSES = (65.0, 19.0, 28.0), (91.0, 80.0), (35.0, 30.0)
 
@@ -121,6 +127,20 @@ def test_a_round_whose_score_is_noise_says_so() -> None:
     assert "AUC hidden by the noise after round 2" in line(round_of(3, metrics=hidden), 20)
     assert "AUC" not in line(round_of(3, metrics={**metrics(0.6), "auc": math.nan}), 20)  # patients of one class
     assert "AUC" not in line(round_of(3, metrics=None), 20)
+
+
+def test_a_test_score_that_noise_left_without_a_number_was_measured() -> None:
+    """The report said that the model "was not measured on test patients", whose scores had been summed."""
+    study = study_of("chart", privacy={"mode": "local", "sample_rate": 0.2, "expected_batch_size": 4.0}, schema=1)
+    nobody = {segment.name: np.zeros(segment.length) for segment in score_segments(study)}
+    noisy, exact = metrics_of(study, nobody, 8.0), metrics_of(replace(study, privacy=Privacy()), nobody)
+    shown = {}
+    for name, found in (("noisy", noisy), ("exact", exact)):
+        outcome = Outcome(np.zeros(1, np.float32), 1, (round_of(0),), {}, {}, asdict(found), 3, 4)
+        page = render(released(deployed(comparisons=tuple(run_folder.tested(outcome)))))
+        shown[name] = page.partition('id="comparison"')[0]
+    assert "The noise of privacy hides the test score: its AUC may be anything." in shown["noisy"]
+    assert "was not measured" not in shown["noisy"] and "was not measured on test patients" in shown["exact"]
 
 
 def test_cases_of_a_noisy_score_are_no_fact_either() -> None:
