@@ -34,6 +34,9 @@ class RunState:
     run: str
     round: int = -1  # last round that is complete; 0 is the statistics round
     attempt: int = 0
+    saved_attempt: int = (
+        0  # `attempt` when the last round was saved: sites may have been charged for it, and those since
+    )
     number: int = 0  # of the last secure sum that was begun
     format: int = FORMAT  # of the file that it was read from
     survivors: list[str] = field(default_factory=list)  # U2 of the open round, once shares for it were asked for

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from common.errors import RunError
+from common.errors import RunError, WardroundError
+from common.format_number import KEY, take_format
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
+from common.whole_file import write_whole
+from server.charged import charged_at_most
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
+from server.reasons import SAVED
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, by_round
 from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
 from server.trained import partly_in, uncounted_in, untrained_in
-from server.watch import STATUS_FILE, read_status
+from server.watch import GO_ON, STATUS_FILE, mark_finished, read_status
 
-STOPPED = "it was stopped"
+UNSAID = "it was stopped"
+END_FILE, END_FORMAT = "ended.json", 1  # why a simulation ended, which has no status
+# What a reason says to whoever could go on with the run, from here on: it is no part of why the run ended.
+ADVICE = (f"; {GO_ON}", f" {SAVED}", " `wardround finish ")
 
 
 def finish(folder: Path, *, models: Path | None = None) -> Evidence:
@@ -49,18 +60,51 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
         coverage=[coverage_of_all(study, outcome)],
         simulated=not (folder / STATUS_FILE).exists(),
     )
-    rounds = min(state.round, study.rounds)
-    said = f"This run ended after round {rounds} of {study.rounds}, before its end was reached: {why.rstrip('.')}."
-    evidence = replace(evidence, warnings=(*evidence.warnings, said))
+    rounds, why, charged = min(state.round, study.rounds), _without_advice(why), charged_at_most(study, state)
+    said = [f"This run ended after round {rounds} of {study.rounds}, before its end was reached: {why}."]
+    if charged is not None:
+        said.insert(0, _charged(study, charged))
+    evidence = replace(evidence, warnings=(*evidence.warnings, *said), open_epsilon=charged)
     write(evidence, folder)
+    mark_finished(folder / STATUS_FILE, rounds, why)
     return evidence
 
 
+def _charged(study: Study, most: float) -> str:
+    return (
+        "The epsilon here is that of the sums in this run. A round that was begun and not saved may be charged at the "
+        f"sites as well: a patient may have spent about {most:.2f} then, and never more than the "
+        f"{study.privacy.epsilon:g} that the study allows. `wardround site status` shows at a hospital what is charged."
+    )
+
+
+def _without_advice(why: str) -> str:
+    for advice in ADVICE:
+        why = why.partition(advice)[0]
+    return why.rstrip(".")
+
+
 def reason_of(folder: Path) -> str:
-    """Why the process of this run ended, as it left it. A simulation leaves nothing."""
-    if not (folder / STATUS_FILE).exists():
-        return STOPPED
-    return read_status(folder / STATUS_FILE).ended or STOPPED
+    """Why the process of this run ended, as it left it: a deployed one in its status, a simulation in a file for it."""
+    if (folder / STATUS_FILE).exists():
+        return read_status(folder / STATUS_FILE).ended or UNSAID
+    try:
+        left: Any = json.loads((folder / END_FILE).read_text(encoding="utf-8"))
+        take_format(left, END_FORMAT, str(folder / END_FILE), RunError)
+        return str(left["why"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return UNSAID
+
+
+@contextmanager
+def leaving_its_reason(folder: Path) -> Iterator[None]:
+    """Keep in a simulation's folder why it ended, should it end here; forget why it ended before."""
+    (folder / END_FILE).unlink(missing_ok=True)
+    try:
+        yield
+    except WardroundError as error:
+        write_whole(folder / END_FILE, (json.dumps({KEY: END_FORMAT, "why": str(error)}) + "\n").encode())
+        raise
 
 
 def _require_unfinished(folder: Path, study: Study, state: RunState) -> None:

@@ -66,6 +66,7 @@ WAYS_OUT = {
     "identity": "hand out the kits again (`wardround consortium kits`), and have them join, then go on",
     "data": "have them mend their data, then go on; or go on without them, if enough others are left (--site for each)",
 }
+SAVED = "The run is saved up to the round before."
 LOST = "have them start `wardround site up` again, then go on"
 OTHER = "their own logs say why; mend it there, then go on"
 

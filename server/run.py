@@ -30,7 +30,7 @@ from server.classes import require_two_classes
 from server.invitation import Participant, nodes_of
 from server.left_out import changed_in_words, left_out_in_words
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
-from server.reasons import news_of_lost, ways_out
+from server.reasons import SAVED, news_of_lost, ways_out
 from server.report.evidence import RoundEvidence
 from server.secure_sum import Summation, Total
 from server.step import ServerStep, add_mean
@@ -210,7 +210,7 @@ class Run:
             kind, causes = LostSiteError, [*causes, REFUSED]
         raise kind(
             f"{what[:1].upper()}{what[1:]}: failed {attempt} times. {self.summation.explain(last)}. "
-            f"The run is saved up to the round before. {ways_out(causes, self.path.parent.name)}"
+            f"{SAVED} {ways_out(causes, self.path.parent.name)}"
         ) from None
 
     def _heard(self, lost: dict[str, str]) -> None:
@@ -389,6 +389,7 @@ class Run:
         )
         self.state.history.append(asdict(evidence))
         self.state.round, self.state.survivors, self.lost.before = number, [], total.sites
+        self.state.saved_attempt = self.state.attempt
         self.state.arrays[SUMMED] = np.array(total.sites)
         self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
         save(self.state, self.path)

@@ -40,6 +40,8 @@ LOOK_SECONDS = 5.0
 MOST_NAMES = 8  # of sites in a line
 MADE_BY_0_1 = f"made by 0.1 and not ended: start it as a new run, because {OF_0_1.removesuffix('.')}"
 Said = ActivityReply | OtherProtocolError
+GO_ON = "continue it with `wardround resume`"
+KILLED, STOPPED = f"its process was killed; {GO_ON}", f"it was stopped; {GO_ON}"
 NOT_LOOKED_AT = "not looked at yet"
 TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
@@ -70,6 +72,7 @@ class RunStatus:
     since: float = field(default_factory=time.time)
     written: float = 0.0
     ended: str = ""  # "completed", or why not
+    finished: int = -1  # the round after which it was finished with a report; less where it was not
     flower: int = 0
     chosen: list[str] = field(default_factory=list)  # the sites that the run was begun with; empty: all there were
     sites: dict[str, SiteStatus] = field(default_factory=dict)
@@ -85,16 +88,28 @@ class RunStatus:
 
 def read_status(path: Path) -> RunStatus:
     """From the run's folder; a run whose process is gone says so. RunError if there is none."""
+    status = _stored(path)
+    if not status.ended and player_of(path.parent) != status.process:
+        status.ended = KILLED if status.format else MADE_BY_0_1
+    return status
+
+
+def _stored(path: Path) -> RunStatus:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = take_format(values, STATUS_FORMAT, str(path), RunError)
         sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
-        status = RunStatus(**values, sites=sites, format=number)
+        return RunStatus(**values, sites=sites, format=number)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path}: there is no status of a run. Look at the name; `wardround run` starts one.") from None
-    if not status.ended and player_of(path.parent) != status.process:
-        status.ended = "its process was killed; continue it with `wardround resume`" if number else MADE_BY_0_1
-    return status
+
+
+def mark_finished(path: Path, after: int, why: str) -> None:
+    """Keep in the status of a run, if it has one, that it was finished after this round, and why it had ended."""
+    with suppress(RunError, OSError):
+        status = _stored(path)
+        status.ended, status.finished = why, after
+        status.write(path)
 
 
 def chosen_in(path: Path) -> tuple[str, ...]:
@@ -247,7 +262,7 @@ def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, rea
 
 def _why(error: BaseException | None) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; `wardround resume` goes on with it"
+        return STOPPED
     return str(error) if isinstance(error, WardroundError) else type(error).__name__
 
 

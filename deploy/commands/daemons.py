@@ -218,7 +218,8 @@ def status(name: str | None, folder: Path) -> None:
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
     if told.ended and not (run / CHECKPOINT_FILE).exists():
         done = "nothing was begun: its name may be given to another run, or its folder deleted"
-    click.echo(f"{run.name}: {told.ended or told.doing}")
+    head = f"finished after round {told.finished} of {told.rounds}, with a model and a report; why it had ended: "
+    click.echo(f"{run.name}: {head if told.finished >= 0 else ''}{told.ended or told.doing}")
     age = max(0.0, time.time() - told.written)
     click.echo(f"  {done}; as of {duration(age)} ago")
     for place, item in sorted(told.sites.items()):

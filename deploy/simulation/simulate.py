@@ -23,6 +23,7 @@ from deploy.simulation.hospitals import Looked, look, require_all, require_two_c
 from deploy.simulation.resumed import begin_anew, keep, require_same, require_same_sites
 from deploy.simulation.worker import SitePlace, Watched
 from server.checkpoint import CHECKPOINT_FILE
+from server.finish import leaving_its_reason
 from server.invitation import invite
 from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
@@ -115,7 +116,8 @@ def _simulate(
             resume=plan.resume,
             nodes=dict(enumerate(names, start=1)),
         )
-        outcome = run.play()
+        with leaving_its_reason(plan.folder):
+            outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else _kept(plan, run, outcome)
     coverage = _coverage(plan, outcome)

@@ -100,6 +100,9 @@ class Coverage:
 class Evidence:
     """All that a report says. `study` is `common.schema.plain(study)`; times are ISO 8601.
 
+    open_epsilon: what sites may have charged by now, with a round that was begun and is in no sum here; None where the
+        run came to its end
+
     Raises PrivacyError where a deployed run (`simulated` false) is given anything of a single site.
     """
 
@@ -117,6 +120,7 @@ class Evidence:
     warnings: tuple[str, ...]
     software: Mapping[str, str]
     threshold: int | None
+    open_epsilon: float | None = None
     format: int = REPORT_FORMAT
 
     __pydantic_config__ = _STRICT

@@ -155,7 +155,7 @@ def _figures(evidence: Evidence, rounds: Sequence[RoundEvidence], key: str) -> l
         entry = best(evidence.comparisons, kind, key)
         if entry is not None:
             found.append(KeyFigure(f"{name}, {what}", written(entry.metrics, key), _beside(entry, key)))
-    found.append(_epsilon(rounds, _privacy(evidence.study)))
+    found.append(_epsilon(rounds, _privacy(evidence.study), evidence.open_epsilon))
     kept = "" if evidence.selected_round is None else f"kept: round {evidence.selected_round}"
     found.append(KeyFigure("Rounds", text.count(sum(entry.round > 0 for entry in rounds)), kept))
     opened = "" if evidence.threshold is None else f"sums open with {evidence.threshold}"
@@ -183,12 +183,13 @@ def _interval(interval: tuple[float, float] | None) -> str:
     return f"{text.number(interval[0])} to {text.number(interval[1])}"
 
 
-def _epsilon(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any]) -> KeyFigure:
+def _epsilon(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any], charged: float | None) -> KeyFigure:
     if privacy.get("mode", "none") == "none":
         return KeyFigure("Epsilon", "∞", "no privacy")
     spent = [value for entry in rounds for value in (entry.epsilon, entry.held_out_epsilon) if value is not None]
     budget = privacy.get("epsilon")
     of = f"of {budget:g}" if isinstance(budget, int | float) else ""
+    of += f", in these sums; charged: up to {text.number(charged, 2)}" if charged is not None else ""
     return KeyFigure("Epsilon spent", text.number(max(spent), 2) if spent else text.NONE, of)
 
 

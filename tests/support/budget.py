@@ -32,6 +32,7 @@ DEAR = {
     "tests/server/report/test_page.py": "a process killed at each of many moments",
     "tests/test_entry_points.py": "the real command, which is started from nothing",
     "tests/federation/test_deployment.py": "the whole way of a study over four hospitals, twice",
+    "tests/federation/test_finish_says.py": "a private run, a round of which is paid for three times",
     "tests/federation/test_survival_processes.py": "deployed runs, of which a process is killed",
     "tests/federation/test_survival_quorum.py": "deployed runs, of which a site is missing",
     "tests/federation/test_separation.py": "a deployed round, and a search through a process's memory",

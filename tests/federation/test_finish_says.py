@@ -1,0 +1,111 @@
+"""What a finished run says of itself: what it may have cost beyond its sums, why it ended, and who had what."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from client.charges import AUDIT_FILE, LEDGER_FILE, judged_at, ledger_of
+from client.site import read_site
+from common.errors import BudgetError, RunError
+from common.privacy.plan import plan_privacy
+from common.study import Study
+from deploy.cli import commands
+from deploy.simulation.faults import Loss
+from deploy.simulation.simulate import Simulation, simulate
+from server.checkpoint import read
+from server.finish import finish
+from server.report.page import render
+from server.watch import STATUS_FILE, RunStatus, read_status
+from tests.support.enrolment import away
+from tests.support.federation import private, small_hospitals
+from tests.support.reading import read_page
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...], Path]:
+    """A private run whose third round was worked for and charged three times, and opened in none of them."""
+    place = tmp_path_factory.mktemp("says")
+    study, folders = small_hospitals(place / "made")
+    study = private(study)
+    lost = tuple(Loss(folder.name, number, "confirm") for folder in folders[:2] for number in range(4, 8))
+    with pytest.raises(RunError, match="Round 3 of 3"):
+        simulate(Simulation(study, folders, place / "run", workers=2, losses=lost, compare=False))
+    return study, folders, place / "run"
+
+
+def spent_at(study: Study, hospital: Path, run: Path) -> float:
+    """The largest epsilon of any patient by this site's own ledger of the run."""
+    site, plan = read_site(hospital), plan_privacy(study)
+    assert plan is not None
+    state = run / "sites" / site.file.site
+    assert (state / LEDGER_FILE).exists() and (state / AUDIT_FILE).exists()
+    return ledger_of(state).spent(judged_at(site.file.policy, plan), None, plan.accountant, study.digest)
+
+
+def test_a_finished_report_is_not_below_the_ledgers_without_a_word(failed) -> None:
+    """The charges of the round that was stopped are in no sum: the report gave the smaller epsilon as spent."""
+    study, folders, folder = failed
+    found = finish(folder)
+    worst = max(spent_at(study, hospital, folder) for hospital in folders)
+    summed = max(entry.epsilon or 0.0 for entry in found.rounds)
+    assert summed < worst, "the ledgers have more than the sums: else this shows nothing"
+    assert found.open_epsilon is not None and worst <= found.open_epsilon * (1 + 1e-6)
+    assert found.open_epsilon <= study.privacy.epsilon
+    words = re.sub(r"\s+", " ", read_page(render(found)).text)
+    assert f"charged: up to {found.open_epsilon:.2f}" in words and "in the sums of this run" in words
+    assert "begun and not saved may be charged at the sites as well" in found.warnings[-2]
+
+
+def test_what_ended_a_simulation_is_kept_for_its_report(failed) -> None:
+    """It said that it was stopped."""
+    _, _, folder = failed
+    said = finish(folder).warnings[-1]
+    assert "Round 3 of 3: failed 3 times" in said and "it was stopped" not in said
+    assert "--resume" not in said and "wardround resume" not in said
+
+
+def test_a_simulation_that_the_budget_ended_says_so_in_its_report(failed) -> None:
+    """The three attempts used what was spare: it cannot go on, and nobody stopped it."""
+    study, folders, folder = failed
+    with pytest.raises(BudgetError):
+        simulate(Simulation(study, folders, folder, workers=2, compare=False, resume=True))
+    said = finish(folder).warnings[-1]
+    assert "ended after round 2 of 3" in said and "the privacy budget of" in said and "does not carry" in said
+    assert "finish" not in said and "it was stopped" not in said
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"),
+    [
+        ("", "its process was killed"),
+        ("it was stopped; continue it with `wardround resume`", "it was stopped"),
+        (
+            "Round 3 of 3: too few. The run is saved up to the round before. Do it again: `wardround resume v`",
+            "too few",
+        ),
+    ],
+)
+def test_a_finished_run_says_in_status_and_report_why_and_not_to_continue(failed, tmp_path, ended, why) -> None:
+    study, _, folder = failed
+    consortium = away(tmp_path / "consortium", "east", "north", "west")
+    run = consortium / "runs" / "v"
+    run.mkdir(parents=True)
+    for name in ("study.yaml", "checkpoint.npz"):
+        (run / name).write_bytes((folder / name).read_bytes())
+    state = read(run / "checkpoint.npz", study.digest)
+    RunStatus(state.run, study.digest, os.getpid(), "round 3", 2, 3, ended=ended).write(run / STATUS_FILE)
+    for _ in range(2):  # as often as one likes
+        done = CliRunner().invoke(commands, ["finish", "v", "--at", str(consortium)])
+        assert done.exit_code == 0, done.exception
+        assert done.output.splitlines()[0].endswith(
+            f"before its end was reached: {read_status(run / STATUS_FILE).ended}."
+        )
+        told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output
+        head = told.splitlines()[0]
+        assert head.startswith("v: finished after round 2 of 3, with a model and a report") and head.endswith(why)
+        assert "resume" not in told + done.output
