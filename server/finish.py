@@ -21,6 +21,7 @@ from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
 from server.run import Outcome, by_round
 from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
+from server.site_rows import kept_rows
 from server.trained import partly_in, uncounted_in, untrained_in
 from server.watch import GO_ON, STATUS_FILE, mark_finished, read_status
 
@@ -52,13 +53,15 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
     _require_unfinished(folder, study, state)
     outcome = outcome_of(study, state)
     save_model(folder, study, outcome, models)
+    simulated = not (folder / STATUS_FILE).exists()
+    rows = kept_rows(folder) if simulated and not outcome.untrained else []
     evidence = evidence_of(
         study,
         state.run,
         begun(folder),
         outcome,
-        coverage=[coverage_of_all(study, outcome)],
-        simulated=not (folder / STATUS_FILE).exists(),
+        coverage=[coverage_of_all(study, outcome), *rows],
+        simulated=simulated,
     )
     rounds, why, charged = min(state.round, study.rounds), _without_advice(why), charged_at_most(study, state)
     said = [f"This run ended after round {rounds} of {study.rounds}, before its end was reached: {why}."]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from server.run_folder import (
     save_model,
     tested,
 )
+from server.site_rows import keep_rows
 
 
 @dataclass(frozen=True)
@@ -116,18 +117,20 @@ def _simulate(
             resume=plan.resume,
             nodes=dict(enumerate(names, start=1)),
         )
+        rows = _rows(plan, ())
+        keep_rows(plan.folder, rows)
         with leaving_its_reason(plan.folder):
             outcome = run.play()
     save_model(plan.folder, plan.study, outcome, models_of(plan.hospitals))
     comparisons = _comparisons(plan, names, outcome, observer) if plan.compare else _kept(plan, run, outcome)
-    coverage = _coverage(plan, outcome)
+    rows = _rows(plan, outcome.untrained) if outcome.untrained else rows
     said += [f"{found.site}: {sentence}" for found in seen for sentence in found.loud]
     evidence = evidence_of(
         plan.study,
         run.state.run,
         begun(plan.folder),
         outcome,
-        coverage=coverage,
+        coverage=[coverage_of_all(plan.study, outcome), *rows],
         comparisons=comparisons,
         simulated=True,
     )
@@ -208,11 +211,11 @@ def _compare(plan: Simulation, names: Sequence[str], outcome: Outcome, observer:
     return sorted(judged, key=lambda item: order.get(item.label, -1))
 
 
-def _coverage(plan: Simulation, outcome: Outcome) -> list[Coverage]:
-    """The sum that a coordinator knows; and, because this is a simulation, the sites one by one."""
-    rows = [coverage_of_all(plan.study, outcome)]
+def _rows(plan: Simulation, untrained: Collection[str]) -> list[Coverage]:
+    """The sites one by one, because this is a simulation, without the modalities that are absent in the run."""
+    rows = list[Coverage]()
     for folder in plan.hospitals:
         site = read_site(folder)
-        cohort = prepare(site, plan.study).seen_with(set(plan.study.names) - set(outcome.untrained))
-        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, cohort), outcome.untrained))
+        cohort = prepare(site, plan.study).seen_with(set(plan.study.names) - set(untrained))
+        rows.append(coverage_of(plan.study, site.file.site, statistic_sums(plan.study, cohort), untrained))
     return rows

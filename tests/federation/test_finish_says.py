@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from client.charges import AUDIT_FILE, LEDGER_FILE, judged_at, ledger_of
+from client.data.prepare import prepare
 from client.site import read_site
 from common.errors import BudgetError, RunError
 from common.privacy.plan import plan_privacy
@@ -20,6 +22,7 @@ from deploy.simulation.simulate import Simulation, simulate
 from server.checkpoint import read
 from server.finish import finish
 from server.report.page import render
+from server.site_rows import ROWS_FILE
 from server.watch import STATUS_FILE, RunStatus, read_status
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
@@ -77,6 +80,23 @@ def test_a_simulation_that_the_budget_ended_says_so_in_its_report(failed) -> Non
     said = finish(folder).warnings[-1]
     assert "ended after round 2 of 3" in said and "the privacy budget of" in said and "does not carry" in said
     assert "finish" not in said and "it was stopped" not in said
+
+
+def test_a_simulations_finished_report_keeps_the_row_of_each_site(failed, tmp_path) -> None:
+    """They were gone with the process that played it. A file that a kill cut off costs the rows, not the report."""
+    study, folders, folder = failed
+    found = {row.site: row for row in finish(folder).coverage}
+    assert found.keys() == {None, *(hospital.name for hospital in folders)}
+    for hospital in folders:
+        cohort = prepare(read_site(hospital), study)
+        assert found[hospital.name].cases == {
+            "train": len(cohort.train),
+            "validation": len(cohort.validation),
+            "test": len(cohort.test),
+        }
+    copied = shutil.copytree(folder, tmp_path / "run")
+    (copied / ROWS_FILE).write_text((folder / ROWS_FILE).read_text()[:99])
+    assert [row.site for row in finish(copied).coverage] == [None]
 
 
 @pytest.mark.parametrize(
