@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.data import pixels
+from client.data.accepted import accept
 from client.data.cohort import Cohort
-from client.data.exclusions import read_exclusions
+from client.data.exclusions import found_here, read_exclusions
 from client.data.losses import told
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
@@ -125,6 +126,9 @@ def test_a_running_site_honours_a_patient_added_between_two_rounds(tmp_path) -> 
     assert cases(site.cohort) == 15 and site.cohort.version != first.version
     (tmp_path / "exclusions.csv").write_text("patient_id\n")
     site.refresh()
+    with pytest.raises(DataError, match="It is empty"):
+        _ = site.cohort
+    accept(tmp_path / "state", found_here(site.folder))
     assert same_cases(site.cohort, first)
 
 
