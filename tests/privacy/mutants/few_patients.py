@@ -14,6 +14,9 @@ DATA = ("tests/client/test_no_part.py::test_who_comes_or_goes_with_the_data_is_n
 NAMES = ("tests/client/test_no_part.py::test_two_modalities_with_the_same_settings_are_not_the_same_modality",)
 WORD = ("tests/client/test_no_part.py::test_a_person_is_asked_about_a_run_that_uses_fewer_modalities_than_the_study",)
 VERSIONS = ("tests/client/test_versions.py::test_who_is_new_does_not_hide_who_moves",)
+WITH = ("tests/client/test_versions.py::test_charts_that_came_later_do_not_hide_the_one_who_had_one_from_the_start",)
+LEAVES = ("tests/client/test_versions.py::test_who_came_later_does_not_hide_who_leaves_by_the_modalities",)
+EMPTIED = ("tests/client/data/test_opt_outs.py::test_a_list_that_is_empty_now_is_looked_at_by_a_person",)
 ROUND = ("tests/client/test_updates_show_patients.py::test_a_round_on_one_patient_of_each_site_is_refused",)
 CLOCK = ("tests/client/test_updates_show_patients.py::test_no_clock_makes_a_round_one_of_few_patients",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
@@ -41,11 +44,14 @@ def _together(_: Any) -> Any:
 
 MUTANTS = (
     Mutant("who is in no part is on no side", "client.moves.taken_or_left_in", _nobody, NO_PART),
-    Mutant("whoever changed parts is on no side", "client.cuts.moves", _nobody, SPLIT),
+    Mutant("whoever changed parts is on no side", "client.moves.moves", _nobody, SPLIT),
     Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
     Mutant("modalities with the same settings are one", "client.data.recipe.Rules.recipe", _by_settings_alone, NAMES),
     Mutant("what was refused is not asked about", "client.cuts._keep_refused", _unasked, WORD),
     Mutant("all sums of a study are one", "client.cuts.in_each", _together, VERSIONS),
+    Mutant("a version keeps neither part nor modalities", "client.moves.added", _unasked, WITH),
+    Mutant("who comes or goes by the modalities is not counted", "client.cuts.coming_or_going", _nobody, LEAVES),
+    Mutant("a list of opt-outs may be emptied", "client.data.accepted._is_emptied", _never, EMPTIED),
     Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
     Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
 )

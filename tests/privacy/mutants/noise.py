@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from tests.privacy.mutants.mutant import Mutant
 
 WORK = "tests/privacy/test_work.py::"
+NORMS = ("tests/client/training/test_norms.py::test_numbers_whose_squares_are_flushed_to_zero_are_clipped",)
 STATISTICS = (f"{WORK}test_statistics_have_the_noise_that_was_charged",)
 SCORES = (f"{WORK}test_scores_have_the_noise_that_was_charged",)
 UPDATES = (f"{WORK}test_updates_have_the_noise_of_every_step_that_was_charged",)
@@ -41,6 +43,10 @@ def _smaller(original: Any) -> Any:
     return lambda study: original(study) / 1.5
 
 
+def _in_single_precision(_: Any) -> Any:
+    return lambda gradient: torch.linalg.vector_norm(gradient, dim=1).double()
+
+
 MUTANTS = (
     Mutant("statistics without noise", "client.round.noisy", _none, STATISTICS),
     Mutant("statistics with half the noise", "client.round.noisy", _half, STATISTICS),
@@ -50,6 +56,7 @@ MUTANTS = (
     Mutant("scores with half the noise", "client.training.evaluate.noisy", _half, SCORES),
     Mutant("scores with noise from a seed", "client.training.evaluate.noisy", _seeded, SCORES),
     Mutant("scores of a smaller sensitivity", "client.training.evaluate.score_sensitivity", _smaller, SCORES),
+    Mutant("norms whose squares are lost", "client.training.clipping._norms", _in_single_precision, NORMS),
     Mutant("steps without noise", "client.training.gradient.noisy", _none, UPDATES),
     Mutant("steps with half the noise", "client.training.gradient.noisy", _half, UPDATES),
     Mutant("steps with one draw for all entries", "client.training.gradient.noisy", _one_draw_for_all_entries, UPDATES),
