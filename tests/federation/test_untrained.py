@@ -30,15 +30,21 @@ from tests.support.tiny import study_of
 GENES = "genes"
 
 
+def with_genes(folder: Path, number: int) -> tuple[Study, tuple[Path, ...], str]:
+    """Four hospitals and their study; so many of them have genes, and the name of the first that has."""
+    study, folders = small_hospitals(folder)
+    having = [folder for folder in folders if GENES in read_site(folder).file.modalities]
+    for one in having[number:]:
+        content = yaml.safe_load((one / "site.yaml").read_text())
+        del content["sequences"]
+        (one / "site.yaml").write_text(yaml.safe_dump(content))
+    return study, folders, read_site(having[0]).file.site
+
+
 @pytest.fixture(scope="module")
 def two_with_genes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...]]:
     """Four hospitals, of which two alone have genes."""
-    study, folders = small_hospitals(tmp_path_factory.mktemp("hospitals") / "made")
-    having = [folder for folder in folders if GENES in read_site(folder).file.modalities]
-    for folder in having[2:]:
-        content = yaml.safe_load((folder / "site.yaml").read_text())
-        del content["sequences"]
-        (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    study, folders, _ = with_genes(tmp_path_factory.mktemp("hospitals") / "made", 2)
     return study, folders
 
 
@@ -107,13 +113,8 @@ def drawn_of(study: Study, folders: tuple[Path, ...], sums: dict[str, np.ndarray
 @pytest.fixture(scope="module")
 def three_with_genes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, tuple[Path, ...], str]:
     """Four hospitals, of which three have genes, and one of these."""
-    study, folders = small_hospitals(tmp_path_factory.mktemp("three") / "made")
-    having = [folder for folder in folders if GENES in read_site(folder).file.modalities]
-    for folder in having[3:]:
-        content = yaml.safe_load((folder / "site.yaml").read_text())
-        del content["sequences"]
-        (folder / "site.yaml").write_text(yaml.safe_dump(content))
-    return private(study), folders, read_site(having[0]).file.site
+    study, folders, first = with_genes(tmp_path_factory.mktemp("three") / "made", 3)
+    return private(study), folders, first
 
 
 @pytest.mark.parametrize(("lost", "trained"), [pytest.param(range(2, 9), 0, id="in all rounds"),
