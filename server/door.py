@@ -75,11 +75,15 @@ class Connection(HttpToolsProtocol):
             self._give(HEAD_SECONDS + self._unread / SLOWEST_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), PIECE_BYTES):
-            self._parse(data[start : start + PIECE_BYTES])
+        start = 0
+        while start < len(data):
+            # A head is looked at in pieces. What is known to be a body's goes whole: each part of one is copied again.
+            end = start + max(PIECE_BYTES, self._unread)
+            self._parse(data[start:end])
             if self.transport.is_closing():
                 self._let_go()
                 return
+            start = end
         if self._due is None and (self.cycle is None or self.cycle.response_complete):
             self._give(HEAD_SECONDS)  # uvicorn's own for a connection that nobody uses ends with the first byte
 
