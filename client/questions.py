@@ -60,12 +60,13 @@ def asked_by(
     """Return what the plan asks of this site's cases as they are; nothing where each answer is a new, paid release.
 
     A segment is a group: `shared`, to which every site adds, or a modality, to which those add that signed for it. Its
-    statistics, scores and updates are one segment, for a count of the same cases rides in each of them. And so is each
-    of the `parts` of the cohort that the plan trains, scores or counts.
+    statistics, scores and updates are one segment, for a count of the same cases rides in each of them, and without the
+    modality a case has another score, or none. And so is each of the `parts` of the cohort that the plan trains, scores
+    or counts.
     """
     if site.privacy is not None:
         return Asked()
-    groups = dict.fromkeys((SHARED, *(plan.groups if plan.statistics or plan.train else ())))
+    groups = dict.fromkeys((SHARED, *plan.groups))
     signers = {group: context.names if group == SHARED else context.owners(group) for group in groups}
     signers |= {f"part/{part}": context.fillers(part) for part in parts}
     keys = {segment: {name: roster.sites[name].hex() for name in names} for segment, names in signers.items()}

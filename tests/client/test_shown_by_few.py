@@ -14,7 +14,7 @@ from client.data.cohort import Cohort
 from client.data.split import PARTS
 from client.round import work
 from common.derived import derive
-from common.messages import RoundRequest
+from common.messages import ConfirmRequest, RoundRequest
 from common.models.record import RecordColumns
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import add_packed, cut
@@ -60,6 +60,24 @@ def test_a_colluding_site_does_not_choose_by_what_it_signs_who_is_in_the_sums(tm
     for name in NAMES:
         if name != ME:
             them.ask(name, them.round_request(sum))
+
+
+@pytest.mark.parametrize("kind", ["last score", "test"])
+def test_scores_alone_are_held_against_the_owners_of_a_modality(tmp_path, study, kind) -> None:
+    """A site's charts are gone after a run: the next run's score differed by what this one site's charts gave."""
+    part, number = ("test", study.rounds + 2) if kind == "test" else ("validation", study.rounds + 1)
+    asked = {"round": number, "train": False, "evaluate": part}
+    cohorts = cohorts_of(study)
+    getattr(cohorts["west"], part).present[:10, 1] = False
+    them = hospitals(tmp_path, study, cohorts)
+    them.summed(1, **asked, owners=ALL)
+    them.opened(them.offered(2, run=OTHER_RUN, **asked, owners=ALL))  # the same owners again
+    west = without_charts(cohorts["west"])
+    parts = {name: getattr(west, name).with_any() for name in PARTS}
+    sides = {one: side for one, side in west.sides.items() if side != part or int(one.split()[1]) >= 10}
+    them = in_study(them, study, cohorts | {"west": replace(west, version="9" * 64, sides=sides, **parts)})
+    sum = them.masked(them.offered(3, run="d" * 16, **asked, owners={**ALL, "chart": NAMES[:3]}))
+    assert {refused(them, name, ConfirmRequest(3, NAMES)) for name in NAMES} == {"answered"}
 
 
 def without_charts(cohort: Cohort) -> Cohort:
