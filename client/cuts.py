@@ -243,5 +243,6 @@ def _require_steady(uses: list[Use], study: str, cut: Cut, smallest: int) -> Non
             "no others, would come into its sums or leave them, and the difference of two sums would show them. Fewer "
             f"than {smallest} are not shown (policy.without_privacy.smallest_part). This site goes on where the run "
             f"uses the modalities of before: once this site has {smallest} training patients of each again, and as "
-            "many sites sign them. Other modalities are another study, which is refused for the same patients."
+            "many sites sign them; one that this site reads newly it reads no more (site.yaml, policy.modalities). Other "
+            "modalities are another study, which is refused for the same patients."
         )

@@ -133,7 +133,7 @@ def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
 def coming_or_going(use: Use, cut: Cut) -> list[int]:
     """Return, by part and by version of these sums, how many patients come into the sums, or leave them, by the
     modalities used alone. Of those who are in the cohort both times, in a part that the site signed for, with the
-    modalities that they have now; and of those who had none but such as this site does not read any more.
+    modalities that they have now; and of those who had, or have, none but such as this site reads no more, or newly.
     """
     then, found = frozenset(use.modalities), list[int]()
     others = {
@@ -141,6 +141,7 @@ def coming_or_going(use: Use, cut: Cut) -> list[int]:
         for patient in use.patients
         if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
     }
+    others |= dict.fromkeys((one for one in use.nowhere if _is_newly_read(one, use, cut)), True)
     for states in versions(use, {*others} | cut.out & {*use.patients}):
         unread = (added(use, states[patient]) for patient in cut.out & states.keys() if adds(states[patient]))
         sides = Counter((one[0], False) for one in unread if one and _is_unread(one[1], cut))
@@ -151,6 +152,13 @@ def coming_or_going(use: Use, cut: Cut) -> list[int]:
         )
         found += sides.values()
     return found
+
+
+def _is_newly_read(patient: str, use: Use, cut: Cut) -> bool:
+    """Whether this site read none of the modalities with which the patient adds now, by its own site file or policy."""
+    if not use.recipes or cut.parts.get(patient) not in cut.signed or not cut.shown(patient):
+        return False
+    return not cut.having[patient] & use.recipes.keys()
 
 
 def _is_unread(names: Collection[str], cut: Cut) -> bool:
