@@ -60,12 +60,25 @@ def prepare(
         cohort = _prepare(folder, study, cache, progress or _silent, found, state, at_work=at_work)
         if folder.file.exclusions is None:
             return cohort
-        return replace(cohort, opt_outs=found.said(), doubt=doubt_of(folder.path(folder.file.state), found))
+        doubt = _doubt(folder.path(folder.file.state), found, private=at_work and study.private)
+        return replace(cohort, opt_outs=found.said(), doubt=doubt)
     except WardroundError:
         raise
     except Exception as error:
         problem = _unforeseen(error)
     raise DataError(f"{folder.root}: cannot be prepared: {problem}.")  # outside of `except`: it keeps no context
+
+
+def _doubt(state: Path, found: Found, *, private: bool) -> str:
+    """Return why a person should look at the list of opt-outs. What a person accepted is looked up for an odd list
+    alone, and a list may be odd by one patient: with privacy nothing may fail by it, so that is said, and no error.
+    """
+    try:
+        return doubt_of(state, found)
+    except DataError as problem:
+        if not private:
+            raise
+        return str(problem)
 
 
 def _prepare(

@@ -39,6 +39,23 @@ def test_without_privacy_such_a_list_still_stops_the_site(tmp_path) -> None:
     assert Listed(tmp_path / "none", study, ONE).round() == ANSWERED
 
 
+@pytest.mark.parametrize("kept", ["garbage: [", "format: 9\naccepted: {}\n"], ids=["damaged", "newer"])
+def test_what_was_accepted_and_cannot_be_read_tells_nothing_either(tmp_path, kept, caplog) -> None:
+    """It was read for an odd list alone: whether ONE is here was whether the site answered."""
+    for name, spoil in (("here", lambda _: None), ("gone", only(lambda row: row["patient_id"] != ONE))):
+        them = Listed(tmp_path / name, private(), ONE, spoil=spoil)
+        (them.root / "state").mkdir(exist_ok=True)
+        (them.root / "state" / "exclusions.yaml").write_text(kept)
+        with caplog.at_level(logging.WARNING, logger="wardround.site"):
+            assert them.round() == ANSWERED
+    assert "LOOK AT THIS" in caplog.text and "exclusions.yaml" in caplog.text
+    assert any("exclusions.yaml" in line for line in standing(read_site(them.root)))
+    plain = Listed(tmp_path / "plain", study_of(PLAIN, modalities=["labs", "genes"]), "x-1")
+    (plain.root / "state").mkdir(exist_ok=True)
+    (plain.root / "state" / "exclusions.yaml").write_text(kept)
+    assert plain.round() == ["data"]
+
+
 def taken_off(ward: Listed) -> None:
     """A person here takes off whom the list does not name, as it is typed."""
     done = CliRunner().invoke(commands, ["site", "exclusions", "--accept", "--yes", "--at", str(ward.root)])
