@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from common.errors import SiteFileError, StudyError
 from common.installation import check_torch_and_torchvision
 from common.models.tokens import PADDING, pretrained_folder, tokenizer_for
 from common.study import NoteEncoder, NoteModality
+
+
+# Files of a pretrained model's folder that decide, beside its weights, what is computed of a text.
+_DECIDES = frozenset(
+    f"{name}.json"
+    for name in ("config", "tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens", "vocab")
+)
+_CHANGES_NOTHING = frozenset(
+    ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+)
 
 
 class NoteTokens(nn.Module):
@@ -91,9 +102,11 @@ def _language(modality: NoteModality, models: Path | None) -> nn.Module:
 
 
 def _digest_of(modality: NoteModality, models: Path | None, language: nn.Module) -> str:
-    """Return the SHA-256, in hex, of a pretrained model as it was loaded, and of its tokenizer's files; "" for others.
+    """Return the SHA-256, in hex, of a pretrained model as it was loaded, of what its folder says of how it computes,
+    and of its tokenizer's files; "" for others.
 
-    Frozen weights are not exchanged: sites that load others compute something else from the same plan.
+    Frozen weights are not exchanged: sites that load others compute something else from the same plan, and so do those
+    whose config.json has another activation, or another number of heads.
     """
     if modality.encoder.source != "folder":
         return ""
@@ -103,9 +116,26 @@ def _digest_of(modality: NoteModality, models: Path | None, language: nn.Module)
         content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     folder = pretrained_folder(modality.encoder, models)
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".txt", ".model") or path.name in ("tokenizer.json", "vocab.json"):
-            content.update(f"{path.name} {path.stat().st_size}\0".encode() + path.read_bytes())
+        if path.suffix in (".txt", ".model") or path.name in _DECIDES:
+            said = _said(path)
+            content.update(f"{path.name} {len(said)}\0".encode() + said)
     return content.hexdigest()
+
+
+def _said(path: Path) -> bytes:
+    """Return what a file of a model's folder says: of JSON the content, in one order, and of a configuration without
+    what changes no number, so that a folder that was saved anew is the same.
+    """
+    content = path.read_bytes()
+    if path.suffix != ".json":
+        return content
+    try:
+        told = json.loads(content)
+    except ValueError:
+        return content
+    if path.name.endswith("config.json") and isinstance(told, dict):
+        told = {name: value for name, value in told.items() if name not in _CHANGES_NOTHING}
+    return json.dumps(told, sort_keys=True).encode()
 
 
 def _require_function(language: Transformer, folder: Path, length: int) -> None:

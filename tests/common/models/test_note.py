@@ -75,13 +75,21 @@ def test_the_files_of_a_pretrained_model_are_in_what_both_sides_derive(tmp_path:
                         num_attention_heads=2, intermediate_size=16)  # fmt: skip
     asked = {"kind": "note", "max_tokens": LENGTH, "encoder": {"source": "folder", "folder": "m", "train": "none"}}
     study, found = study_of(modalities={"letter": asked}), {}
-    for name, seed, words in (("one", 1, "a"), ("again", 1, "a"), ("weights", 2, "a"), ("words", 1, "b")):
-        torch.manual_seed(seed)
-        BertModel(config).save_pretrained(tmp_path / name / "m")
-        (tmp_path / name / "m" / "vocab.txt").write_text(words)
+    made = {"one": {}, "again": {"config": {"architectures": ["BertForMaskedLM"], "transformers_version": "1"}}}
+    made |= {"weights": {"seed": 2}, "words": {"words": "b"}, "case": {"tokenizer_config": {"do_lower_case": False}}}
+    made |= {name: {"config": {name: value}} for name, value in (("hidden_act", "relu"), ("num_attention_heads", 4))}
+    for name, changes in made.items():
+        torch.manual_seed(changes.get("seed", 1))
+        folder = tmp_path / name / "m"
+        BertModel(config).save_pretrained(folder)
+        (folder / "vocab.txt").write_text(changes.get("words", "a"))
+        (folder / "tokenizer_config.json").write_text("{}")
+        for file in changes.keys() & {"config", "tokenizer_config"}:
+            told = json.loads((folder / f"{file}.json").read_text())
+            (folder / f"{file}.json").write_text(json.dumps(told | changes[file]))
         found[name] = Parameters.of(build_network(study, models=tmp_path / name))
     assert found["one"] == found["again"] and found["one"].pretrained[0][0] == "letter"
-    assert len({each.pretrained for each in found.values()}) == 3
+    assert len({each.pretrained for each in found.values()}) == 6
     assert len({each.shape_digest for each in found.values()}) == 1
     assert Parameters.of(build_network(study_of("chart"))).pretrained == ()
 
