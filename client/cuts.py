@@ -23,7 +23,7 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import NOWHERE, Move, coming_or_going, differing, in_each, moves, taken_or_left
+from client.moves import NOWHERE, Move, by_other_columns, coming_or_going, differing, in_each, moves, who_differs
 from client.renumbered import keep_unknown
 from client.versions import ADDS, keep_version
 from common.errors import AnsweredError
@@ -58,7 +58,7 @@ def _alike(state: Path, study: str, cut: Cut, smallest: int) -> Iterator[Book]:
             refused = problem
             _keep_refused(book, study, cut)
         else:
-            _require_steady(book.uses, study, cut, smallest)
+            _require_steady(book, study, cut, smallest)
             yield book
     if refused is not None:
         raise refused
@@ -84,7 +84,7 @@ def asked_about(state: Path, study: str, cut: Cut, smallest: int = 1) -> int:
     with opened(state) as book:
         found = [one for asked in _asked(book, study, cut) for one in _differences(book, study, asked)]
         sizes = [min(sizes) for sizes, allowed in found if not allowed or min(sizes) < smallest]
-        return min([*sizes, *_unsteady(book.uses, study, cut, smallest)], default=0)
+        return min([*sizes, *_unsteady(book, study, cut, smallest)], default=0)
 
 
 def allow(state: Path, study: str, cut: Cut) -> None:
@@ -101,7 +101,7 @@ def _allow(book: Book, study: str, cut: Cut) -> None:
             before.allowed.append(study)
     for use in book.uses:
         its = [before for before in book.cuts if use.study in before.studies]
-        if use.study != study and (more := {move.patient for move in taken_or_left(use, its, cut)}):
+        if use.study != study and (more := who_differs(use, its, cut)):
             use.words[study] = sorted(more.union(use.words.get(study, ())))
 
 
@@ -123,18 +123,21 @@ def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], 
 
 
 def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:
-    """Whether a person allowed each of these: by the entries that have the patient in that part, or by a word."""
+    """Whether a person allowed each of these: by a word for this patient, and by the entries that have the patient in
+    that part, alone where no use was kept.
+    """
     words = {*use.words.get(study, ())}
     between = [move for move in some if NOWHERE not in (move.was, move.now)]
-    told = all(move.patient in words for move in some if NOWHERE in (move.was, move.now))
+    told = all(move.patient in words for move in some if use.split is not None or NOWHERE in (move.was, move.now))
     return told and all(
         study in before.allowed for move in between for before in its if before.sides.get(move.patient) == move.was
     )
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
-    modalities = sorted(cut.used)
-    use = next((use for use in book.uses if (use.study, use.modalities) == (study, modalities)), None)
+    modalities, rules = sorted(cut.used), (cut.rules.target, cut.rules.split)
+    alike = [use for use in book.uses if (use.study, use.modalities) == (study, modalities)]
+    use = next((use for use in alike if use.split is None or (use.target, use.split) == rules), None)
     if use is None:
         first = all(other.study != study for other in book.uses)
         use = Use(study, modalities, changes=_of_before(book, study) if first else [])
@@ -164,7 +167,7 @@ def _keep_words(book: Book, use: Use, cut: Cut) -> None:
         word = {*other.words.get(use.study, ())}
         if word:
             its = [before for before in book.cuts if other.study in before.studies]
-            word &= {move.patient for move in taken_or_left(other, its, cut)}
+            word &= who_differs(other, its, cut)
             use.words[other.study] = sorted(word.union(use.words.get(other.study, ())))
 
 
@@ -230,14 +233,26 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
         )
 
 
-def _unsteady(uses: list[Use], study: str, cut: Cut, smallest: int) -> list[int]:
+def _unsteady(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     """Return the numbers below `smallest` of who would come into the study's own sums or leave them."""
-    sizes = [size for use in uses if use.study == study for size in coming_or_going(use, cut)]
-    return [size for size in sizes if size < smallest]
+    sizes = [size for use in book.uses if use.study == study for size in coming_or_going(use, cut)]
+    return [size for size in [*sizes, *_repointed(book, study, cut)] if size < smallest]
 
 
-def _require_steady(uses: list[Use], study: str, cut: Cut, smallest: int) -> None:
-    if sizes := _unsteady(uses, study, cut, smallest):
+def _repointed(book: Book, study: str, cut: Cut) -> list[int]:
+    its = [before for before in book.cuts if study in before.studies]
+    return [size for use in book.uses if use.study == study for size in by_other_columns(use, its, cut)]
+
+
+def _require_steady(book: Book, study: str, cut: Cut, smallest: int) -> None:
+    if any(size < smallest for size in _repointed(book, study, cut)):
+        raise AnsweredError(
+            "Sums of this study were opened with another column of this site for the target or the split: a few "
+            "patients who have a gap in one of them would come into its sums or leave them, and the difference of two "
+            f"sums would show them. Fewer than {smallest} are not shown (policy.without_privacy.smallest_part). Name "
+            "the columns of before in site.yaml."
+        )
+    if sizes := _unsteady(book, study, cut, smallest):
         raise AnsweredError(
             f"Sums of this study were opened with other modalities: by these {min(sizes)} patients of a part, who have "
             "no others, would come into its sums or leave them, and the difference of two sums would show them. Fewer "

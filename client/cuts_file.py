@@ -46,12 +46,13 @@ class Kept:
 
 @dataclass
 class Use:
-    """A study's sums with these modalities: who was then in the cohort, in a part that the site signed for.
+    """A study's sums with these modalities, by these columns of the site for target and split: who was then in the
+    cohort, in a part that the site signed for.
 
     nowhere: who had a target, and added to no sum as long as it was asked -> the part, where the site never signed for
         it; else "". came: those of them who added later
     target, split, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
-    words: study -> those by whom a person lets it differ from these sums, in one of them and in none of the other
+    words: study -> those by whom a person lets it differ from these sums
     changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
     """
 

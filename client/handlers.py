@@ -290,7 +290,7 @@ class SiteHandler:
             self._used = used
         if self.site.privacy is None:
             self.site.refresh()
-            require_as_signed(signed, self._declared(used))
+            require_as_signed(signed, self._declared({*used} & {*signed.modalities}))  # what its sum is made of
             require_alike(self.site.state, plan.study, self._cut(plan, signed), self._smallest)
         self._used = used
 

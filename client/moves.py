@@ -64,11 +64,22 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[list[Move]]:
         yield [*between, *taken_or_left_in(states, use, kept, cut)]
 
 
-def taken_or_left(use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
-    """Return the patients who add to the sums of one study, and to none of the other by what the studies say, in any
-    version of the other's.
+def who_differs(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
+    """Return the patients who are cut otherwise than in any version of another study's sums."""
+    return {move.patient for some in in_each(use, kept, cut) for move in some}
+
+
+def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut) -> list[int]:
+    """Return, by part and by version of these sums of the same study, how many patients come into the sums, or leave
+    them, where the site file names another column for the target or the split now.
     """
-    return [move for some in in_each(use, kept, cut) for move in some if NOWHERE in (move.was, move.now)]
+    if use.split is None or (use.target, use.split) == (cut.rules.target, cut.rules.split):
+        return []
+    return [
+        size
+        for some in in_each(use, kept, cut)
+        for size in differing([move for move in some if NOWHERE in (move.was, move.now)], ())
+    ]
 
 
 def taken_or_left_in(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:

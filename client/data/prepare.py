@@ -170,7 +170,7 @@ class _Work:
             self.folder.file.patient,
             fingerprint(self.folder, name, source).hex(),
             sorted(self.labels),
-            sorted(self.known) if self.study.private else [],
+            sorted(self.known),  # whose rows end a table's reading, where a quote beside them is open
         ]
         return EntryName(name, self._digest(recipe), self._digest([recipe, data]))
 

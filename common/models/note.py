@@ -92,9 +92,7 @@ def _language(modality: NoteModality, models: Path | None) -> nn.Module:
         check_torch_and_torchvision()  # transformers loads torchvision, and hides why it could not
     if encoder.source == "folder":
         folder = pretrained_folder(encoder, models)
-        found = Transformer(_pretrained(folder, modality.max_tokens))
-        _require_function(found, folder, modality.max_tokens)
-        return found
+        return _encoder_of(_pretrained(folder, modality.max_tokens), folder, modality.max_tokens)
     vocabulary = tokenizer_for(encoder, models).size
     if encoder.layers == 0:
         return nn.Embedding(vocabulary, encoder.width)
@@ -138,27 +136,45 @@ def _said(path: Path) -> bytes:
     return json.dumps(told, sort_keys=True).encode()
 
 
-def _require_function(language: Transformer, folder: Path, length: int) -> None:
-    """Raise StudyError unless a text comes out the same whatever was read before, as two made-up texts show.
+def _encoder_of(model: nn.Module, folder: Path, length: int) -> Transformer:
+    """Return the model as a function of token ids, as two made-up texts of that many tokens show.
 
     Layers that keep running ranges (I-BERT's), or that draw at random, would let one patient change what is computed
-    of another, and outlast the round: no privacy account has that.
+    of another, and outlast the round: no privacy account has that. StudyError for such a model; SiteFileError for one
+    that reads no such text.
     """
+    try:
+        found = Transformer(model)
+        alike = _is_function(found, length)
+    except Exception as problem:  # each family of models fails in its own way
+        raise SiteFileError(
+            f"{folder}: {type(model).__name__} cannot read a text of {length} tokens ({type(problem).__name__}). Choose "
+            "a model that gives a state for each token of a text, as BERT does."
+        ) from None
+    if not alike:
+        raise StudyError(
+            f"{folder.name}: a text's numbers hang on what this model has read before, or on chance "
+            f"({type(model).__name__}). No patient may change another's numbers: choose another model."
+        )
+    return found
+
+
+def _is_function(language: Transformer, length: int) -> bool:
+    """Whether a text comes out the same whatever was read before, in training as well, and no buffer changes."""
     words = int(language.model.config.vocab_size)  # type: ignore[union-attr,arg-type]  # transformers is untyped
     generator = torch.Generator().manual_seed(0)
-    one, two = torch.randint(words, (2, 1, min(length, 8)), generator=generator)
+    one, two = torch.randint(words, (2, 1, length), generator=generator)
     kept = [buffer.clone() for buffer in language.buffers()]
     with torch.no_grad():
         for mode in (True, False):
             language.train(mode)
             first, _, again = (language(text) for text in (one, two, one))
-            same = torch.allclose(first, again, rtol=1e-5, atol=1e-6, equal_nan=True)
             now = list(language.buffers())
-            if not (same and len(now) == len(kept) and all(map(torch.equal, kept, now))):
-                raise StudyError(
-                    f"{folder.name}: a text's numbers hang on what this model has read before, or on chance "
-                    f"({type(language.model).__name__}). No patient may change another's numbers: choose another model."
-                )
+            if first.shape[:2] != one.shape or len(now) != len(kept) or not all(map(torch.equal, kept, now)):
+                return False
+            if not torch.allclose(first, again, rtol=1e-5, atol=1e-6, equal_nan=True):
+                return False
+    return True
 
 
 def _width(language: nn.Module) -> int:
@@ -204,7 +220,7 @@ def _pretrained(folder: Path, max_tokens: int) -> nn.Module:
             "The folder needs config.json and the weights, as the model's publisher packs them."
         ) from None
     limit = int(getattr(config, "max_position_embeddings", max_tokens))
-    if max_tokens > limit:
+    if 0 < limit < max_tokens:  # XLNet writes -1 for as many as one likes
         raise StudyError(f"max_tokens: {max_tokens}, but {folder.name} takes at most {limit}. Set {limit} or less.")
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010 (mypy knows only tensors there); unused, and parameters without a gradient would break the clipping

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from client.data.cohort import Cohort
 from client.data.split import part_by_hash
@@ -124,3 +125,22 @@ def test_a_mask_that_makes_a_part_too_small_is_signed_for_anew(tmp_path) -> None
     charts = dict.fromkeys(("shared", "chart"), NAMES)
     assert refused(them, ME, them.round_request(them.offered(1, **STATISTICS, owners=charts))) == "out_of_order"
     assert them.summed(2, **STATISTICS, owners=charts)["cases"].tolist() == [48, 48, 36]
+
+
+def test_a_part_is_judged_by_what_its_sum_is_made_of(tmp_path) -> None:
+    """Charts came to a site that had not signed them: twenty test patients were judged, and one was counted."""
+    study = study_of("chart", "panel", **PLAIN)
+    full = with_part(study, "test", {})
+    panels = {part: getattr(full["west"], part) for part in ("train", "validation", "test")}
+    panels = {name: replace(part, present=part.present & torch.tensor([False, True])) for name, part in panels.items()}
+    signed = replace(full["west"], owned=("panel",), **panels)
+    owners = {"shared": NAMES, "panel": NAMES, "chart": NAMES[:3]}
+    for number, left in ((1, 12), (2, 1)):
+        them = Hospitals(tmp_path / str(left), study, cohorts=full | {"west": signed}, smallest_part=10)
+        sum, now = them.offered(number, **STATISTICS, owners=owners), with_part(study, "test", {})["west"]
+        now.test.present[left:, 1] = False
+        them.sites["west"].site.__dict__["cohort"] = replace(now, version="8" * 64)
+        if left == 12:
+            assert them.opened(sum)["cases"].tolist() == [48, 48, 48]
+        else:
+            assert refused(them, "west", them.round_request(sum)) == ProtocolOrderError.code

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from client.cuts import asked_about, opening
+from client.cut import Cut, cut_of
+from client.cuts import allow, asked_about, opening
 from client.data.prepare import prepare
+from client.data.pseudonym import site_secret
+from client.sides import split_of
 from client.site import SiteFolder, read_site
 from common.errors import AnsweredError, DataError
 from common.study import Study
-from tests.client.test_no_part import GENES, HASH, LABS, cut, of, ward, without
+from tests.client.test_no_part import GENES, HASH, LABS, cut, of, pointed, ward, without
+from tests.support.cuts import everyone
 from tests.support.hospital import STUDY, study_of
 
 SEX = ("W", "M")
@@ -77,3 +81,53 @@ def test_who_comes_with_a_table_that_was_read_before_is_a_new_patient(tmp_path) 
     wide = cut(ward(tmp_path, without(*LABS)), study)
     assert len(wide.sides) == 20
     opening(tmp_path / "run", study.digest, wide, 10)
+
+
+@pytest.mark.parametrize(("key", "one", "other"), [("split", "year", "region"), ("target", "outcome", "second")])
+def test_a_study_is_not_opened_again_by_another_column_that_takes_one_patient_more(tmp_path, key, one, other) -> None:
+    """What a second study was refused, the first one was answered once site.yaml named the second one's column; and
+    then the second was answered too, for by that sum the first had taken this patient.
+    """
+    split = {"column": "a", "test_values": ["x"]} if key == "split" else HASH
+    first = study_of({"split": split, "modalities": {"labs": STUDY["modalities"]["labs"]}})
+    second, run = replace(first, rounds=9), tmp_path / "run"
+
+    def by(column: str, study: Study, *, gap: bool = True) -> Cut:
+        """As an agent reads it: patients keep their sides."""
+        folder = pointed(ward(tmp_path, without(one) if gap else lambda row: row), key, column)
+        cohort = prepare(folder, study, state=run)
+        split_of(run, study, cohort.sides, site_secret(folder.path(folder.file.state)))
+        return cut_of(cohort, study.names)
+
+    opening(run, first.digest, by(one, first), 10)
+    assert len(by(one, first).sides) == 19 and len(by(other, first).sides) == 20
+    for study, words in ((first, "another column"), (second, "by 1 patients")):
+        with pytest.raises(AnsweredError, match=words):
+            opening(run, study.digest, by(other, study), 10)
+    opening(run, first.digest, by(one, first, gap=False), 10)  # who comes with the data
+    for study in (first, second):
+        with pytest.raises(AnsweredError):
+            opening(run, study.digest, by(other, study), 10)
+    assert asked_about(run, first.digest, by(other, first), 10) == 1
+
+
+def test_classes_in_another_order_take_the_same_patients(tmp_path) -> None:
+    """The hospital was refused for a gap that it had filled."""
+    first = of(HASH, "labs")
+    turned = STUDY["task"] | {"classes": STUDY["task"]["classes"][::-1]}
+    second = study_of({"split": HASH, "modalities": {"labs": STUDY["modalities"]["labs"]}, "task": turned})
+    opening(tmp_path / "run", first.digest, cut(ward(tmp_path, without(*LABS)), first), 10)
+    opening(tmp_path / "run", second.digest, cut(ward(tmp_path), second), 10)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_word_is_for_the_patients_of_whom_it_was_given(tmp_path, others) -> None:
+    """The split column was corrected after it, and ten of whom nobody was told moved in the place of thirty."""
+    opening(tmp_path, "a" * 64, everyone({str(one): "train" for one in range(60)}), 10)
+    told = everyone({str(one): "test" if one < 30 else "train" for one in range(60)})
+    assert asked_about(tmp_path, "b" * 64, told, 10) == 30
+    allow(tmp_path, "b" * 64, told)
+    moved = range(50, 60) if others else range(20)
+    now = everyone({str(one): "test" if one in moved else "train" for one in range(60)})
+    with pytest.raises(AnsweredError, match="by as few as 10 patients") if others else nullcontext():
+        opening(tmp_path, "b" * 64, now, 10)

@@ -84,3 +84,21 @@ def test_without_privacy_an_open_quote_that_takes_a_neighbours_note_is_an_error(
     rows[NUMBERS.index("10007")] = '10007,"syphilis\nand a wound of 7"'
     path.write_text("patient_id,text\n" + "\n".join(rows) + "\n")
     assert len(prepare(folder, study).sides) == len(NUMBERS) - 1
+
+
+def test_a_note_that_was_prepared_with_an_objectors_words_is_read_anew(tmp_path: Path) -> None:
+    """Nobody knew the number in the middle of a neighbour's note; once it was listed, the note came from the cache."""
+    ward(tmp_path, *NUMBERS)
+    write_site(tmp_path, {"images": None, "records": None, "sequences": None, "identity": None,
+                          "notes": {"report": {"file": "notes.csv"}}, "exclusions": "list.csv"})  # fmt: skip
+    folder, study = read_site(tmp_path), study_of(modalities=["report"])
+    rows = [f"{one},a wound" for one in NUMBERS]
+    rows[0] = f'{NUMBERS[0]},"a wound of 5\n10055,syphilis and a wound of 7"'
+    (tmp_path / "notes.csv").write_text("patient_id,text\n" + "\n".join(rows) + "\n")
+    write_list(tmp_path, NUMBERS[1])
+    assert len(prepare(folder, study).sides) == len(NUMBERS) - 1
+    write_list(tmp_path, NUMBERS[1], "10056")
+    assert len(prepare(folder, study).sides) == len(NUMBERS) - 1
+    write_list(tmp_path, NUMBERS[1], "10055")
+    with pytest.raises(DataError, match="line 2: .*closes in the row of another patient"):
+        prepare(folder, study)

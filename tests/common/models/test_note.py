@@ -67,6 +67,25 @@ def test_a_model_that_remembers_or_draws_is_refused(tmp_path: Path, quantised: b
         encoder(tmp_path, folder="odd")
 
 
+@pytest.mark.parametrize("family", ["T5", "CLIP", "ViT"])
+def test_a_model_that_reads_no_text_in_this_way_is_said_in_words(tmp_path: Path, family: str) -> None:
+    """Each failed with an error of its own, which a person was told is a fault of the program."""
+    import transformers
+
+    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    image = text | {"image_size": 8, "patch_size": 4}
+    words = {"vocab_size": 40, "max_position_embeddings": LENGTH}
+    sizes = {
+        "T5": {"vocab_size": 40, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+        "CLIP": {"text_config": text | words, "vision_config": image, "projection_dim": 8},
+        "ViT": image,
+    }
+    config = getattr(transformers, f"{family}Config")(**sizes[family])
+    getattr(transformers, f"{family}Model")(config).save_pretrained(tmp_path / "odd")
+    with pytest.raises(SiteFileError, match=f"odd: {family}Model cannot read a text of 8 tokens"):
+        encoder(tmp_path, folder="odd")
+
+
 def test_the_files_of_a_pretrained_model_are_in_what_both_sides_derive(tmp_path: Path) -> None:
     """Frozen weights and tokenizers were in no digest: two revisions of a model added up as one."""
     from transformers import BertConfig, BertModel
