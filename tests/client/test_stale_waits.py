@@ -7,6 +7,7 @@ others, without their hearing of it, and so is one without them: the three sums 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.data.split import PARTS
+from client.declaration import require_as_signed
 from common.derived import derive
+from common.errors import ProtocolOrderError
 from common.messages import ConfirmRequest, OfferRequest
-from common.plan import threshold_of
+from common.plan import Declaration, threshold_of
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.messages import (
@@ -168,3 +171,13 @@ def test_who_learns_of_one_that_waits_between_offer_and_round_is_out_until_it_jo
     assert [member.waits for member in again.context.members if member.name in KNOWING] == [KNOWS_OF_ONE] * 3
     them.masked(again)
     assert refused(them, "a", ConfirmRequest(2, again.context.names)) == "answered"
+
+
+@pytest.mark.parametrize("signed", [0, KNOWS_OF_ONE, WAITS])
+@pytest.mark.parametrize("now", [0, KNOWS_OF_ONE, WAITS])
+def test_a_site_that_waits_more_than_it_signed_signs_anew(signed, now) -> None:
+    """Also one that knew of a waiter, and waits by its own policy now."""
+    order = [0, KNOWS_OF_ONE, WAITS]
+    stronger = order.index(now) > order.index(signed)
+    with pytest.raises(ProtocolOrderError) if stronger else nullcontext():
+        require_as_signed(*(Declaration(("chart",), ("train",), waits) for waits in (signed, now)))

@@ -36,7 +36,7 @@ def notes(*lengths: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny models as transformers saves them, with dropout in their configuration; one of another family than BERT."""
-    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(3)
@@ -45,6 +45,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertModel(BertConfig(**size, **bert)).save_pretrained(folder / "bert")
     distilled = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     DistilBertModel(DistilBertConfig(**size, **distilled)).save_pretrained(folder / "distilled")
+    causal = {"n_embd": 8, "n_layer": 1, "n_head": 2, "attn_pdrop": 0.5}  # dropout, by another name
+    GPT2Model(GPT2Config(vocab_size=40, n_positions=LENGTH, **causal)).save_pretrained(folder / "gpt2")
     return folder
 
 
@@ -65,6 +67,11 @@ def test_a_model_that_remembers_or_draws_is_refused(tmp_path: Path, quantised: b
         IBertModel(IBertConfig(**size, **positions, quant_mode=quantised)).save_pretrained(tmp_path / "odd")
     with pytest.raises(StudyError, match="odd: a text's numbers hang on"):
         encoder(tmp_path, folder="odd")
+
+
+def test_a_dropout_of_another_name_is_none_either(models: Path) -> None:
+    network, ids = encoder(models, folder="gpt2").train(), notes(3, 8)
+    assert torch.equal(network(ids), network(ids))
 
 
 @pytest.mark.parametrize("family", ["T5", "CLIP", "ViT"])
