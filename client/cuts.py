@@ -258,6 +258,6 @@ def _require_steady(book: Book, study: str, cut: Cut, smallest: int) -> None:
             "no others, would come into its sums or leave them, and the difference of two sums would show them. Fewer "
             f"than {smallest} are not shown (policy.without_privacy.smallest_part). This site goes on where the run "
             f"uses the modalities of before: once this site has {smallest} training patients of each again, and as "
-            "many sites sign them; one that this site reads newly it reads no more (site.yaml, policy.modalities). Other "
-            "modalities are another study, which is refused for the same patients."
+            "many sites sign them; what site.yaml or policy.modalities names newly is left out there. Other modalities "
+            "are another study, which is refused for the same patients."
         )

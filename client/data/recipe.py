@@ -66,7 +66,8 @@ def membership_of(modality: Modality) -> object:
     """What of the study decides which patients have a modality, if all read the same data.
 
     A table gives no row of a patient who has gaps only, in whatever order the columns stand. A word that is no category
-    is an error, and the way out of it is to list it as a gap: so the categories decide it too. How many slices of a stack are read decides which file can have text burned in.
+    is an error, and the way out of it is to list it as a gap: so the categories decide it too. How many slices
+    of a stack are read decides which file can have text burned in.
     """
     if isinstance(modality, ImageModality):
         return ["image", modality.slices]

@@ -16,7 +16,6 @@ from common.installation import check_torch_and_torchvision
 from common.models.tokens import PADDING, pretrained_folder, tokenizer_for
 from common.study import NoteEncoder, NoteModality
 
-
 # Files of a pretrained model's folder that decide, beside its weights, what is computed of a text.
 _DECIDES = frozenset(
     f"{name}.json"
@@ -148,8 +147,8 @@ def _encoder_of(model: nn.Module, folder: Path, length: int) -> Transformer:
         alike = _is_function(found, length)
     except Exception as problem:  # each family of models fails in its own way
         raise SiteFileError(
-            f"{folder}: {type(model).__name__} cannot read a text of {length} tokens ({type(problem).__name__}). Choose "
-            "a model that gives a state for each token of a text, as BERT does."
+            f"{folder}: {type(model).__name__} cannot read a text of {length} tokens ({type(problem).__name__}). "
+            "Choose a model that gives a state for each token of a text, as BERT does."
         ) from None
     if not alike:
         raise StudyError(

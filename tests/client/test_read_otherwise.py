@@ -52,7 +52,9 @@ def test_a_study_with_one_word_more_does_not_show_the_patient_who_has_it(tmp_pat
     opening(tmp_path / "run", first.digest, cut(folder, first), 10)
     if not answered:
         folder = edited(tmp_path, records=records)
-        assert len(cut(folder, second).sides) == 20 and asked_about(tmp_path / "run", second.digest, cut(folder, second))
+        assert len(cut(folder, second).sides) == 20 and asked_about(
+            tmp_path / "run", second.digest, cut(folder, second)
+        )
     with nullcontext() if answered else pytest.raises(AnsweredError, match="by 1 patients"):
         opening(tmp_path / "run", second.digest, cut(folder, second), 10)
 

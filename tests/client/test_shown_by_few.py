@@ -76,7 +76,7 @@ def test_scores_alone_are_held_against_the_owners_of_a_modality(tmp_path, study,
     parts = {name: getattr(west, name).with_any() for name in PARTS}
     sides = {one: side for one, side in west.sides.items() if side != part or int(one.split()[1]) >= 10}
     them = in_study(them, study, cohorts | {"west": replace(west, version="9" * 64, sides=sides, **parts)})
-    sum = them.masked(them.offered(3, run="d" * 16, **asked, owners={**ALL, "chart": NAMES[:3]}))
+    them.masked(them.offered(3, run="d" * 16, **asked, owners={**ALL, "chart": NAMES[:3]}))
     assert {refused(them, name, ConfirmRequest(3, NAMES)) for name in NAMES} == {"answered"}
 
 

@@ -100,5 +100,5 @@ def test_a_note_that_was_prepared_with_an_objectors_words_is_read_anew(tmp_path:
     write_list(tmp_path, NUMBERS[1], "10056")
     assert len(prepare(folder, study).sides) == len(NUMBERS) - 1
     write_list(tmp_path, NUMBERS[1], "10055")
-    with pytest.raises(DataError, match="line 2: .*closes in the row of another patient"):
+    with pytest.raises(DataError, match=r"line 2: .*closes in the row of another patient"):
         prepare(folder, study)
