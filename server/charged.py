@@ -9,6 +9,8 @@ from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
 from common.study import Study
 from server.checkpoint import RunState
+from server.history import history_in
+from server.history import most as largest
 
 
 def charged_at_most(study: Study, state: RunState) -> float | None:
@@ -21,7 +23,9 @@ def charged_at_most(study: Study, state: RunState) -> float | None:
     plan = plan_privacy(study)
     if plan is None or state.round > study.rounds + 1 or not state.history:
         return None
-    training, held_out = (state.history[-1][name] or 0.0 for name in ("epsilon", "held_out_epsilon"))
+    history = history_in(state)
+    training = largest(entry.epsilon for entry in history) or 0.0
+    held_out = largest(entry.held_out_epsilon for entry in history) or 0.0
     begun, phase = state.attempt - state.saved_attempt + 1, phase_of(study, state.round + 1)
     found = [training, held_out]
     if phase.train:
@@ -31,7 +35,7 @@ def charged_at_most(study: Study, state: RunState) -> float | None:
         found.append(_of(plan, "test")(begun))
     elif phase.evaluate:
         found.append(_further(_of(plan, phase.evaluate), held_out, begun, evaluations(study)))
-    return max(training, held_out, min(max(found), plan.epsilon))
+    return max(training, held_out, *(state.certified or ()), min(max(found), plan.epsilon))
 
 
 def _of(plan: PrivacyPlan, part: str) -> Callable[[int], float]:

@@ -42,6 +42,8 @@ class RunState:
     survivors: list[str] = field(default_factory=list)  # U2 of the open round, once shares for it were asked for
     best_round: int = 0
     best_score: float = float("-inf")
+    # The largest epsilon that a site certified for training and for held-out patients, in sums that opened or not.
+    certified: tuple[float, float] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
@@ -82,7 +84,8 @@ def read(path: Path, study: str) -> RunState:
             f"{path}: belongs to another study (digest {head['study'][:12]}…, now {study[:12]}…). "
             "Resume with the study file of that run, or start a new run under another --run name."
         )
-    return RunState(**head, format=number, arrays=arrays)
+    certified = tuple(head.pop("certified", None) or ()) or None
+    return RunState(**head, certified=certified, format=number, arrays=arrays)
 
 
 def require_resumable(state: RunState, folder: Path) -> None:

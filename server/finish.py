@@ -16,13 +16,14 @@ from common.study import Study, read_study
 from common.whole_file import write_whole
 from server.charged import charged_at_most
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
+from server.history import by_round, history_in
 from server.reasons import SAVED
-from server.report.evidence import Evidence, RoundEvidence
+from server.report.evidence import Evidence
 from server.report.page import write
-from server.run import Outcome, by_round
+from server.run import Outcome
 from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
 from server.site_rows import kept_rows
-from server.trained import partly_in, uncounted_in, untrained_in
+from server.trained import partly_in, scored_in, uncounted_in, untrained_in
 from server.watch import GO_ON, STATUS_FILE, mark_finished, read_status
 
 UNSAID = "it was stopped"
@@ -75,8 +76,8 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
 
 def _charged(study: Study, most: float) -> str:
     return (
-        "The epsilon here is that of the sums in this run. A round that was begun and not saved may be charged at the "
-        f"sites as well: a patient may have spent about {most:.2f} then, and never more than the "
+        "The epsilon here is what the sites certified in this run's sums. A round that was begun and not saved may "
+        f"be charged at the sites as well: a patient may have spent about {most:.2f} then, and never more than the "
         f"{study.privacy.epsilon:g} that the study allows. `wardround site status` shows at a hospital what is charged."
     )
 
@@ -123,17 +124,14 @@ def _require_unfinished(folder: Path, study: Study, state: RunState) -> None:
 
 def outcome_of(study: Study, state: RunState) -> Outcome:
     """What the rounds up to the last one that was saved leave. Test patients scored nothing."""
-    history = [RoundEvidence(**entry) for entry in state.history]
+    history = history_in(state)
     thresholds = [entry.threshold for entry in history if entry.threshold is not None]
     sums = {name[4:]: value for name, value in state.arrays.items() if name.startswith("sum/")}
     chosen, selected = _model_of(study, state)
-    shown = by_round(history, study.rounds)
-    if len(history) <= study.rounds + 1:  # the last round's model was scored by nobody
-        shown = (*shown, replace(history[-1], metrics=None))
     return Outcome(
         weights=state.arrays[chosen],
         selected_round=selected,
-        history=shown,
+        history=by_round(history, study.rounds),
         statistics=sums,
         normaliser=normaliser_from_sums(study, sums),
         test=None,
@@ -142,6 +140,7 @@ def outcome_of(study: Study, state: RunState) -> Outcome:
         untrained=untrained_in(study, state, selected),
         uncounted=uncounted_in(state),
         partly=partly_in(study, state, selected),
+        scored=scored_in(study, state, selected),
     )
 
 

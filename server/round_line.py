@@ -20,6 +20,8 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
     else:
         parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
     parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
+    if evidence.without:
+        parts.append(f"without {', '.join(evidence.without)}")
     scores = evidence.metrics or {}
     if not math.isnan(scores.get("auc", math.nan)) or half_width(scores, "auc"):
         found = written(scores, "auc")

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -27,14 +26,27 @@ from common.study import Study
 from common.tasks import Metrics, metrics, score_sensitivity
 from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.classes import require_two_classes
+from server.history import by_round, history_in
 from server.invitation import Participant, nodes_of
 from server.left_out import changed_in_words, left_out_in_words
 from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
 from server.reasons import SAVED, news_of_lost, ways_out
 from server.report.evidence import RoundEvidence
-from server.secure_sum import Summation, Total
+from server.secure_sum import UNCERTIFIED, Summation, Total
 from server.step import ServerStep, add_mean
-from server.trained import COUNTED, PARTS, USED, keep_trained, partly_in, uncounted_in, untrained_in, used_in
+from server.trained import (
+    COUNTED,
+    PARTS,
+    USED,
+    Scored,
+    changed_in,
+    partly_in,
+    scored_in,
+    uncounted_in,
+    untrained_in,
+    used_in,
+    without_in,
+)
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
 SUMMED = "sites"  # the array of a run's state that names the sites of its last sum
@@ -89,6 +101,7 @@ class Outcome:
     untrained: tuple[str, ...] = ()  # modalities of too few sites: absent in every case, and in the model
     uncounted: tuple[str, ...] = ()  # parts of the cohort that too few sites could fill: neither scored nor counted
     partly: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # modality -> training rounds with it, of all
+    scored: Scored = field(default_factory=Scored)  # which modalities its scores were taken without
 
 
 class Run:
@@ -143,6 +156,7 @@ class Run:
             over=over,
             first=self.state.round + 1,
             patience=lambda: self.lost.left,
+            certified=self.state.certified or UNCERTIFIED,
         )
 
     def _fresh(self, weights: NDArray[np.float32]) -> RunState:
@@ -173,7 +187,6 @@ class Run:
             self._select(number - 1, scored)
         if phase.train:
             self._step(number, total)
-            self._note_trained(number)
         self._save(number, total, scored, time.monotonic() - began)
         if number == 0:
             for sentence in left_out_in_words(self.study, self.untrained, self.uncounted):
@@ -341,11 +354,12 @@ class Run:
                 add_mean(proposed[self.parameters.slice(group)], total.values[f"update/{group}"], weight)
         self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
 
-    def _note_trained(self, number: int) -> None:
-        """Keep which modalities this round trained, and say which are in its sum no more, or are again."""
-        gone, back = keep_trained(self.study, self.state, number, self._planned.groups)
-        for sentence in changed_in_words(self.study, gone, back):
+    def _without(self) -> tuple[str, ...]:
+        """The run's modalities that are not in this round's sum; say which are in it no more, or are again."""
+        without = without_in(self.study, self.state, self._planned.groups)
+        for sentence in changed_in_words(self.study, *changed_in(self.state, without)):
             self.observer.told(sentence)
+        return without
 
     def _noise(self, phase: Phase, total: Total) -> float:
         """The standard deviation of the noise in each entry of the summed scores, of all sites together."""
@@ -386,10 +400,11 @@ class Run:
             metrics=asdict(scored) if scored else None,
             threshold=total.threshold,
             run_sites=len(self.nodes),
+            without=self._without(),
         )
         self.state.history.append(asdict(evidence))
         self.state.round, self.state.survivors, self.lost.before = number, [], total.sites
-        self.state.saved_attempt = self.state.attempt
+        self.state.saved_attempt, self.state.certified = self.state.attempt, self.summation.certified
         self.state.arrays[SUMMED] = np.array(total.sites)
         self.state.arrays |= {f"server/{name}": value for name, value in self.step.state().items()}
         save(self.state, self.path)
@@ -400,7 +415,7 @@ class Run:
 
     def _keep(self, number: int, survivors: Sequence[str]) -> None:
         """Before a sum is announced, or shares are asked for: neither is forgotten by a coordinator that is killed."""
-        self.state.number = number
+        self.state.number, self.state.certified = number, self.summation.certified
         self.state.survivors = list(survivors) or self.state.survivors
         save(self.state, self.path)
 
@@ -412,7 +427,7 @@ class Run:
 
 def outcome_in(study: Study, state: RunState) -> Outcome:
     """What the run of this state leaves, which came to its end."""
-    history = [RoundEvidence(**entry) for entry in state.history]
+    history = history_in(state)
     thresholds = [entry.threshold for entry in history if entry.threshold is not None]
     return Outcome(
         state.arrays["best"],
@@ -426,6 +441,7 @@ def outcome_in(study: Study, state: RunState) -> Outcome:
         untrained_in(study, state, state.best_round),
         uncounted_in(state),
         partly_in(study, state, state.best_round),
+        scored_in(study, state, state.best_round),
     )
 
 
@@ -436,20 +452,3 @@ def _sums_in(state: RunState) -> dict[str, NDArray[np.float64]]:
 def _normaliser_in(study: Study, state: RunState) -> Normaliser:
     sums = _sums_in(state)
     return normaliser_from_sums(study, sums) if sums else {}
-
-
-def by_round(history: Sequence[RoundEvidence], rounds: int) -> tuple[RoundEvidence, ...]:
-    """Rounds 0..N, each with the score of the model that it made. A run scores a model in the round after."""
-    shown = [replace(entry, metrics=after.metrics) for entry, after in pairwise(history[: rounds + 2])]
-    tail = history[rounds + 1 :]
-    if tail:
-        last = shown[-1]
-        shown[-1] = replace(
-            last,
-            seconds=last.seconds + sum(entry.seconds for entry in tail),
-            bytes_up=last.bytes_up + sum(entry.bytes_up for entry in tail),
-            bytes_down=last.bytes_down + sum(entry.bytes_down for entry in tail),
-            epsilon=tail[-1].epsilon,
-            held_out_epsilon=tail[-1].held_out_epsilon,
-        )
-    return tuple(shown)

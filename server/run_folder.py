@@ -128,7 +128,7 @@ def evidence_of(
         rounds=outcome.history,
         coverage=tuple(coverage),
         comparisons=tuple(comparisons),
-        warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted, outcome.partly)),
+        warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted, outcome.partly, outcome.scored)),
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
     )
@@ -145,7 +145,8 @@ def tested(outcome: Outcome) -> list[Comparison]:
         return []  # there was no test patient; where there is noise, nobody knows that
     ends = interval(outcome.test, "auc")
     over = of_all(outcome.sites, run_sites(outcome.history, outcome.sites))
-    note = f"one sum over {over}" + ("; the interval is the known noise of privacy alone" if ends else "")
+    without = "".join(f", without {name}" for name in outcome.scored.test_without)
+    note = f"one sum over {over}{without}" + ("; the interval is the known noise of privacy alone" if ends else "")
     return [Comparison("federated", "federated", outcome.test, ends, note, outcome.sites)]
 
 

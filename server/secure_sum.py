@@ -65,7 +65,7 @@ class Total:
     dropped: Mapping[str, str]  # site -> leg and reason; who was lost after its work was done is in `sites` too
     threshold: int | None  # t, with which it was opened; None without a secure sum
     steps: int
-    epsilon: float | None
+    epsilon: float | None  # the largest that a site has certified in this run so far
     held_out_epsilon: float | None
     bytes_up: int
     bytes_down: int
@@ -86,6 +86,7 @@ class Begun:
     offers: Mapping[int, Offer] = field(repr=False)
 
 
+UNCERTIFIED = (-1.0, -1.0)  # without privacy
 # Of a run that ended before its first sum. What starts it anew under its name is `open_run`.
 NOTHING_BEGUN = "Nothing is in the run's folder yet: its name may be given to another run, or the folder deleted."
 
@@ -114,6 +115,8 @@ class Summation:
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
     keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
     bound: tuple[str, ...] = ()  # the sites of a sum that some of them confirmed and not all, so that it did not open
+    # The largest epsilon that any site certified for training and for held-out patients, in sums that opened or not.
+    certified: tuple[float, float] = UNCERTIFIED
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
     _why_out: dict[int, str] = field(default_factory=dict)  # of who is in no sum to come: what it last said to that
     _ahead: Begun | None = None
@@ -156,6 +159,7 @@ class Summation:
         offers = half.offers
         work = RoundRequest(number, plan, tuple(item.to_bytes() for item in offers), derived.digest)
         worked = self._leg("round", number, self._to(work, holders, [item.name for item in offers]), RoundReply)
+        self._certify(worked)
         self._each("round", worked, lambda node, it: half.add_masked(self._of(node, MaskedVector, it.head), it.masked))
         worked = {node: replace(reply, masked=NOTHING) for node, reply in worked.items()}  # vectors are large
         survivors = half.survivors
@@ -309,6 +313,7 @@ class Summation:
         layout = derived.layout
         work = RoundRequest(self.number, plan, (), derived.digest)
         worked = self._leg("round", self.number, {item.node: work for item in participants}, RoundReply)
+        self._certify(worked)
         worked = self._each("round", worked, lambda node, reply: _derived_alike(derived, reply))
         if not worked:
             raise RunError(f"No site did the round's work ({self._why()}).")
@@ -424,8 +429,7 @@ class Summation:
         worked: Mapping[int, RoundReply],
         threshold: int | None,
     ) -> Total:
-        epsilon = max(reply.epsilon for reply in worked.values())
-        held_out = max(reply.held_out_epsilon for reply in worked.values())
+        epsilon, held_out = self.certified
         return Total(
             layout.part(vector),
             tuple(sites),
@@ -435,6 +439,14 @@ class Summation:
             epsilon if epsilon >= 0 else None,
             held_out if held_out >= 0 else None,
             *self._bytes,
+        )
+
+    def _certify(self, worked: Mapping[int, RoundReply]) -> None:
+        """What is spent stays spent, whether the sum opens, and whether its site is in the sums to come."""
+        epsilon, held_out = self.certified
+        self.certified = (
+            max([epsilon, *(reply.epsilon for reply in worked.values())]),
+            max([held_out, *(reply.held_out_epsilon for reply in worked.values())]),
         )
 
     def _name(self, node: int) -> str:

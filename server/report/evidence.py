@@ -37,12 +37,17 @@ class RoundEvidence:
     sites: whose updates are in the sum. dropped: lost in a leg of any of the round's attempts, and perhaps in the sum
     nevertheless: after their work was done, or in an attempt before; drop_reasons: leg and public error code -> sites.
     seconds: wall clock; bytes_up and bytes_down: of all sites together, as they crossed the wire; steps: of all sites.
-    epsilon: spent from the run's start to this round's end on training patients, the largest of any site; None
-    without privacy. held_out_epsilon: the same for validation and test patients; None where their sums carry no noise.
+    epsilon: spent to this round's end on training patients, the largest that any site has certified in the run so far,
+    in this sum or in none of late; None without privacy. held_out_epsilon: the same for validation and test patients;
+    None where their sums carry no noise.
     metrics: validation measures recorded in this round (`auc`, `accuracy`, `log_loss`, `brier`, `calibration_error`,
     `cases`; nan where not defined), or None in a round without evaluation.
     threshold: t, with which the sum was opened; None without a secure sum.
     run_sites: how many sites the run had, in this sum or not; None where release 0.1 did not write it.
+    without: the run's modalities that are not in this sum, for too few of its sites have them; release 0.1 wrote none.
+
+    The last round's row in a report is its own sum and those after it, the last model's score and the test: the fewest
+    sites, all that dropped out, the total time, bytes and steps, and whatever one of them was without.
     """
 
     round: int
@@ -58,6 +63,7 @@ class RoundEvidence:
     metrics: Mapping[str, float] | None
     threshold: int | None = None
     run_sites: int | None = None
+    without: tuple[str, ...] = ()
 
     __pydantic_config__ = _STRICT
 

@@ -12,6 +12,7 @@ from server.report.evidence import RoundEvidence
 from server.report.noise import says_something, written
 
 MOST_ROWS, MOST_BARS = 120, 60
+WITHOUT = "Without"
 _WIDE = Canvas(880, 250, left=52, right=112, top=22)
 _HALF = Canvas(430, 210, left=58, right=12)
 
@@ -119,7 +120,7 @@ def _attendance(sites: Sequence[int], dropped: int) -> str:
     there = (
         f"{most} sites took part in every round" if least == most else f"{least} to {most} sites took part in a round"
     )
-    return f"{there}; {f'at most {dropped} dropped out of one' if dropped else 'none dropped out'}."
+    return f"{there}; {f'at most {dropped} drop-outs in one' if dropped else 'none dropped out'}."
 
 
 def round_rows(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -127,11 +128,12 @@ def round_rows(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, ...], tuple[
     measures = [name for name in text.MEASURES if any(name in (entry.metrics or {}) for entry in rounds)]
     names = ("Round", "Sites", "Dropped", "Why", "Time", "Up", "Down", "Steps", "Epsilon", "Held out ε")
     places = [int(place) for place, _ in thinned([(float(place), 0.0) for place in range(len(rounds))], MOST_ROWS)]
-    rows = tuple(_row(rounds[place], measures) for place in places)
-    return (*names, *(text.measure_name(name, short=True) for name in measures)), rows
+    without = any(entry.without for entry in rounds)
+    rows = tuple(_row(rounds[place], measures, without=without) for place in places)
+    return (*names, *((WITHOUT,) if without else ()), *(text.measure_name(name, short=True) for name in measures)), rows
 
 
-def _row(entry: RoundEvidence, measures: Sequence[str]) -> tuple[str, ...]:
+def _row(entry: RoundEvidence, measures: Sequence[str], *, without: bool) -> tuple[str, ...]:
     metrics = entry.metrics or {}
     return (
         str(entry.round),
@@ -144,5 +146,6 @@ def _row(entry: RoundEvidence, measures: Sequence[str]) -> tuple[str, ...]:
         text.count(entry.steps),
         text.number(entry.epsilon, 2),
         text.number(entry.held_out_epsilon, 2),
+        *((", ".join(entry.without),) if without else ()),
         *(written(metrics, name) for name in measures),
     )

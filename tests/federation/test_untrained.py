@@ -117,7 +117,7 @@ def three_with_genes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, t
     return private(study), folders, first
 
 
-@pytest.mark.parametrize(("lost", "trained"), [pytest.param(range(2, 9), 0, id="in all rounds"),
+@pytest.mark.parametrize(("lost", "trained"), [pytest.param((2, 3, 4, 5), 0, id="in all rounds"),
                                              pytest.param((2, 3), 2, id="in one", marks=pytest.mark.soak)])  # fmt: skip
 def test_a_modality_that_loses_its_owners_in_the_middle_of_a_run_is_told(
     three_with_genes, tmp_path, lost, trained
@@ -129,7 +129,7 @@ def test_a_modality_that_loses_its_owners_in_the_middle_of_a_run_is_told(
     plan = Simulation(study, folders, tmp_path, workers=2, losses=losses, compare=False)
     outcome, evidence = simulate(plan, Hearing(told))
     assert outcome.untrained == ((GENES,) if trained == 0 else ())
-    [warning] = [line for line in evidence.warnings if GENES in line]
+    warning, *of_scores = [line for line in evidence.warnings if GENES in line]
     assert ("NOT trained" if trained == 0 else f"trained in {trained} of 3 rounds alone") in warning
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert file.metadata()["untrained"] == (GENES if trained == 0 else "")
@@ -138,8 +138,12 @@ def test_a_modality_that_loses_its_owners_in_the_middle_of_a_run_is_told(
     encoder = [name for name, _ in build_network(study).named_parameters() if name.startswith(f"encoders.{GENES}.")]
     assert all(torch.equal(start[name], weights[name]) for name in encoder) == (trained == 0)
     gone = [line for line in told if f"{GENES} is in no sum from this round on" in line]
-    back = [line for line in told if f"{GENES} is trained again" in line]
-    assert len(gone) == 1 and len(back) == bool(trained)
+    back = [line for line in told if f"{GENES} is in the sums again" in line]
+    assert len(gone) == len(back) == 1
+    if trained:
+        assert ["validation score of the model of round 0 was taken without" in line for line in of_scores] == [True]
+    else:  # back for the scores at the end: that it is absent in every score was said
+        assert "every score" not in warning and "was taken with it nevertheless" in warning and not of_scores
 
 
 def lonely_cohorts(study: Study, *, panels: bool) -> dict[str, Cohort]:

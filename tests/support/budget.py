@@ -40,6 +40,7 @@ DEAR = {
     "tests/federation/test_resume.py": "simulated runs that are killed and resumed",
     "tests/federation/test_finish.py": "simulated runs that end before their time",
     "tests/federation/test_rounds.py": "whole simulated runs, with and without privacy",
+    "tests/federation/test_last_sums.py": "simulated runs that lose sites in the last sums, with and without privacy",
     "tests/federation/test_lost_sites.py": "simulated runs that lose sites",
     "tests/federation/test_untrained.py": "simulated runs whose sites lack a modality",
     "tests/privacy/test_nothing_of_a_patient_leaves.py": "a private run with everything that it compares with",
