@@ -189,7 +189,9 @@ def _epsilon(rounds: Sequence[RoundEvidence], privacy: Mapping[str, Any], charge
     spent = [value for entry in rounds for value in (entry.epsilon, entry.held_out_epsilon) if value is not None]
     budget = privacy.get("epsilon")
     of = f"of {budget:g}" if isinstance(budget, int | float) else ""
-    of += f", in these sums; charged: up to {text.number(charged, 2)}" if charged is not None else ""
+    if charged is not None:
+        whole = isinstance(budget, int | float) and charged >= budget
+        of += f", in these sums; charged: {'up to' if whole else 'about'} {text.number(charged, 2)}"
     return KeyFigure("Epsilon spent", text.number(max(spent), 2) if spent else text.NONE, of)
 
 

@@ -110,5 +110,6 @@ def test_the_epsilon_of_who_is_in_no_later_sum_stays_in_line_report_and_finished
     assert f"Epsilon spent {spent:.2f}of 8" in words_of(evidence)
     assert [f"epsilon {spent:.2f}" in said for said in watching.lines] == [False, False, True, True, True]
     stopped = finish(run.with_name("stopped"))
-    assert stopped.open_epsilon is not None and stopped.open_epsilon >= spent * (1 - 1e-9)
+    assert stopped.open_epsilon == study.privacy.epsilon, "nothing here knows what else that ledger has"
+    assert f"charged: up to {stopped.open_epsilon:.2f}" in words_of(stopped)
     assert max(entry.epsilon or 0.0 for entry in stopped.rounds) == pytest.approx(spent, rel=1e-6)
