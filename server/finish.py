@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.errors import RunError, WardroundError
+from common.errors import RunError
 from common.format_number import KEY, take_format
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
@@ -24,9 +24,9 @@ from server.run import Outcome
 from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
 from server.site_rows import kept_rows
 from server.trained import partly_in, scored_in, uncounted_in, untrained_in
-from server.watch import GO_ON, STATUS_FILE, mark_finished, read_status
+from server.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, why_of
 
-UNSAID = "it was stopped"
+UNSAID = "it left no reason"
 END_FILE, END_FORMAT = "ended.json", 1  # why a simulation ended, which has no status
 # What a reason says to whoever could go on with the run, from here on: it is no part of why the run ended.
 ADVICE = (f"; {GO_ON}", f" {SAVED}", " `wardround finish ")
@@ -102,13 +102,29 @@ def reason_of(folder: Path) -> str:
 
 @contextmanager
 def leaving_its_reason(folder: Path) -> Iterator[None]:
-    """Keep in a simulation's folder why it ended, should it end here; forget why it ended before."""
-    (folder / END_FILE).unlink(missing_ok=True)
+    """Keep in a simulation's folder why it ended, whatever ended it; who is killed has left that it was.
+
+    What cannot be written, on a full disk, is not kept, and hides nothing of the error that ended the run.
+    """
+    _leave(folder, KILLED)
     try:
         yield
-    except WardroundError as error:
-        write_whole(folder / END_FILE, (json.dumps({KEY: END_FORMAT, "why": str(error)}) + "\n").encode())
+    except BaseException as error:
+        _leave(folder, why_of(error))
         raise
+    _forget(folder)
+
+
+def _leave(folder: Path, why: str) -> None:
+    try:
+        write_whole(folder / END_FILE, (json.dumps({KEY: END_FORMAT, "why": why}) + "\n").encode())
+    except RunError:
+        _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / END_FILE).unlink(missing_ok=True)
 
 
 def _require_unfinished(folder: Path, study: Study, state: RunState) -> None:

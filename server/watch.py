@@ -142,7 +142,7 @@ class Watch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self.status.ended = "completed" if kind is None else _why(error)
+        self.status.ended = "completed" if kind is None else why_of(error)
         self._write()
 
     def _write(self) -> None:
@@ -260,7 +260,8 @@ def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, rea
     return SiteStatus(state, reply.done, reply.total, reply.seconds, seen)
 
 
-def _why(error: BaseException | None) -> str:
+def why_of(error: BaseException | None) -> str:
+    """Return why a run ended, of the error that ended it: in its own words, or the kind of one that is not ours."""
     if isinstance(error, KeyboardInterrupt):
         return STOPPED
     return str(error) if isinstance(error, WardroundError) else type(error).__name__

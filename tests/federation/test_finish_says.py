@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from deploy.cli import commands
 from deploy.simulation.faults import Loss
 from deploy.simulation.simulate import Simulation, simulate
 from server.checkpoint import read
-from server.finish import finish
+from server.finish import END_FILE, finish
+from server.report.evidence import RoundEvidence
 from server.report.page import render
+from server.run import Unwatched
 from server.site_rows import ROWS_FILE
 from server.watch import STATUS_FILE, RunStatus, read_status
 from tests.support.enrolment import away
@@ -60,7 +63,8 @@ def test_a_finished_report_is_not_below_the_ledgers_without_a_word(failed) -> No
     assert found.open_epsilon is not None and worst <= found.open_epsilon * (1 + 1e-6)
     assert found.open_epsilon <= study.privacy.epsilon
     words = re.sub(r"\s+", " ", read_page(render(found)).text)
-    assert f"charged: up to {found.open_epsilon:.2f}" in words and "in the sums of this run" in words
+    assert re.search(f", in these sums; charged: (about|up to) {found.open_epsilon:.2f}", words)
+    assert "in the sums of this run" in words
     assert "begun and not saved may be charged at the sites as well" in found.warnings[-2]
 
 
@@ -70,6 +74,43 @@ def test_what_ended_a_simulation_is_kept_for_its_report(failed) -> None:
     said = finish(folder).warnings[-1]
     assert "Round 3 of 3: failed 3 times" in said and "it was stopped" not in said
     assert "--resume" not in said and "wardround resume" not in said
+
+
+class EndedBy(Unwatched):
+    """Ends a run after round 1 with this error, and keeps its folder as a kill would have left it just then."""
+
+    def __init__(self, error: BaseException, run: Path, kept: Path) -> None:
+        self.error, self.run, self.kept = error, run, kept
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        if evidence.round:
+            shutil.copytree(self.run, self.kept)
+            raise self.error
+
+
+class FullDisk(EndedBy):
+    """And nothing can be written for the reason."""
+
+    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
+        (self.run / END_FILE).unlink()
+        (self.run / END_FILE).mkdir()
+        super().round_done(evidence, rounds)
+
+
+def test_a_simulation_that_the_machine_ended_or_a_kill_says_so_in_its_report(tmp_path) -> None:
+    """Both "was stopped". Where the reason could not be written, that stood at the terminal for the reason."""
+    study, folders = small_hospitals(tmp_path / "made")
+    run, killed = tmp_path / "run", tmp_path / "killed"
+    plan = Simulation(study, folders, run, workers=2, compare=False)
+    for error, said in ((MemoryError("of the machine"), "MemoryError"), (KeyboardInterrupt(), "it was stopped")):
+        shutil.rmtree(killed, ignore_errors=True)
+        with pytest.raises(type(error)):
+            simulate(replace(plan, resume=run.exists()), EndedBy(error, run, killed))
+        assert finish(run).warnings[-1].endswith(f"before its end was reached: {said}.")
+    assert finish(killed).warnings[-1].endswith("before its end was reached: its process was killed.")
+    with pytest.raises(MemoryError, match="of the machine"):
+        simulate(replace(plan, resume=True), FullDisk(MemoryError("of the machine"), run, tmp_path / "full"))
+    assert "it left no reason" in finish(tmp_path / "full").warnings[-1]
 
 
 def test_a_simulation_that_the_budget_ended_says_so_in_its_report(failed) -> None:
