@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from client.moves import in_each
@@ -19,6 +20,12 @@ LEAVES = ("tests/client/test_versions.py::test_who_came_later_does_not_hide_who_
 EMPTIED = ("tests/client/data/test_opt_outs.py::test_a_list_that_is_empty_now_is_looked_at_by_a_person",)
 ROUND = ("tests/client/test_updates_show_patients.py::test_a_round_on_one_patient_of_each_site_is_refused",)
 CLOCK = ("tests/client/test_updates_show_patients.py::test_no_clock_makes_a_round_one_of_few_patients",)
+READ = "tests/client/test_read_otherwise.py::test_a_"
+NEWLY = (f"{READ}modality_that_a_site_reads_newly_brings_few_into_no_sum",)
+COLUMN = (f"{READ}study_is_not_opened_again_by_another_column_that_takes_one_patient_more",)
+TOLD = (f"{READ}word_is_for_the_patients_of_whom_it_was_given",)
+SCORES = ("tests/client/test_shown_by_few.py::test_scores_alone_are_held_against_the_owners_of_a_modality",)
+JUDGED = ("tests/client/test_parts.py::test_a_part_is_judged_by_what_its_sum_is_made_of",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
 
 
@@ -42,6 +49,32 @@ def _together(_: Any) -> Any:
     return lambda use, kept, cut: iter([[move for some in in_each(use, kept, cut) for move in some]])
 
 
+def _for_whoever_moves(original: Any) -> Any:
+    """A word for a study, whoever it was about."""
+
+    def are_allowed(some: Any, its: Any, use: Any, study: str) -> bool:
+        return bool(original(some, its, replace(use, words={study: [move.patient for move in some]}), study))
+
+    return are_allowed
+
+
+def _of_training_alone(original: Any) -> Any:
+    """Sets of sites by modality are kept where the modalities are summed."""
+
+    def asked_by(plan: Any, *arguments: Any, **more: Any) -> Any:
+        asked = original(plan, *arguments, **more)
+        summed = plan.train or plan.statistics
+        kept = {name: keys for name, keys in asked.signers.items() if summed or name not in plan.groups[1:]}
+        return replace(asked, signers=kept)
+
+    return asked_by
+
+
+def _of_the_study(original: Any) -> Any:
+    """A part is judged with all modalities of the study."""
+    return lambda self, used: original(self, used and self.site.study.names)
+
+
 MUTANTS = (
     Mutant("who is in no part is on no side", "client.moves.taken_or_left_in", _nobody, NO_PART),
     Mutant("whoever changed parts is on no side", "client.moves.moves", _nobody, SPLIT),
@@ -51,6 +84,11 @@ MUTANTS = (
     Mutant("all sums of a study are one", "client.cuts.in_each", _together, VERSIONS),
     Mutant("a version keeps neither part nor modalities", "client.moves.added", _unasked, WITH),
     Mutant("who comes or goes by the modalities is not counted", "client.cuts.coming_or_going", _nobody, LEAVES),
+    Mutant("a modality that is read newly brings nobody", "client.moves._is_newly_read", _never, NEWLY),
+    Mutant("another column of the site takes nobody more", "client.cuts.by_other_columns", _nobody, COLUMN),
+    Mutant("a word for whoever moves", "client.cuts._are_allowed", _for_whoever_moves, TOLD),
+    Mutant("scores over any owners", "client.handlers.asked_by", _of_training_alone, SCORES),
+    Mutant("a part of what was not signed", "client.handlers.SiteHandler._declared", _of_the_study, JUDGED),
     Mutant("a list of opt-outs may be emptied", "client.data.accepted._is_emptied", _never, EMPTIED),
     Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
     Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
