@@ -24,12 +24,14 @@ from server.run import Outcome
 from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
 from server.site_rows import kept_rows
 from server.trained import partly_in, scored_in, uncounted_in, untrained_in
-from server.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, why_of
+from server.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
 
 UNSAID = "it left no reason"
 END_FILE, END_FORMAT = "ended.json", 1  # why a simulation ended, which has no status
 # What a reason says to whoever could go on with the run, from here on: it is no part of why the run ended.
-ADVICE = (f"; {GO_ON}", f" {SAVED}", " `wardround finish ")
+ADVICE = (f"; {GO_ON}", f" {SAVED}", " `wardround finish ", ": start it as a new run", ", and nothing was charged")
+NOT_BEGUN = "Not begun: "  # of a run that was refused as it was to go on: rounds before it were
+SITES = "sites"  # the folder of a simulation's sites, in its run's
 
 
 def finish(folder: Path, *, models: Path | None = None) -> Evidence:
@@ -52,10 +54,9 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
     study = read_study(folder / STUDY_FILE)
     state = read(folder / CHECKPOINT_FILE, study.digest)
     _require_unfinished(folder, study, state)
-    outcome = outcome_of(study, state)
-    save_model(folder, study, outcome, models)
-    simulated = not (folder / STATUS_FILE).exists()
+    outcome, simulated = outcome_of(study, state), _is_simulation(folder)
     rows = kept_rows(folder) if simulated and not outcome.untrained else []
+    save_model(folder, study, outcome, models)
     evidence = evidence_of(
         study,
         state.run,
@@ -85,15 +86,26 @@ def _charged(study: Study, most: float) -> str:
 def _without_advice(why: str) -> str:
     for advice in ADVICE:
         why = why.partition(advice)[0]
-    return why.rstrip(".")
+    shown = "".join(sign if sign.isprintable() else " " for sign in why.removeprefix(NOT_BEGUN))
+    return shown.rstrip(".")
+
+
+def _is_simulation(folder: Path) -> bool:
+    """Whether a run's sites are in its own folder. Of whatever else, small counts are not shown: of a deployed run's
+    folder that has lost its status, too.
+    """
+    return (folder / SITES).is_dir() and not (folder / STATUS_FILE).exists()
 
 
 def reason_of(folder: Path) -> str:
     """Why the process of this run ended, as it left it: a deployed one in its status, a simulation in a file for it."""
     if (folder / STATUS_FILE).exists():
-        return read_status(folder / STATUS_FILE).ended or UNSAID
+        whole = stored_status(folder / STATUS_FILE) is not None
+        return (read_status(folder / STATUS_FILE).ended if whole else "") or UNSAID
     try:
         left: Any = json.loads((folder / END_FILE).read_text(encoding="utf-8"))
+        if type(left.get(KEY)) is not int:
+            return UNSAID
         take_format(left, END_FORMAT, str(folder / END_FILE), RunError)
         return str(left["why"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

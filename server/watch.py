@@ -71,6 +71,7 @@ class RunStatus:
     rounds: int = 0
     since: float = field(default_factory=time.time)
     written: float = 0.0
+    looked: float = 0.0  # when the sites were looked at last, also Unix time; 0 where that is not known apart
     ended: str = ""  # "completed", or why not
     finished: int = -1  # the round after which it was finished with a report; less where it was not
     flower: int = 0
@@ -79,37 +80,58 @@ class RunStatus:
     format: int = STATUS_FORMAT
 
     def write(self, path: Path) -> None:
-        """Whole or not at all."""
+        """As of now: whole or not at all, and brought to the disk first, for a loss of power leaves a file too."""
         self.written = time.time()
+        self.keep(path)
+
+    def keep(self, path: Path) -> None:
+        """The same, as of when it was."""
         draft = path.with_name(path.name + ".draft")
-        draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self), indent=1))
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
+
+    @property
+    def seen(self) -> float:
+        """The Unix time that the ages in `sites` are of."""
+        return self.looked or self.written
 
 
 def read_status(path: Path) -> RunStatus:
     """From the run's folder; a run whose process is gone says so. RunError if there is none."""
-    status = _stored(path)
+    status = stored_status(path)
+    if status is None:
+        raise RunError(
+            f"{path}: there is no status of a run that can be read. Look at the name; `wardround run` starts one, and "
+            "one that was begun goes on from its checkpoint (`wardround resume`), or is finished from it."
+        )
     if not status.ended and player_of(path.parent) != status.process:
         status.ended = KILLED if status.format else MADE_BY_0_1
     return status
 
 
-def _stored(path: Path) -> RunStatus:
+def stored_status(path: Path) -> RunStatus | None:
+    """Return what a run's status says as it was written, or None where there is none, or none that is whole. RunError
+    for that of a newer release.
+    """
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = take_format(values, STATUS_FORMAT, str(path), RunError)
         sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
         return RunStatus(**values, sites=sites, format=number)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise RunError(f"{path}: there is no status of a run. Look at the name; `wardround run` starts one.") from None
+        return None
 
 
 def mark_finished(path: Path, after: int, why: str) -> None:
     """Keep in the status of a run, if it has one, that it was finished after this round, and why it had ended."""
     with suppress(RunError, OSError):
-        status = _stored(path)
-        status.ended, status.finished = why, after
-        status.write(path)
+        status = stored_status(path)
+        if status is not None:
+            status.ended, status.finished = why, after
+            status.keep(path)  # nobody has looked at the sites since
 
 
 def chosen_in(path: Path) -> tuple[str, ...]:
@@ -197,6 +219,7 @@ class Watch:
                     site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
                     for site in keys
                 }
+                self.status.looked = time.time()
                 self._write()
                 self.tell_waiting(time.time())
             stopped.wait(LOOK_SECONDS)

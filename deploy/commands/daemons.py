@@ -211,7 +211,7 @@ def status(name: str | None, folder: Path) -> None:
     from common.plan import title
     from server.checkpoint import CHECKPOINT_FILE
     from server.report.text import duration
-    from server.watch import STATUS_FILE, read_status
+    from server.watch import LOOK_SECONDS, STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
     told = read_status(run / STATUS_FILE)
@@ -221,11 +221,13 @@ def status(name: str | None, folder: Path) -> None:
     head = f"finished after round {told.finished} of {told.rounds}, with a model and a report; why it had ended: "
     click.echo(f"{run.name}: {head if told.finished >= 0 else ''}{told.ended or told.doing}")
     age = max(0.0, time.time() - told.written)
-    click.echo(f"  {done}; as of {duration(age)} ago")
+    looked = max(0.0, time.time() - told.seen)
+    sites = f"; the sites as of {duration(looked)} ago" if looked > age + 2 * LOOK_SECONDS and told.sites else ""
+    click.echo(f"  {done}; as of {duration(age)} ago{sites}")
     for place, item in sorted(told.sites.items()):
         steps = f" (step {item.done} of {item.total})" if item.total else ""
         since = f", for {duration(item.seconds)}" if item.seconds else ""
-        seen = "no sign of life yet" if item.seen is None else f"last sign of life {duration(item.seen + age)} ago"
+        seen = "no sign of life yet" if item.seen is None else f"last sign of life {duration(item.seen + looked)} ago"
         click.echo(f"  {place:<20} {item.state}{steps}{since}; {seen}")
 
 

@@ -23,7 +23,7 @@ from deploy.simulation.hospitals import Looked, look, require_all, require_two_c
 from deploy.simulation.resumed import begin_anew, keep, require_same, require_same_sites
 from deploy.simulation.worker import SitePlace, Watched
 from server.checkpoint import CHECKPOINT_FILE
-from server.finish import leaving_its_reason
+from server.finish import SITES, leaving_its_reason
 from server.invitation import invite
 from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
@@ -85,7 +85,7 @@ def _simulate(
     """The same, for the process that plays the run."""
     open_run(plan.folder, plan.study, resume=plan.resume)
     names = [read_site(folder).file.site for folder in plan.hospitals]
-    sites, trained = plan.folder / "sites", (plan.folder / CHECKPOINT_FILE).exists()
+    sites, trained = plan.folder / SITES, (plan.folder / CHECKPOINT_FILE).exists()
     if plan.resume:
         require_same_sites(names, sites, trained=trained)
     else:
