@@ -135,12 +135,10 @@ def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> boo
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
-    modalities, rules = sorted(cut.used), (cut.rules.target, cut.rules.split)
-    alike = [use for use in book.uses if (use.study, use.modalities) == (study, modalities)]
-    use = next((use for use in alike if use.split is None or (use.target, use.split) == rules), None)
+    use = _going_on(book, study, cut)
     if use is None:
         first = all(other.study != study for other in book.uses)
-        use = Use(study, modalities, changes=_of_before(book, study) if first else [])
+        use = Use(study, sorted(cut.used), changes=_of_before(book, study) if first else [])
         book.uses.append(use)
     keep_version(use, cut)
     added = frozenset[str]() if use.split is None else use.added  # before it was kept: who is nowhere now was then
@@ -153,6 +151,13 @@ def _keep_use(book: Book, study: str, cut: Cut) -> None:
     use.patients = sorted({*use.patients} | {patient for patient, part in cut.parts.items() if part in cut.signed})
     use.target, use.split, use.recipes = cut.rules.target, cut.rules.split, dict(cut.rules.recipes)
     _keep_words(book, use, cut)
+
+
+def _going_on(book: Book, study: str, cut: Cut) -> Use | None:
+    """Return the sums of this study, with these modalities and by these columns, with which this cut's goes on."""
+    rules = (cut.rules.target, cut.rules.split)
+    alike = [use for use in book.uses if (use.study, use.modalities) == (study, sorted(cut.used))]
+    return next((use for use in alike if use.split is None or (use.target, use.split) == rules), None)
 
 
 def _of_before(book: Book, study: str) -> list[dict[str, str]]:
@@ -235,22 +240,24 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
 
 def _unsteady(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     """Return the numbers below `smallest` of who would come into the study's own sums or leave them."""
-    sizes = [size for use in book.uses if use.study == study for size in coming_or_going(use, cut)]
-    return [size for size in [*sizes, *_repointed(book, study, cut)] if size < smallest]
+    goes_on = _going_on(book, study, cut)
+    sizes = [size for use in book.uses if use.study == study for size in coming_or_going(use, cut, goes_on)]
+    return [size for size in [*sizes, *_by_columns(book, study, cut)] if size < smallest]
 
 
-def _repointed(book: Book, study: str, cut: Cut) -> list[int]:
+def _by_columns(book: Book, study: str, cut: Cut) -> list[int]:
     its = [before for before in book.cuts if study in before.studies]
-    return [size for use in book.uses if use.study == study for size in by_other_columns(use, its, cut)]
+    goes_on = _going_on(book, study, cut)
+    return [size for use in book.uses if use.study == study for size in by_other_columns(use, its, cut, goes_on)]
 
 
 def _require_steady(book: Book, study: str, cut: Cut, smallest: int) -> None:
-    if any(size < smallest for size in _repointed(book, study, cut)):
+    if any(size < smallest for size in _by_columns(book, study, cut)):
         raise AnsweredError(
             "Sums of this study were opened with another column of this site for the target or the split: a few "
             "patients who have a gap in one of them would come into its sums or leave them, and the difference of two "
             f"sums would show them. Fewer than {smallest} are not shown (policy.without_privacy.smallest_part). Name "
-            "the columns of before in site.yaml."
+            "the columns of before in site.yaml, and call them as before in an export that renames them."
         )
     if sizes := _unsteady(book, study, cut, smallest):
         raise AnsweredError(

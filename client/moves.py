@@ -69,17 +69,21 @@ def who_differs(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
     return {move.patient for some in in_each(use, kept, cut) for move in some}
 
 
-def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut) -> list[int]:
-    """Return, by part and by version of these sums of the same study, how many patients come into the sums, or leave
-    them, where the site file names another column for the target or the split now.
+def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, goes_on: Use | None) -> list[int]:
+    """Return, for each version of these sums of the same study, by other columns of the site for the target or the
+    split, how many patients of a part come into the sums or leave them by the columns of now, and with each modality.
+
+    goes_on: the sums of which this one is the next; who was in none of them, or in them, comes or leaves with the data
     """
     if use.split is None or (use.target, use.split) == (cut.rules.target, cut.rules.split):
         return []
-    return [
-        size
-        for some in in_each(use, kept, cut)
-        for size in differing([move for move in some if NOWHERE in (move.was, move.now)], ())
-    ]
+    came, left = (goes_on.nowhere.keys(), goes_on.added) if goes_on else ((), ())
+    sizes = list[int]()
+    for some in in_each(use, kept, cut):
+        moved = [one for one in some if NOWHERE in (one.was, one.now)]
+        moved = [one for one in moved if one.patient not in (came if one.was == NOWHERE else left)]
+        sizes += differing(moved, {*use.modalities} & cut.used)
+    return sizes
 
 
 def taken_or_left_in(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> list[Move]:
@@ -141,10 +145,12 @@ def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
     return [*sides.values(), *(_PERHAPS_ONE for one in moved if one.before is None)]
 
 
-def coming_or_going(use: Use, cut: Cut) -> list[int]:
+def coming_or_going(use: Use, cut: Cut, goes_on: Use | None = None) -> list[int]:
     """Return, by part and by version of these sums, how many patients come into the sums, or leave them, by the
     modalities used alone. Of those who are in the cohort both times, in a part that the site signed for, with the
     modalities that they have now; and of those who had, or have, none but such as this site reads no more, or newly.
+
+    goes_on: the sums of which this one is the next; who was in none of them comes with the data
     """
     then, found = frozenset(use.modalities), list[int]()
     others = {
@@ -152,7 +158,8 @@ def coming_or_going(use: Use, cut: Cut) -> list[int]:
         for patient in use.patients
         if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
     }
-    others |= dict.fromkeys((one for one in use.nowhere if _is_newly_read(one, use, cut)), True)
+    new = use.nowhere.keys() - (goes_on.nowhere.keys() if goes_on else set())
+    others |= dict.fromkeys((one for one in new if _is_newly_read(one, use, cut)), True)
     for states in versions(use, {*others} | cut.out & {*use.patients}):
         unread = (added(use, states[patient]) for patient in cut.out & states.keys() if adds(states[patient]))
         sides = Counter((one[0], False) for one in unread if one and _is_unread(one[1], cut))

@@ -16,6 +16,7 @@ from client.cut import Cut, cut_of
 from client.cuts import allow, asked_about, opening
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
+from client.data.recipe import Rules
 from client.sides import split_of
 from client.site import SiteFolder, read_site
 from common.errors import AnsweredError, DataError
@@ -133,3 +134,41 @@ def test_a_word_is_for_the_patients_of_whom_it_was_given(tmp_path, others) -> No
     now = everyone({str(one): "test" if one in moved else "train" for one in range(60)})
     with pytest.raises(AnsweredError, match="by as few as 10 patients") if others else nullcontext():
         opening(tmp_path, "b" * 64, now, 10)
+
+
+@pytest.mark.parametrize("key", ["split", "target"])
+def test_a_gap_that_is_filled_after_another_column_was_read_comes_with_the_data(tmp_path, key) -> None:
+    """Site.yaml named the other column for a while, or the export renamed it: each later gap was refused for ever."""
+    one, other = {"split": ("year", "region"), "target": ("outcome", "second")}[key]
+    split = {"column": "a", "test_values": ["x"]} if key == "split" else HASH
+    study = study_of({"split": split, "modalities": {"labs": STUDY["modalities"]["labs"]}})
+    for edit, column in ((without(*LABS), one), (without(*LABS), other), (without(*LABS), one), (lambda row: row, one)):
+        now = cut(pointed(ward(tmp_path, edit), key, column), study)
+        opening(tmp_path / "run", study.digest, now, 10)
+    assert len(now.sides) == 20
+    opening(tmp_path / "run", study.digest, cut(pointed(ward(tmp_path, without(*LABS)), key, one), study), 10)
+
+
+def test_who_comes_with_a_table_after_it_was_read_newly_is_a_new_patient(tmp_path) -> None:
+    ward(tmp_path, without(*LABS, *GENES["genes"]))
+    study, file = of(HASH, "labs", "genes"), yaml.safe_load((tmp_path / "site.yaml").read_text())
+    narrow = replace(cut(edited(tmp_path, sequences={}), study), used=frozenset({"labs"}))
+    opening(tmp_path / "run", study.digest, narrow, 10)
+    opening(tmp_path / "run", study.digest, cut(edited(tmp_path, **file), study), 10)
+    wide = cut(ward(tmp_path, without(*LABS)), study)
+    assert len(wide.sides) == 20
+    opening(tmp_path / "run", study.digest, wide, 10)
+
+
+@pytest.mark.parametrize(("genes", "answered"), [(1, False), (0, True), (10, True)])
+def test_ten_who_come_by_another_column_show_no_fewer_of_a_modality(tmp_path, genes, answered) -> None:
+    def by(target: str, number: int) -> Cut:
+        having = {str(one): frozenset({"labs", "genes"} if one < 30 + genes else {"labs"}) for one in range(40)}
+        there = {patient: having[patient] for patient in map(str, range(number))}
+        out = frozenset(having.keys() - there.keys())
+        rules = Rules(target, "", {"labs": "a", "genes": "b"})
+        return Cut(dict.fromkeys(there, "train"), there, frozenset({"labs", "genes"}), out=out, rules=rules)
+
+    opening(tmp_path, "a", by("one", 30), 10)
+    with nullcontext() if answered else pytest.raises(AnsweredError, match="another column"):
+        opening(tmp_path, "a", by("other", 40), 10)
