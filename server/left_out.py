@@ -28,7 +28,7 @@ def left_out_in_words(
             "sites took part with it, and it was absent."
             for name, (trained, rounds) in (partly or {}).items()
         ),
-        *_scored_without(scored, least),
+        *_scored_without(study, scored, least),
         *(
             f"The {part} patients are NEITHER SCORED NOR COUNTED: fewer than {least} sites have enough of them "
             "(policy.without_privacy.smallest_part of each site), and their sum would show a site."
@@ -46,16 +46,18 @@ def _untrained(name: str, least: int, *, at_start: bool) -> str:
     )
 
 
-def _scored_without(scored: Scored, least: int) -> list[str]:
+def _scored_without(study: Study, scored: Scored, least: int) -> list[str]:
     why = f"fewer than {least} of the sites in that sum have it, and it was absent there"
+    compared = "" if study.private else " It was compared with the scores of others all the same."
+    if not study.private and study.schema >= 1:
+        compared = " Where scores choose the model, it is held against none that was taken with others."
     return [
         *(
             f"The test score was taken WITHOUT the modality {name}, which the model uses: {why}."
             for name in scored.test_without
         ),
         *(
-            f"The validation score of {_rounds(rounds)} was taken without the modality {name}: {why}. It is not a "
-            "score of the same as that of other rounds."
+            f"The validation score of {_rounds(rounds)} was taken without the modality {name}: {why}.{compared}"
             for name, rounds in scored.without.items()
         ),
     ]

@@ -372,17 +372,26 @@ class Run:
 
     def _select(self, scored_round: int, scored: Metrics | None) -> None:
         """Keep the model of the best validation score; with privacy (noisy scores) or no validation, the last."""
+        score = float("-inf") if scored is None or math.isnan(scored.auc) else scored.auc
+        known = score > float("-inf")
         if self.study.private or not self.study.split.validates:
             better = True
         else:
             # No score at all yet (validation patients of one class, or at too few sites): rather the latest model.
-            unknown = self.state.best_score == float("-inf") and (scored is None or math.isnan(scored.auc))
-            better = unknown or (scored is not None and scored.auc > self.state.best_score)
+            unknown = self.state.best_score == float("-inf") and not known
+            better = unknown or score > self.state.best_score or (known and self._scored_of_others)
         if better:
             self.state.arrays["best"] = self.state.arrays["weights"]
-            self.state.best_round = scored_round
-            known = scored is not None and not math.isnan(scored.auc)
-            self.state.best_score = scored.auc if scored is not None and known else float("-inf")
+            self.state.best_round, self.state.best_score = scored_round, score
+
+    @property
+    def _scored_of_others(self) -> bool:
+        """Whether this sum is without other modalities than the one that scored the model which is kept so far: such
+        scores are of other cases, and the later model is kept. Studies of schema 0 compare them.
+        """
+        before = history_in(self.state)[self.state.best_round + 1 :][:1]
+        without = without_in(self.study, self.state, self._planned.groups)
+        return self.study.schema >= 1 and any(set(entry.without) != set(without) for entry in before)
 
     def _save(self, number: int, total: Total, scored: Metrics | None, seconds: float) -> None:
         reasons = list(total.dropped.values())

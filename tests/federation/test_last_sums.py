@@ -82,6 +82,8 @@ def test_a_score_that_is_without_a_modality_says_so_in_line_warnings_and_report(
     words = words_of(evidence)
     assert f"one sum over 3 of the 4 sites, without {GENES}" in words and "Without" in words
     assert of_test in words
+    # The last model, whose score is held against none that was taken with genes: the start was kept for that.
+    assert evidence.selected_round == 3
 
 
 def test_the_epsilon_of_who_is_in_no_later_sum_stays_in_line_report_and_finished_report(tmp_path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from common.errors import RunError
-from server.report.attendance import tested_over
+from server.report import attendance
 from server.report.evidence import Comparison, Coverage, read_evidence
 from server.report.page import render, write
 from tests.support.evidence import comparison, coverage, deployed, evidence, round_of
@@ -187,7 +187,7 @@ def test_a_sum_over_fewer_sites_says_over_how_many_of_them():
     tested = replace(deployed().comparisons[0], sites=4)
     first = round_of(0, sites=3, run_sites=5)
     words = re.sub(r"\s+", " ", read_page(render(deployed(rounds=(first, round_of(1)), comparisons=(tested,)))).text)
-    assert tested_over(deployed(rounds=(first,)), [replace(tested, sites=5), tested]) == "4 of the 5 sites"
+    assert attendance.tested_over(deployed(rounds=(first,)), [replace(tested, sites=5), tested]) == "4 of the 5 sites"
     assert "tested on the test patients of 4 of the 5 sites" in words and "4 of 5 sites in its last sum" in words
     assert "3 of the 5 sites 1 185" in words and "The sum is that of round 0, over 3 of the 5 sites" in words
     whole = deployed(rounds=(round_of(0, run_sites=4), round_of(1)), comparisons=(tested,))
