@@ -23,7 +23,7 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import NOWHERE, Move, by_other_columns, coming_or_going, differing, in_each, moves, who_differs
+from client.moves import NOWHERE, Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
 from client.renumbered import keep_unknown
 from client.versions import ADDS, keep_version
 from common.errors import AnsweredError
@@ -101,7 +101,7 @@ def _allow(book: Book, study: str, cut: Cut) -> None:
             before.allowed.append(study)
     for use in book.uses:
         its = [before for before in book.cuts if use.study in before.studies]
-        if use.study != study and (more := who_differs(use, its, cut)):
+        if use.study != study and (more := words_for(use, its, cut)):
             use.words[study] = sorted(more.union(use.words.get(study, ())))
 
 
@@ -123,12 +123,12 @@ def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], 
 
 
 def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:
-    """Whether a person allowed each of these: by a word for this patient, and by the entries that have the patient in
-    that part, alone where no use was kept.
+    """Whether a person allowed each of these: by a word for it, and by the entries that have the patient in that part,
+    by these alone where no use was kept.
     """
     words = {*use.words.get(study, ())}
     between = [move for move in some if NOWHERE not in (move.was, move.now)]
-    told = all(move.patient in words for move in some if use.split is not None or NOWHERE in (move.was, move.now))
+    told = all(move.word in words for move in some if use.split is not None or NOWHERE in (move.was, move.now))
     return told and all(
         study in before.allowed for move in between for before in its if before.sides.get(move.patient) == move.was
     )
@@ -170,9 +170,9 @@ def _keep_words(book: Book, use: Use, cut: Cut) -> None:
     """Where a person let this study differ from another one, that one differs from it as much."""
     for other in book.uses:
         word = {*other.words.get(use.study, ())}
-        if word:
+        if not word <= {*use.words.get(other.study, ())}:
             its = [before for before in book.cuts if other.study in before.studies]
-            word &= who_differs(other, its, cut)
+            word &= words_for(other, its, cut)
             use.words[other.study] = sorted(word.union(use.words.get(other.study, ())))
 
 

@@ -52,7 +52,7 @@ class Use:
     nowhere: who had a target, and added to no sum as long as it was asked -> the part, where the site never signed for
         it; else "". came: those of them who added later
     target, split, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
-    words: study -> those by whom a person lets it differ from these sums
+    words: study -> those by whom a person lets it differ from these sums, and between which parts (`client.moves`)
     changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
     """
 

@@ -35,6 +35,13 @@ class Move:
     before: frozenset[str] | None
     shown: frozenset[str]
 
+    @property
+    def word(self) -> str:
+        """What a person lets differ: a patient in one and in none of the other, or in these two parts of either."""
+        return (
+            self.patient if NOWHERE in (self.was, self.now) else " ".join((self.patient, *sorted((self.was, self.now))))
+        )
+
 
 def moves(before: Kept, cut: Cut) -> list[Move]:
     """Return the patients who add to the sums both times, in another part."""
@@ -64,9 +71,9 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[list[Move]]:
         yield [*between, *taken_or_left_in(states, use, kept, cut)]
 
 
-def who_differs(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
-    """Return the patients who are cut otherwise than in any version of another study's sums."""
-    return {move.patient for some in in_each(use, kept, cut) for move in some}
+def words_for(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
+    """Return the words that a person gives for a study that differs so from any version of another study's sums."""
+    return {move.word for some in in_each(use, kept, cut) for move in some}
 
 
 def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, goes_on: Use | None) -> list[int]:

@@ -123,17 +123,28 @@ def test_classes_in_another_order_take_the_same_patients(tmp_path) -> None:
     opening(tmp_path / "run", second.digest, cut(ward(tmp_path), second), 10)
 
 
-@pytest.mark.parametrize("others", [False, True])
-def test_a_word_is_for_the_patients_of_whom_it_was_given(tmp_path, others) -> None:
-    """The split column was corrected after it, and ten of whom nobody was told moved in the place of thirty."""
-    opening(tmp_path, "a" * 64, everyone({str(one): "train" for one in range(60)}), 10)
+@pytest.mark.parametrize("now", ["fewer", "others", "elsewhere", "out"])
+def test_a_word_is_for_the_patients_of_whom_it_was_given(tmp_path, now) -> None:
+    """The split column was corrected after it, and ten of whom nobody was told moved in the place of thirty, or ten of
+    the thirty moved to another part, or into none.
+    """
+    first = replace(everyone({str(one): "train" for one in range(60)}), rules=Rules("target", "", {"chart": "a"}))
+    opening(tmp_path, "a" * 64, first, 10)
     told = everyone({str(one): "test" if one < 30 else "train" for one in range(60)})
+    told = replace(told, rules=Rules("target", "column", {"chart": "a"}))
     assert asked_about(tmp_path, "b" * 64, told, 10) == 30
     allow(tmp_path, "b" * 64, told)
-    moved = range(50, 60) if others else range(20)
-    now = everyone({str(one): "test" if one in moved else "train" for one in range(60)})
-    with pytest.raises(AnsweredError, match="by as few as 10 patients") if others else nullcontext():
-        opening(tmp_path, "b" * 64, now, 10)
+    moved = range(50, 60) if now == "others" else range(20)
+    parts = {str(one): "test" if one in moved else "train" for one in range(60)}
+    if now == "elsewhere":
+        parts |= dict.fromkeys(map(str, range(10)), "validation")
+    found = replace(everyone(parts), rules=Rules("target", "column", {"chart": "a"}))
+    if now == "out":
+        gone = frozenset(map(str, range(10)))
+        left = {one: part for one, part in parts.items() if one not in gone}
+        found = replace(found, parts=left, having={one: found.having[one] for one in left}, out=gone)
+    with nullcontext() if now == "fewer" else pytest.raises(AnsweredError, match="by as few as 10 patients"):
+        opening(tmp_path, "b" * 64, found, 10)
 
 
 @pytest.mark.parametrize("key", ["split", "target"])
