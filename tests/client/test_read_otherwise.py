@@ -56,6 +56,10 @@ def test_a_study_with_one_word_more_does_not_show_the_patient_who_has_it(tmp_pat
         assert len(cut(folder, second).sides) == 20 and asked_about(
             tmp_path / "run", second.digest, cut(folder, second)
         )
+    else:  # the word was a mistake: this patient comes with the data
+        ward(tmp_path)
+        folder = edited(tmp_path, records=records)
+    assert len(cut(folder, second).sides) == 20
     with nullcontext() if answered else pytest.raises(AnsweredError, match="by 1 patients"):
         opening(tmp_path / "run", second.digest, cut(folder, second), 10)
 
@@ -171,8 +175,9 @@ def test_who_comes_with_a_table_after_it_was_read_newly_is_a_new_patient(tmp_pat
     opening(tmp_path / "run", study.digest, wide, 10)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["come", "leave"])
 @pytest.mark.parametrize(("genes", "answered"), [(1, False), (0, True), (10, True)])
-def test_ten_who_come_by_another_column_show_no_fewer_of_a_modality(tmp_path, genes, answered) -> None:
+def test_ten_who_come_by_another_column_show_no_fewer_of_a_modality(tmp_path, genes, answered, turned) -> None:
     def by(target: str, number: int) -> Cut:
         having = {str(one): frozenset({"labs", "genes"} if one < 30 + genes else {"labs"}) for one in range(40)}
         there = {patient: having[patient] for patient in map(str, range(number))}
@@ -180,6 +185,7 @@ def test_ten_who_come_by_another_column_show_no_fewer_of_a_modality(tmp_path, ge
         rules = Rules(target, "", {"labs": "a", "genes": "b"})
         return Cut(dict.fromkeys(there, "train"), there, frozenset({"labs", "genes"}), out=out, rules=rules)
 
-    opening(tmp_path, "a", by("one", 30), 10)
+    first, second = (by("one", 30), by("other", 40))[:: -1 if turned else 1]
+    opening(tmp_path, "a", first, 10)
     with nullcontext() if answered else pytest.raises(AnsweredError, match="another column"):
-        opening(tmp_path, "a", by("other", 40), 10)
+        opening(tmp_path, "a", second, 10)

@@ -69,6 +69,14 @@ def test_a_model_that_remembers_or_draws_is_refused(tmp_path: Path, quantised: b
         encoder(tmp_path, folder="odd")
 
 
+def test_a_model_that_names_no_limit_of_its_own_has_none(tmp_path: Path) -> None:
+    """XLNet writes -1, and "set -1 or less" was the way out."""
+    from transformers import XLNetConfig, XLNetModel
+
+    XLNetModel(XLNetConfig(vocab_size=40, d_model=8, n_layer=1, n_head=2, d_inner=16)).save_pretrained(tmp_path / "xl")
+    assert encoder(tmp_path, folder="xl")(notes(3)).shape == (1, 1, 4)
+
+
 def test_a_dropout_of_another_name_is_none_either(models: Path) -> None:
     network, ids = encoder(models, folder="gpt2").train(), notes(3, 8)
     assert torch.equal(network(ids), network(ids))
