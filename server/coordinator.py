@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -212,5 +213,5 @@ def _in_the_way(bind: str, port: int) -> OSError | None:
 
 def _import_path() -> str:
     """The started process has a safe path: it must find this package where this process found it."""
-    here = str(Path(__file__).resolve().parents[1])
+    here = str(Path(str(files("server"))).resolve().parent)
     return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
