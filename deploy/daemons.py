@@ -181,7 +181,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 def coordinator(folder: Path, bind: str) -> None:
     """Run the coordinator's server until it is told to stop."""
     from common.audit import Started
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
     from server.coordinator import Coordinator
 
     consortium = Consortium.read(folder)

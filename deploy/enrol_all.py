@@ -8,8 +8,8 @@ from pathlib import Path
 from client.membership.enrolment import SitePlace, enrol
 from client.membership.joining import join
 from common.enrolment import Kit, Request
-from server.consortium import Consortium
-from server.consortium_folder import DEFAULT_PORT
+from server.consortium.consortium import Consortium
+from server.consortium.folder import DEFAULT_PORT
 
 
 def enrol_all(

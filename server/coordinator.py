@@ -26,10 +26,10 @@ import httpx
 from common.enrolment import address
 from common.errors import RunError
 from common.whole_file import write_whole
-from server.certificates import names_in
-from server.consortium import Consortium
+from server.consortium.certificates import names_in
+from server.consortium.consortium import Consortium
+from server.consortium.renewal import Announcer, renew_if_needed
 from server.flower import Nodes, Place, make_secret, stored_key
-from server.renewal import Announcer, renew_if_needed
 
 log = logging.getLogger("wardround.coordinator")
 

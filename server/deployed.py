@@ -16,7 +16,7 @@ from common.errors import RunError
 from common.study import Study
 from server.at_work import at_work
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.coordinator import node_keys, place_of
 from server.finish import finish_held, outcome_of
 from server.flower import Nodes, RefusedByServerError, by_site

@@ -21,7 +21,7 @@ from deploy.commands.documents import (
 from deploy.commands.groups import consortium
 
 if TYPE_CHECKING:
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
 _at = click.option("--at", type=PATH, default=Path("consortium"), show_default=True, help="The consortium's folder.")
 _kit_out = click.option("--out", type=PATH, default=None, help="File for the kit; else it is printed.")
@@ -35,7 +35,7 @@ _kit_out = click.option("--out", type=PATH, default=None, help="File for the kit
 @_at
 def consortium_new(name: str, host: str, also: tuple[str, ...], port: int, at: Path) -> None:
     """Make a consortium: its certificate authority, its server's certificate, and a roster without sites."""
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     made = Consortium.new(at, name, host, also=also, port=port)
     say(f"Made consortium {made.name!r} in {at}. Sites will call {made.address}.")
@@ -52,7 +52,7 @@ def consortium_new(name: str, host: str, also: tuple[str, ...], port: int, at: P
 def consortium_admit(request: Path, at: Path, out: Path | None, yes: bool) -> None:
     """Admit the site of REQUEST, or its new key, and hand out its kit."""
     from common.enrolment import Request
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     now, asked = Consortium.read(at), Request.read(request)
     now.require_new(asked)
@@ -71,7 +71,7 @@ def consortium_admit(request: Path, at: Path, out: Path | None, yes: bool) -> No
 @_kit_out
 def consortium_kit(name: str, at: Path, out: Path | None) -> None:
     """Hand out the kit of SITE again, with the roster as it is now."""
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     hand_out(Consortium.read(at).kit(name).to_text(), out)
 
@@ -81,7 +81,7 @@ def consortium_kit(name: str, at: Path, out: Path | None) -> None:
 @_at
 def consortium_kits(out: Path, at: Path) -> None:
     """Write the kits of all sites, after one came or went."""
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     written = Consortium.read(at).write_kits(out)
     say(f"Wrote {len(written)} kits to {out}. Send each site its own; it runs `wardround site join KIT`.")
@@ -95,7 +95,7 @@ def consortium_kits(out: Path, at: Path) -> None:
 @yes_option
 def consortium_remove(name: str, at: Path, yes: bool) -> None:
     """Take SITE off the roster: it can no longer connect, and no run starts with it."""
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     now = Consortium.read(at)
     now.require_site(name)
@@ -111,7 +111,7 @@ def consortium_remove(name: str, at: Path, yes: bool) -> None:
 @_at
 def consortium_renew(at: Path) -> None:
     """Make the server's certificate new, for the names in consortium.yaml; sites notice nothing."""
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     then = Consortium.read(at).renew()
     say(f"Made {then.server_certificate} new, until {_until(then)}. Start the coordinator again to use it.")
@@ -122,7 +122,7 @@ def consortium_renew(at: Path) -> None:
 def consortium_show(at: Path) -> None:
     """Show the consortium, its sites and their fingerprints."""
     from common.identity import fingerprint
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     now = Consortium.read(at)
     click.echo(f"Consortium   {now.name}")
@@ -135,6 +135,6 @@ def consortium_show(at: Path) -> None:
 
 
 def _until(now: Consortium) -> str:
-    from server.certificates import not_after
+    from server.consortium.certificates import not_after
 
     return f"{not_after(now.server_certificate.read_bytes()):%Y-%m-%d}"

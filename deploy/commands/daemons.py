@@ -81,7 +81,7 @@ def coordinator_up(folder: Path, bind: str) -> None:
 def coordinator_audit(head: str | None, folder: Path) -> None:
     """Verify the coordinator's own log (admissions, runs, rounds), and say where its chain is broken."""
     from common.errors import AuditError
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
 
     verdict = Consortium.read(folder).audit.verify(head)
     click.echo(f"{verdict.count} lines are as they were written.")
@@ -154,7 +154,7 @@ def _play(
     time_box: float, *, resume: bool,
 ) -> None:  # fmt: skip
     from common.study import Study
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
     from server.deployed import Deployment, deploy
 
     assert isinstance(study, Study)
@@ -180,8 +180,8 @@ def _play(
 
 def _folder_of(run: str, folder: Path) -> Path:
     """The run's folder. RunError, with the names of those that are there, if there is none."""
-    from server.consortium import Consortium
-    from server.consortium_folder import CONSORTIUM_FILE
+    from server.consortium.consortium import Consortium
+    from server.consortium.folder import CONSORTIUM_FILE
 
     simulated = _simulated(run)
     if simulated is not None and not (folder / CONSORTIUM_FILE).exists():
@@ -232,7 +232,7 @@ def status(name: str | None, folder: Path) -> None:
 
 
 def _newest(folder: Path) -> Path:
-    from server.consortium import Consortium
+    from server.consortium.consortium import Consortium
     from server.watch import STATUS_FILE
 
     runs = Consortium.read(folder).runs
@@ -279,8 +279,8 @@ def finish(name: str, folder: Path, models: Path | None) -> None:
 
 def _to_finish(name: str, folder: Path) -> Path:
     """The run's folder: as given, or the consortium's run of this name, or the simulation's."""
-    from server.consortium import Consortium
-    from server.consortium_folder import CONSORTIUM_FILE
+    from server.consortium.consortium import Consortium
+    from server.consortium.folder import CONSORTIUM_FILE
 
     if Path(name).is_dir():
         return Path(name)

@@ -18,8 +18,8 @@ from client.membership.joining import join
 from client.network.fleet import Fleet
 from common.errors import IdentityError, NotApprovedError
 from common.node_key import generate
-from server.certificates import make_authority, make_server
-from server.consortium import Consortium
+from server.consortium.certificates import make_authority, make_server
+from server.consortium.consortium import Consortium
 from tests.support.enrolment import enrolled, request
 
 

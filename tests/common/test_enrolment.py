@@ -22,7 +22,7 @@ from common.enrolment import KIT, REQUEST, Coordinator, Kit, Request, address
 from common.errors import IdentityError
 from common.identity import Roster, SigningKey
 from common.node_key import generate, public_of, require_node_key
-from server.certificates import make_authority, make_server, read_key
+from server.consortium.certificates import make_authority, make_server, read_key
 from tests.support.enrolment import node_public, request
 
 KEYS = {name: SigningKey.generate() for name in ("north", "south", "west")}

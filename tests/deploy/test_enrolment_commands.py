@@ -14,8 +14,8 @@ from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import fingerprint
 from deploy.cli import commands
 from deploy.enrol_all import enrol_all
-from server import certificates
-from server.consortium import Consortium
+from server.consortium import certificates
+from server.consortium.consortium import Consortium
 from tests.support.enrolment import request, secrets, site_folder
 
 SITES = "north", "south", "west"

@@ -137,7 +137,7 @@ def test_settings_that_the_pages_show_are_taken():
 
 
 def test_the_port_is_the_one_that_a_consortium_has():
-    from server.consortium_folder import DEFAULT_PORT
+    from server.consortium.folder import DEFAULT_PORT
 
     for page in ("hospital-it.md", "coordinator.md", "containers/coordinator.compose.yaml"):
         assert str(DEFAULT_PORT) in (DEPLOY / page).read_text()

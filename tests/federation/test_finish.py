@@ -31,7 +31,7 @@ from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
 from server.at_work import at_work
 from server.checkpoint import read, save
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.finish import finish
 from server.report.evidence import RoundEvidence, read_evidence
 from server.run import Unwatched

@@ -26,7 +26,7 @@ from client.network.fleet import Fleet
 from common.authority import authority_fingerprint
 from common.errors import IdentityError
 from common.whole_file import PUBLIC, write_whole
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from tests.support.deployment import Deployment, Process, SiteUp, environment, in_own_network, wait_for
 from tests.support.other_user import NOBODY, dropping, needs_root, open_folder, readable_by_nobody
 from tests.support.proc import in_memory, inet_sockets, opened, proc, status

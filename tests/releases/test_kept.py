@@ -21,7 +21,7 @@ from common.parameters import Parameters, flatten
 from common.privacy.plan import plan_privacy
 from common.study import parse_study, study_text
 from server.checkpoint import read
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from tests.support.release import Release, release
 
 STUDIES = ("private", "none", "unsaid", "wide")

@@ -20,7 +20,7 @@ from common.enrolment import Coordinator, Kit, Request
 from common.errors import AuditError, WardroundError
 from common.identity import Roster
 from server.checkpoint import read
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.report.evidence import read_evidence
 from server.watch import read_status
 from tests.support.release import Release, release

@@ -20,10 +20,10 @@ from common.enrolment import Request
 from common.errors import IdentityError, RunError
 from common.identity import SigningKey
 from common.whole_file import write_whole
-from server import certificates, revoked
-from server import consortium as folder_of_consortium
-from server.certificates import make_authority, make_server, not_after
-from server.consortium import Consortium
+from server.consortium import certificates, revoked
+from server.consortium import consortium as folder_of_consortium
+from server.consortium.certificates import make_authority, make_server, not_after
+from server.consortium.consortium import Consortium
 from tests.support.enrolment import node_public, request
 
 

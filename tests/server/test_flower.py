@@ -11,7 +11,7 @@ import pytest
 
 import server.flower
 from common.errors import RunError
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.flower import Nodes, make_secret
 from tests.support.deployment import free_port
 from tests.support.superlink import RunningSuperLink, running_superlink

@@ -17,7 +17,7 @@ from client.relay import RelayClient
 from client.site import read_site
 from common.study import Study, read_study
 from deploy.enrol_all import enrol_all
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.coordinator import node_keys, place_of
 from server.flower import Nodes, by_site
 from tests.support.warm import Warm

@@ -11,7 +11,7 @@ from client.membership.enrolment import SitePlace, enrol
 from common.enrolment import Request
 from common.identity import SigningKey
 from common.node_key import generate, public_of
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.coordinator import CONTROL, EXECUTOR
 from server.flower import make_secret
 from tests.support.deployment import free_port

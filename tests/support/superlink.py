@@ -15,7 +15,7 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
 from common.identity import SigningKey
 from common.node_key import generate, public_of
-from server.consortium import Consortium
+from server.consortium.consortium import Consortium
 from server.coordinator import CONTROL, EXECUTOR, LOG, Coordinator, node_keys, place_of
 from server.flower import Nodes, Place, by_site
 from server.guard import HEADER

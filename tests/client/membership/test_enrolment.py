@@ -16,8 +16,8 @@ from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
 from common.identity import Roster, SigningKey, fingerprint
 from common.node_key import generate, public_of
-from server.certificates import read_key as read_authority_key
-from server.consortium import Consortium
+from server.consortium.certificates import read_key as read_authority_key
+from server.consortium.consortium import Consortium
 from tests.support.enrolment import enrolled, node_public, request, secrets, site_folder
 
 

@@ -18,7 +18,7 @@ from common.errors import IdentityError, RunError
 from common.node_key import require_node_key
 from common.schema import schema
 from common.whole_file import PUBLIC, make_private, write_whole
-from server.certificates import LOOPBACK, Issued
+from server.consortium.certificates import LOOPBACK, Issued
 
 CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"
 DEFAULT_PORT = 9443

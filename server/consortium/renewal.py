@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from common.authority import in_last_year, term
 from common.errors import WardroundError
-from server.certificates import not_after
-from server.consortium import Consortium
+from server.consortium.certificates import not_after
+from server.consortium.consortium import Consortium
 
 log = logging.getLogger("wardround.coordinator")
 

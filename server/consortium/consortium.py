@@ -20,8 +20,15 @@ from common.enrolment import Kit, Request, address
 from common.errors import IdentityError, RunError
 from common.identity import Roster
 from common.whole_file import PUBLIC, make_private, write_whole
-from server.certificates import Issued, alternative_name, make_authority, make_server, needs_renewal, read_key
-from server.consortium_folder import (
+from server.consortium.certificates import (
+    Issued,
+    alternative_name,
+    make_authority,
+    make_server,
+    needs_renewal,
+    read_key,
+)
+from server.consortium.folder import (
     CONSORTIUM_FILE,
     DEFAULT_PORT,
     ROSTER_FILE,
@@ -34,7 +41,7 @@ from server.consortium_folder import (
     read_private,
     write_server,
 )
-from server.revoked import Revoked
+from server.consortium.revoked import Revoked
 
 
 @dataclass(frozen=True)
