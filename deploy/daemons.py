@@ -182,7 +182,7 @@ def coordinator(folder: Path, bind: str) -> None:
     """Run the coordinator's server until it is told to stop."""
     from common.audit import Started
     from server.consortium.consortium import Consortium
-    from server.coordinator import Coordinator
+    from server.flower.supervisor import Coordinator
 
     consortium = Consortium.read(folder)
     with _logged(), _until_told() as stopped:

@@ -17,10 +17,10 @@ from common.study import Study
 from server.at_work import at_work
 from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.consortium.consortium import Consortium
-from server.coordinator import node_keys, place_of
 from server.finish import finish_held, outcome_of
-from server.flower import Nodes, RefusedByServerError, by_site
-from server.grid import FlowerRun
+from server.flower.control import Nodes, RefusedByServerError, by_site
+from server.flower.grid import FlowerRun
+from server.flower.supervisor import node_keys, place_of
 from server.lost_sites import LostSiteError
 from server.playable import require_playable
 from server.report.evidence import Evidence, RoundEvidence

@@ -29,8 +29,8 @@ from common.messages import (
     to_records,
 )
 from common.release import OF_0_1
-from server.flower import Node, Nodes, by_site
-from server.grid import FleetGrid
+from server.flower.control import Node, Nodes, by_site
+from server.flower.grid import FleetGrid
 from server.reasons import PROTOCOLS, in_words
 from server.report.evidence import RoundEvidence
 from server.run_folder import player_of

@@ -22,8 +22,8 @@ from flwr.app import Message
 from client.relay import RelayServer
 from common import parcels
 from common.messages import ActivityReply, OfferReply, OfferRequest, from_bytes, from_records, to_bytes, to_records
-from server.coordinator import DATABASE
-from server.grid import FleetGrid, FlowerRun
+from server.flower.grid import FleetGrid, FlowerRun
+from server.flower.supervisor import DATABASE
 from tests.support.deployment import wait_for
 from tests.support.killed_connector import CHUNK_BYTES, Moment, Where, smaller, start
 from tests.support.superlink import RunningSuperLink, running_superlink

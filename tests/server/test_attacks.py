@@ -17,10 +17,10 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from common.messages import ActivityReply, JoinRequest, new_message, to_bytes, to_records
 from common.news import FOR_RUN, FOR_SITES, HEADER
 from common.parcels import CHUNK_BYTES, LARGEST_BYTES, Arriving
-from server.coordinator import LOG
-from server.grid import REPLY_HEAD, _Claimed
-from server.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
-from server.news import Bell
+from server.flower.grid import REPLY_HEAD, _Claimed
+from server.flower.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
+from server.flower.long_poll import Bell
+from server.flower.supervisor import LOG
 from server.watch import RunStatus, Watch
 from tests.support.superlink import running_superlink
 

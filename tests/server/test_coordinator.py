@@ -16,8 +16,8 @@ from server.consortium import certificates
 from server.consortium.certificates import Issued, make_server, not_after
 from server.consortium.consortium import Consortium
 from server.consortium.renewal import Announcer, renew_if_needed
-from server.coordinator import Coordinator, near_address, node_keys, place_of
-from server.flower import Nodes, by_site
+from server.flower.control import Nodes, by_site
+from server.flower.supervisor import Coordinator, near_address, node_keys, place_of
 from tests.support.deployment import free_port, wait_for
 from tests.support.enrolment import request
 

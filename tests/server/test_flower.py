@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import server.flower
+import server.flower.control
 from common.errors import RunError
 from server.consortium.consortium import Consortium
-from server.flower import Nodes, make_secret
+from server.flower.control import Nodes, make_secret
 from tests.support.deployment import free_port
 from tests.support.superlink import RunningSuperLink, running_superlink
 

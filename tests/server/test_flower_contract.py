@@ -16,20 +16,20 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.flower import Place
-from server.grid import FleetGrid
-from server.guard import FLEET, OPEN, Guard
-from server.lean import works_under
+from server.flower.control import Place
+from server.flower.grid import FleetGrid
+from server.flower.guard import FLEET, OPEN, Guard
+from server.flower.patches import works_under
 from tests.support.contract import Relied, changed, unwritten
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = (
-    "server/flower.py",
-    "server/grid.py",
-    "server/superlink.py",
-    "server/lean.py",
-    "server/signature.py",
-    "server/ownership.py",
+    "server/flower/control.py",
+    "server/flower/grid.py",
+    "server/flower/superlink.py",
+    "server/flower/patches.py",
+    "server/flower/signature.py",
+    "server/flower/ownership.py",
 )
 HTTP, PROTO = "flwr.supercore.interceptors.http", "flwr.proto"
 ADDRESS = ("server_address", "insecure", "root_certificates", "interceptors")
@@ -199,7 +199,7 @@ def test_the_flags_are_there() -> None:
         "--host", "--port", "--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile", "--database", "--isolation",
         "--superexec-auth-secret-file", "--enable-supernode-auth", "--disable-runtime-dependency-installation",
     }  # fmt: skip
-    assert ours - known == set(), "flower-superlink lost these flags: server/coordinator.py gives them"
+    assert ours - known == set(), "flower-superlink lost these flags: server/flower/supervisor.py gives them"
 
 
 def test_the_guard_is_asked_before_anything_of_flower() -> None:
@@ -219,7 +219,9 @@ def test_flower_asks_the_check_of_nodes_that_we_changed() -> None:
     from flwr.superlink.routers.fleet import node_auth
 
     names = node_auth.NodeAuthMiddleware.dispatch.__code__.co_names
-    assert "authenticate_node" in names, "Flower checks nodes elsewhere: server/superlink.py changes nothing any more"
+    assert "authenticate_node" in names, (
+        "Flower checks nodes elsewhere: server/flower/superlink.py changes nothing any more"
+    )
     assert "verify_signature" in node_auth.authenticate_node.__code__.co_names
 
 
@@ -228,10 +230,10 @@ def test_flower_asks_the_handlers_and_the_web_server_that_we_changed() -> None:
 
     for name in ("pull_messages", "pull_object", "confirm_message_received", "push_messages"):
         names = getattr(router, f"fleet_{name}").__code__.co_names
-        assert "fleet_handlers" in names and name in names, f"{name} is handled elsewhere: server/ownership.py"
+        assert "fleet_handlers" in names and name in names, f"{name} is handled elsewhere: server/flower/ownership.py"
     started = importlib.import_module("flwr.superlink.cli.flower_superlink")._run_superlink_http_api
     names = started.__code__.co_names
-    assert "uvicorn" in names and "run" in names, "the web server is started elsewhere: server/door.py"
+    assert "uvicorn" in names and "run" in names, "the web server is started elsewhere: server/flower/door.py"
 
 
 @pytest.mark.parametrize("api", ["fleet", "control", "runtime"])
@@ -259,7 +261,7 @@ def test_flower_has_the_middlewares_that_are_passed_by() -> None:
     from flwr.superlink import main
 
     there = {item.cls for item in main._get_middleware()}
-    assert works_under().keys() <= there, "Flower asks others now: server/lean.py changes nothing any more"
+    assert works_under().keys() <= there, "Flower asks others now: server/flower/patches.py changes nothing any more"
 
 
 def test_the_database_is_opened_with_the_settings_that_we_changed() -> None:

@@ -1,4 +1,4 @@
-"""Calls of Starlette and FastAPI that server/lean.py replaces in the SuperLink: the same answers, without the tasks."""
+"""Calls of Starlette and FastAPI that server/flower/patches.py replaces in the SuperLink: the same answers, without the tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.lean import at_once_if, in_one_task, lookups, whole
+from server.flower.patches import at_once_if, in_one_task, lookups, whole
 
 Answers = Callable[[Request], Awaitable[Response]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.news import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
 from common.parcels import CHUNK_BYTES
-from server.news import Bell
+from server.flower.long_poll import Bell
 
 SENT = {FOR_SITES: "/v1/runtime/push-object", FOR_RUN: "/v1/fleet/push-object"}
 

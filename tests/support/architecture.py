@@ -68,8 +68,8 @@ FORBIDDEN = {  # package -> what it must not import
 MAY_IMPORT_FLOWER = (
     "common/messages.py",  # the records of every message
     "client/handlers.py", "client/app*.py", "client/network/fleet.py",  # a site; its end of the fleet API
-    "server/flower.py", "server/grid.py",  # control and runtime API
-    "server/superlink.py", "server/lean.py", "server/signature.py", "server/ownership.py",  # the SuperLink's process
+    "server/flower/control.py", "server/flower/grid.py",  # control and runtime API
+    "server/flower/superlink.py", "server/flower/patches.py", "server/flower/signature.py", "server/flower/ownership.py",  # the SuperLink's process
     "server/exchange.py", "server/invitation.py", "server/run.py", "server/secure_sum.py", "server/step.py",  # Grid
     "deploy/simulation/**/*.py", "deploy/cli*.py",
 )  # fmt: skip

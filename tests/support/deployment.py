@@ -18,8 +18,8 @@ from client.site import read_site
 from common.study import Study, read_study
 from deploy.enrol_all import enrol_all
 from server.consortium.consortium import Consortium
-from server.coordinator import node_keys, place_of
-from server.flower import Nodes, by_site
+from server.flower.control import Nodes, by_site
+from server.flower.supervisor import node_keys, place_of
 from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from common.enrolment import Request
 from common.identity import SigningKey
 from common.node_key import generate, public_of
 from server.consortium.consortium import Consortium
-from server.coordinator import CONTROL, EXECUTOR
-from server.flower import make_secret
+from server.flower.control import make_secret
+from server.flower.supervisor import CONTROL, EXECUTOR
 from tests.support.deployment import free_port
 
 

@@ -16,9 +16,9 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from common.identity import SigningKey
 from common.node_key import generate, public_of
 from server.consortium.consortium import Consortium
-from server.coordinator import CONTROL, EXECUTOR, LOG, Coordinator, node_keys, place_of
-from server.flower import Nodes, Place, by_site
-from server.guard import HEADER
+from server.flower.control import Nodes, Place, by_site
+from server.flower.guard import HEADER
+from server.flower.supervisor import CONTROL, EXECUTOR, LOG, Coordinator, node_keys, place_of
 from tests.support.deployment import free_port, wait_for
 from tests.support.enrolment import request
 

@@ -20,7 +20,7 @@ import yaml
 
 from common.study import read_study
 from server.checkpoint import read
-from server.coordinator import DATABASE
+from server.flower.supervisor import DATABASE
 from tests.benchmarks.figure import Figure
 from tests.support.deployment import Deployment
 from tests.support.hospital import write_csv

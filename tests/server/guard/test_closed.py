@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 
-from server.guard import FLEET, HEADER, LONGEST_BODY
+from server.flower.guard import FLEET, HEADER, LONGEST_BODY
 from tests.support.proxy import ReverseProxy
 from tests.support.strangers import START, an_app, runs
 from tests.support.superlink import RunningSuperLink

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
-from server.door import HEAD_BYTES, HEAD_SECONDS, STRANGERS
+from server.flower.door import HEAD_BYTES, HEAD_SECONDS, STRANGERS
 from tests.server.guard.test_nodes import fleet
 from tests.support.superlink import RunningSuperLink
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 
-from server.coordinator import CONTROL, DATABASE, EXECUTOR, Coordinator
-from server.guard import HEADER
+from server.flower.guard import HEADER
+from server.flower.supervisor import CONTROL, DATABASE, EXECUTOR, Coordinator
 from tests.server.guard.test_nodes import fleet, statuses
 from tests.support.deployment import wait_for
 from tests.support.other_user import as_nobody, needs_root, open_folder, readable_by_nobody
@@ -36,7 +36,7 @@ def test_no_secret_in_arguments_environment_or_log(own: Own) -> None:
     process = Path(f"/proc/{coordinator.process.pid}")
     shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     shown += (superlink.consortium.state / "superlink.log").read_bytes()
-    assert b"server.superlink" in shown and b"ListRuns" in shown
+    assert b"server.flower.superlink" in shown and b"ListRuns" in shown
     for secret in (superlink.secret, superlink.executor):
         assert secret.encode() not in shown
 

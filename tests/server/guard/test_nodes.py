@@ -16,7 +16,7 @@ import client.network.fleet
 from client.network.fleet import Fleet
 from common.errors import IdentityError
 from common.node_key import generate
-from server.guard import FLEET
+from server.flower.guard import FLEET
 from tests.support.deployment import wait_for
 from tests.support.superlink import RunningSuperLink
 

@@ -8,7 +8,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.runtime import RuntimeHttpClient
 
-from server.grid import FlowerRun
+from server.flower.grid import FlowerRun
 from tests.support.strangers import an_app, runs, stock_control, stock_executor
 from tests.support.superlink import RunningSuperLink
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from common.errors import RunError
-from server.coordinator import EXECUTOR, _require_guarded
+from server.flower.supervisor import EXECUTOR, _require_guarded
 from tests.support.deployment import environment, free_port, wait_for
 from tests.support.superlink import RunningSuperLink
 

@@ -29,7 +29,7 @@ from common.whole_file import write_whole
 from server.consortium.certificates import names_in
 from server.consortium.consortium import Consortium
 from server.consortium.renewal import Announcer, renew_if_needed
-from server.flower import Nodes, Place, make_secret, stored_key
+from server.flower.control import Nodes, Place, make_secret, stored_key
 
 log = logging.getLogger("wardround.coordinator")
 
@@ -42,7 +42,7 @@ STOP_SECONDS = 3.0  # its web server waits for connections that sites keep open;
 # what it once needed; like this, memory of a megabyte and more goes back to the system when it is freed.
 SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TAKEN = "Is a coordinator running already? `ss -ltnp` shows which program has the port."
-ENDING_SECONDS = 6.0  # of a server whose coordinator was killed: see server/superlink.py
+ENDING_SECONDS = 6.0  # of a server whose coordinator was killed: see server/flower/superlink.py
 LOOK_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -163,7 +163,7 @@ def _command(consortium: Consortium, bind: str) -> list[str]:
         "--isolation": "process",
         "--superexec-auth-secret-file": str(state / EXECUTOR),
     }
-    command = [sys.executable, "-P", "-m", "server.superlink", str(state / CONTROL)]
+    command = [sys.executable, "-P", "-m", "server.flower.superlink", str(state / CONTROL)]
     command += [part for pair in flags.items() for part in pair]
     return [*command, "--enable-supernode-auth", "--disable-runtime-dependency-installation"]
 

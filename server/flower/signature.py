@@ -21,7 +21,7 @@ from flwr.supercore.state.schema.linkstate_models import Node
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from server.guard import Scope
+from server.flower.guard import Scope
 
 LOOK_SECONDS = 0.5  # from one look for the admitted keys to the next
 REMEMBERED = 4096  # signatures

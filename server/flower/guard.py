@@ -19,7 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADER = "x-wardround-secret"
-EXTENSION = "wardround.door"  # of a scope: the connection that a call came on (server/door.py)
+EXTENSION = "wardround.door"  # of a scope: the connection that a call came on (server/flower/door.py)
 SECRET_BYTES = 32
 FLEET = frozenset(
     f"/v1/fleet/{call}"

@@ -1,6 +1,6 @@
 """The coordinator's side of Flower 1.41, but for the run: where the SuperLink is, its secrets, its control API.
 
-All of its internals are in here and in `server/grid.py`.
+All of its internals are in here and in `server/flower/grid.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 
 from common.errors import RunError
 from common.patience import answered, is_untrusted
-from server.guard import HEADER
+from server.flower.guard import HEADER
 
 R = TypeVar("R")
 

@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.guard import EXTENSION
+from server.flower.guard import EXTENSION
 
 HEAD_BYTES, PIECE_BYTES = 64 << 10, 16 << 10
 HEAD_SECONDS = 10.0  # for TLS's handshake, then for a head, and for a stranger's body, of which nothing is kept

@@ -1,4 +1,4 @@
-"""Flower's SuperLink as a process of its own, behind the guard: `python -m server.superlink SECRET_FILE FLAGS...`.
+"""Flower's SuperLink as a process of its own, behind the guard: `python -m server.flower.superlink SECRET_FILE FLAGS...`.
 
 The flags are `flower-superlink`'s. The secret is read from a file that only this user can read: arguments and
 environments are visible to others.
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.guard import Guard
-from server.lean import make_lean
-from server.news import Bell
+from server.flower.guard import Guard
+from server.flower.long_poll import Bell
+from server.flower.patches import make_lean
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -48,9 +48,9 @@ def serve(secret: str) -> int:
     from flwr.superlink.servicer.fleet import fleet_handlers
     from starlette.middleware import Middleware
 
-    from server import door
-    from server.ownership import bind
-    from server.signature import Signed, verify_remembered
+    from server.flower import door
+    from server.flower.ownership import bind
+    from server.flower.signature import Signed, verify_remembered
 
     settings: Any = vars(sql_mixin)  # neither is a setting that Flower offers
     settings["SQLITE_PRAGMAS"] = tuple((dict(settings["SQLITE_PRAGMAS"]) | PRAGMAS).items())

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.news import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
 from common.parcels import SMALL_BYTES
-from server.guard import App, Receive, Scope, Send
+from server.flower.guard import App, Receive, Scope, Send
 
 # What makes news for whom, when it is small: a message's head comes first, and whoever was told fetches its chunks.
 _NEWS = {"/v1/runtime/push-object": FOR_SITES, "/v1/fleet/push-object": FOR_RUN}

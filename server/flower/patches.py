@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from server.guard import App, Receive, Scope, Send
+from server.flower.guard import App, Receive, Scope, Send
 
 CLEAN_SECONDS = 1.0  # a task's token lives for a minute
 

@@ -46,7 +46,7 @@ from common.errors import RunError
 from common.messages import from_bytes, new_message, to_bytes
 from common.news import FOR_RUN, News
 from common.parcels import Arriving, Contents, Parcel, sent
-from server.flower import Place
+from server.flower.control import Place
 
 R = TypeVar("R")
 
