@@ -226,7 +226,7 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     from common.privacy.plan import plan_privacy
     from common.study import read_study
     from deploy.simulation.hospitals import hospitals_in
-    from server.playable import require_playable
+    from server.run.playable import require_playable
 
     found = read_study(path)
     require_playable(found)
@@ -263,7 +263,7 @@ def _say_refused_by_default(study: Study) -> None:
 def _say_too_few(study: Study, sites: int) -> None:
     """No reason to refuse: a hospital looks at its own folder alone."""
     from common.errors import WardroundError
-    from server.playable import require_playable
+    from server.run.playable import require_playable
 
     try:
         require_playable(study, sites)

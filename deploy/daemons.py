@@ -193,7 +193,7 @@ def coordinator(folder: Path, bind: str) -> None:
 
 def process_of_run(status: Path) -> int:
     """The process that plays a run. RunError when it is not running."""
-    from server.watch import read_status
+    from server.run.watch import read_status
 
     found = read_status(status)
     if found.ended:

@@ -59,9 +59,9 @@ def test_all_packages_were_read():
     ("name", "text", "found"),
     [
         ("common/a.py", "import client", "common/a.py imports client"),
-        ("common/a.py", "from server.run import Run", "common/a.py imports server.run.Run"),
+        ("common/a.py", "from server.run.run import Run", "common/a.py imports server.run.run.Run"),
         ("common/models/a.py", "def f():\n    from deploy import cli", "common/models/a.py imports deploy.cli"),
-        ("client/a.py", "import server.run as run", "client/a.py imports server.run"),
+        ("client/a.py", "import server.run.run as run", "client/a.py imports server.run.run"),
         ("client/a.py", "try:\n    import deploy\nexcept ImportError: ...", "client/a.py imports deploy"),
         ("server/a.py", "from client import site", "server/a.py imports client.site"),
         ("server/report/a.py", "from ...client import site", "server/report/a.py imports client.site"),
@@ -93,8 +93,8 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
     ("name", "may"),
     [
         ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
-        ("server/step.py", True), ("server/flower/control.py", True), ("client/handlers.py", True), ("client/app.py", True),
-        ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/watch.py", False),
+        ("server/run/step.py", True), ("server/flower/control.py", True), ("client/handlers.py", True), ("client/app.py", True),
+        ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/run/watch.py", False),
         ("client/network/connector.py", False), ("client/agent.py", False), ("client/network/inbox.py", False),
         ("client/network/fleet.py", True), ("client/round.py", False), ("client/training/local.py", False),
         ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),

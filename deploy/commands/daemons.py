@@ -155,7 +155,7 @@ def _play(
 ) -> None:  # fmt: skip
     from common.study import Study
     from server.consortium.consortium import Consortium
-    from server.deployed import Deployment, deploy
+    from server.run.deployed import Deployment, deploy
 
     assert isinstance(study, Study)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `wardround stop` ends a run as Ctrl-C does
@@ -209,9 +209,9 @@ def _simulated(run: str) -> Path | None:
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
     from common.plan import title
-    from server.checkpoint import CHECKPOINT_FILE
     from server.report.text import duration
-    from server.watch import LOOK_SECONDS, STATUS_FILE, read_status
+    from server.run.checkpoint import CHECKPOINT_FILE
+    from server.run.watch import LOOK_SECONDS, STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
     told = read_status(run / STATUS_FILE)
@@ -233,7 +233,7 @@ def status(name: str | None, folder: Path) -> None:
 
 def _newest(folder: Path) -> Path:
     from server.consortium.consortium import Consortium
-    from server.watch import STATUS_FILE
+    from server.run.watch import STATUS_FILE
 
     runs = Consortium.read(folder).runs
     found = sorted(runs.glob(f"*/{STATUS_FILE}"), key=lambda path: path.stat().st_mtime)
@@ -248,7 +248,7 @@ def _newest(folder: Path) -> Path:
 def stop(name: str, folder: Path) -> None:
     """Stop the run NAME. What is saved stays: `wardround resume NAME` goes on."""
     from deploy.daemons import process_of_run
-    from server.watch import STATUS_FILE
+    from server.run.watch import STATUS_FILE
 
     process = process_of_run(_folder_of(name, folder) / STATUS_FILE)
     try:
@@ -269,7 +269,7 @@ def finish(name: str, folder: Path, models: Path | None) -> None:
     NAME is a run of the consortium or, where that has none of this name, a simulation's in runs/NAME; or give its
     folder.
     """
-    from server.finish import finish as made
+    from server.run.finish import finish as made
 
     there = _to_finish(name, folder)
     evidence = made(there, models=models)

@@ -16,7 +16,7 @@ from deploy.simulation.hospitals import Looked
 from deploy.simulation.worker import Watched
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.verdict import verdict
-from server.round_line import line
+from server.run.round_line import line
 
 
 class Display:

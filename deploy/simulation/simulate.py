@@ -22,13 +22,13 @@ from deploy.simulation.grid import InProcessGrid
 from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
 from deploy.simulation.resumed import begin_anew, keep, require_same, require_same_sites
 from deploy.simulation.worker import SitePlace, Watched
-from server.checkpoint import CHECKPOINT_FILE
-from server.finish import SITES, leaving_its_reason
-from server.invitation import invite
-from server.playable import require_playable
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
-from server.run import Observer, Outcome, Run, Unwatched
-from server.run_folder import (
+from server.run.checkpoint import CHECKPOINT_FILE
+from server.run.finish import SITES, leaving_its_reason
+from server.run.invitation import invite
+from server.run.playable import require_playable
+from server.run.run import Observer, Outcome, Run, Unwatched
+from server.run.run_folder import (
     REPORT_FILE,
     begun,
     coverage_of,
@@ -40,7 +40,7 @@ from server.run_folder import (
     save_model,
     tested,
 )
-from server.site_rows import keep_rows
+from server.run.site_rows import keep_rows
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A run of the SuperLink, played by this process: Flower 1.41's runtime API, and its Grid.
 
 No app bundle is ever run. Flower wants one for a run; it gets one without code. The coordinator's own process takes the
-run's task, as Flower's executor would, and plays the installed `server/run.py` with it.
+run's task, as Flower's executor would, and plays the installed `server/run/run.py` with it.
 """
 
 from __future__ import annotations

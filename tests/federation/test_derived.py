@@ -16,7 +16,7 @@ import pytest
 
 import client.round
 import common.derived
-import server.secure_sum
+import server.run.secure_sum
 from common.errors import RunError, TooFewSitesError
 from common.messages import RoundRequest
 from common.parameters import Parameters
@@ -24,7 +24,7 @@ from common.plan import RoundPlan, layout_of
 from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.study import Study
 from common.summand import Layout, Segment
-from server.secure_sum import Summation
+from server.run.secure_sum import Summation
 from tests.server.test_summation import HandlerGrid
 from tests.support.scripted import PLAIN, PRIVATE, RUN, Hospitals, cohort_of
 from tests.support.tiny import study_of

@@ -29,13 +29,13 @@ from common.study import Study
 from deploy.cli import commands
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
-from server.at_work import at_work
-from server.checkpoint import read, save
 from server.consortium.consortium import Consortium
-from server.finish import finish
 from server.report.evidence import RoundEvidence, read_evidence
-from server.run import Unwatched
-from server.watch import STATUS_FILE, RunStatus, read_status
+from server.run.at_work import at_work
+from server.run.checkpoint import read, save
+from server.run.finish import finish
+from server.run.run import Unwatched
+from server.run.watch import STATUS_FILE, RunStatus, read_status
 from tests.support.deployment import environment
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals

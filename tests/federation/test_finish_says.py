@@ -20,13 +20,13 @@ from common.study import Study
 from deploy.cli import commands
 from deploy.simulation.faults import Loss
 from deploy.simulation.simulate import Simulation, simulate
-from server.checkpoint import read
-from server.finish import END_FILE, finish
 from server.report.evidence import RoundEvidence
 from server.report.page import render
-from server.run import Unwatched
-from server.site_rows import ROWS_FILE
-from server.watch import STATUS_FILE, RunStatus, read_status
+from server.run.checkpoint import read
+from server.run.finish import END_FILE, finish
+from server.run.run import Unwatched
+from server.run.site_rows import ROWS_FILE
+from server.run.watch import STATUS_FILE, RunStatus, read_status
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 from tests.support.reading import read_page

@@ -15,10 +15,10 @@ from client.site import read_site
 from common.privacy.plan import plan_privacy
 from deploy.simulation.faults import Loss
 from deploy.simulation.simulate import Simulation, simulate
-from server.finish import finish
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import render
-from server.round_line import line
+from server.run.finish import finish
+from server.run.round_line import line
 from tests.federation.test_untrained import GENES, with_genes
 from tests.support.federation import Hearing, private, small_hospitals
 from tests.support.reading import read_page

@@ -18,11 +18,11 @@ from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss
 from deploy.simulation.grid import InProcessGrid, SitePlace
 from deploy.simulation.simulate import Simulation, simulate
-from server.checkpoint import read
-from server.finish import finish
-from server.lost_sites import LostSiteError
 from server.report.page import render
-from server.run import Run, Unwatched
+from server.run.checkpoint import read
+from server.run.finish import finish
+from server.run.lost_sites import LostSiteError
+from server.run.run import Run, Unwatched
 from tests.support.federation import small_hospitals
 from tests.support.reading import read_page
 from tests.support.site_policies import without_privacy

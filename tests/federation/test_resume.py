@@ -16,8 +16,8 @@ from common.study import Study, read_study, study_text
 from deploy.simulation.faults import Loss
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
-from server.checkpoint import read
-from server.run import Run
+from server.run.checkpoint import read
+from server.run.run import Run
 from tests.support.federation import run, small_hospitals
 from tests.support.killing import killed_after
 from tests.support.warm import called

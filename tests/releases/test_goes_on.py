@@ -21,8 +21,8 @@ from common.messages import JoinReply, from_bytes, from_records
 from common.models.network import build_network
 from common.parameters import flatten
 from common.study import parse_study, study_text
-from server.run_folder import open_run
-from server.watch import read_status
+from server.run.run_folder import open_run
+from server.run.watch import read_status
 from tests.support.cuts import everyone
 from tests.support.release import Release, release
 

@@ -20,8 +20,8 @@ from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.privacy.plan import plan_privacy
 from common.study import parse_study, study_text
-from server.checkpoint import read
 from server.consortium.consortium import Consortium
+from server.run.checkpoint import read
 from tests.support.release import Release, release
 
 STUDIES = ("private", "none", "unsaid", "wide")

@@ -17,10 +17,10 @@ from common.errors import CheckpointError, NotApprovedError, PausedError, RunErr
 from common.identity import Roster
 from common.messages import JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
 from deploy.cli import commands
-from server.invitation import invite
-from server.reasons import in_words
-from server.run_folder import open_run
-from server.watch import read_status
+from server.run.invitation import invite
+from server.run.reasons import in_words
+from server.run.run_folder import open_run
+from server.run.watch import read_status
 from tests.support.release import Release, release
 
 

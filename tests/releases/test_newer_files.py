@@ -19,10 +19,10 @@ from common.audit import Audit, Started
 from common.enrolment import Coordinator, Kit, Request
 from common.errors import AuditError, WardroundError
 from common.identity import Roster
-from server.checkpoint import read
 from server.consortium.consortium import Consortium
 from server.report.evidence import read_evidence
-from server.watch import read_status
+from server.run.checkpoint import read
+from server.run.watch import read_status
 from tests.support.release import Release, release
 
 Change = Callable[[Path, int], None]

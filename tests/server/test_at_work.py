@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import BusyError, RunError
-from server.at_work import at_work
-from server.deployed import ended_runs
-from server.run_folder import player_of, playing
-from server.watch import STATUS_FILE, RunStatus, SiteStatus, chosen_in, read_status
+from server.run.at_work import at_work
+from server.run.deployed import ended_runs
+from server.run.run_folder import player_of, playing
+from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, chosen_in, read_status
 from tests.support.deployment import Process, environment, wait_for
 from tests.support.enrolment import away
 from tests.support.records import record_hospitals

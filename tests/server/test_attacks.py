@@ -21,7 +21,7 @@ from server.flower.grid import REPLY_HEAD, _Claimed
 from server.flower.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
 from server.flower.long_poll import Bell
 from server.flower.supervisor import LOG
-from server.watch import RunStatus, Watch
+from server.run.watch import RunStatus, Watch
 from tests.support.superlink import running_superlink
 
 PUSH_OBJECT = "/v1/fleet/push-object"

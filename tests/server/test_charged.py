@@ -9,8 +9,8 @@ import pytest
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.study import Study
-from server.charged import charged_at_most
-from server.checkpoint import RunState
+from server.run.charged import charged_at_most
+from server.run.checkpoint import RunState
 from tests.support.evidence import round_of
 from tests.support.tiny import study_of
 

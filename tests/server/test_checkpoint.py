@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import CheckpointError
-from server.checkpoint import RunState, read, save
+from server.run.checkpoint import RunState, read, save
 
 STUDY = "ab" * 32
 
@@ -54,7 +54,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
     """A process saves one state after another and is killed in the middle, some times over."""
     path = tmp_path / "checkpoint.npz"
     program = (
-        "import numpy as np, sys\nfrom pathlib import Path\nfrom server.checkpoint import RunState, save\n"
+        "import numpy as np, sys\nfrom pathlib import Path\nfrom server.run.checkpoint import RunState, save\n"
         "for n in range(10**6):\n"
         "    weights = np.full(10**6, n, np.float32)\n"
         f"    save(RunState('{STUDY}', 'run', round=n, arrays={{'weights': weights}}), Path(sys.argv[1]))\n"

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from common.errors import RunError
 from deploy.cli import commands
-from server.finish import END_FILE, SITES, finish, reason_of
 from server.report.evidence import read_evidence
 from server.report.page import render
-from server.site_rows import ROWS_FILE
-from server.watch import STATUS_FILE
+from server.run.finish import END_FILE, SITES, finish, reason_of
+from server.run.site_rows import ROWS_FILE
+from server.run.watch import STATUS_FILE
 from tests.support.reading import read_page
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "release-0.1" / "consortium"

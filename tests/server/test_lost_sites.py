@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from server.lost_sites import LostSites
+from server.run.lost_sites import LostSites
 
 ANSWERED, AWAY = {"east": "confirm: refused: answered"}, {"west": "join: no answer in time"}
 FOUR = ("east", "north", "south", "west")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import PUBLIC_CODES
-from server.reasons import ways_out
+from server.run.reasons import ways_out
 
 GOES_ON_AS_IT_IS = "start `wardround site up` again"
 

@@ -13,14 +13,14 @@ import pytest
 
 from common.errors import RunError
 from deploy.daemons import process_of_run
-from server.run_folder import player_of, playing
-from server.watch import STATUS_FILE, RunStatus, flower_run_of, read_status
+from server.run.run_folder import player_of, playing
+from server.run.watch import STATUS_FILE, RunStatus, flower_run_of, read_status
 from tests.support.deployment import ROOT, environment
 
 PLAYS = """
 import sys, time
 from pathlib import Path
-from server.run_folder import playing
+from server.run.run_folder import playing
 with playing(Path(sys.argv[1])):
     print("plays", flush=True)
     time.sleep(60)

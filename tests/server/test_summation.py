@@ -29,7 +29,7 @@ from common.messages import (
 from common.plan import RoundPlan
 from common.privacy.plan import plan_privacy
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal
-from server.secure_sum import Summation
+from server.run.secure_sum import Summation
 from tests.support.scripted import NAMES, RUN, Hospitals
 from tests.support.tiny import study_of
 

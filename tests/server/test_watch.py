@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from common.errors import BudgetError, RunError
-from server.finish import finish
-from server.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, clock, read_status
+from server.run.finish import finish
+from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, clock, read_status
 
 AWAY = cast(Any, None)  # a server that cannot be asked
 

@@ -11,8 +11,8 @@ from client.consent.approvals import Approvals
 from client.consent.policy import Gate
 from client.handlers import SiteHandler
 from client.site import Policy, WithoutPrivacy
-from server.reasons import in_words, news_of_lost, ways_out
-from server.secure_sum import Summation
+from server.run.reasons import in_words, news_of_lost, ways_out
+from server.run.secure_sum import Summation
 from tests.server.test_summation import plan_for, summation
 from tests.support.scripted import NAMES, Hospitals
 from tests.support.tiny import study_of

@@ -11,7 +11,7 @@ from deploy.simulation.faults import Loss
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
 from server.report.evidence import Evidence
-from server.run import Outcome, Unwatched
+from server.run.run import Outcome, Unwatched
 
 
 def small_hospitals(folder: Path, *, sites: int = 4, seed: int = 0) -> tuple[Study, tuple[Path, ...]]:

@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 
 from common.study import read_study
-from server.checkpoint import read
 from server.flower.supervisor import DATABASE
+from server.run.checkpoint import read
 from tests.benchmarks.figure import Figure
 from tests.support.deployment import Deployment
 from tests.support.hospital import write_csv

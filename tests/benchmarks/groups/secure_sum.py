@@ -6,7 +6,7 @@ Mersenne Twister. Flower's site runs the functions of its `secaggplus_mod` itsel
 `SecAggPlusWorkflow` with the same functions, without the strategy that averages afterwards.
 
 Memory that is touched for the first time counts, on both sides, save the coordinator's room for the sum, which it
-keeps from round to round (`server/secure_sum.py`). What does not is the host of a virtual machine that
+keeps from round to round (`server/run/secure_sum.py`). What does not is the host of a virtual machine that
 took back what lay free: see `settle`.
 """
 

@@ -21,8 +21,8 @@ from deploy.cli import commands
 from deploy.simulation.baselines import Contender, train_and_judge
 from deploy.simulation.hospitals import hospitals_in, oddities
 from deploy.simulation.simulate import Simulation, simulate
-from server.classes import require_two_classes
 from server.report.evidence import from_json, to_json
+from server.run.classes import require_two_classes
 from tests.support.hospital import hospital, person, study_of, write_csv, write_dicom, write_site
 from tests.support.scripted import PLAIN, PRIVATE
 

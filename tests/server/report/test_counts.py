@@ -12,14 +12,14 @@ import pytest
 from common.study import Privacy
 from common.tasks import metrics as metrics_of
 from common.tasks import score_segments
-from server import run_folder
 from server.report.counts import ends_of, half_of, written_count
 from server.report.coverage import coverage_table
 from server.report.evidence import Coverage, from_json, to_json
 from server.report.page import render
 from server.report.release import released
-from server.round_line import line
-from server.run import Outcome
+from server.run import run_folder
+from server.run.round_line import line
+from server.run.run import Outcome
 from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
 from tests.support.reading import read_page
 from tests.support.tiny import study_of

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from server.checkpoint import RunState
 from server.report.evidence import RoundEvidence
+from server.run.checkpoint import RunState
 
 
 def history_in(state: RunState) -> list[RoundEvidence]:

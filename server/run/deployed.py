@@ -14,21 +14,21 @@ from typing import Literal
 from common.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
-from server.at_work import at_work
-from server.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.consortium.consortium import Consortium
-from server.finish import finish_held, outcome_of
 from server.flower.control import Nodes, RefusedByServerError, by_site
 from server.flower.grid import FlowerRun
 from server.flower.supervisor import node_keys, place_of
-from server.lost_sites import LostSiteError
-from server.playable import require_playable
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
-from server.round_line import line
-from server.run import Outcome, Run, outcome_in
-from server.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
-from server.watch import (
+from server.run.at_work import at_work
+from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
+from server.run.finish import finish_held, outcome_of
+from server.run.lost_sites import LostSiteError
+from server.run.playable import require_playable
+from server.run.round_line import line
+from server.run.run import Outcome, Run, outcome_in
+from server.run.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
+from server.run.watch import (
     NOT_LOOKED_AT,
     STATUS_FILE,
     RunStatus,

@@ -31,9 +31,9 @@ from common.messages import (
 from common.release import OF_0_1
 from server.flower.control import Node, Nodes, by_site
 from server.flower.grid import FleetGrid
-from server.reasons import PROTOCOLS, in_words
 from server.report.evidence import RoundEvidence
-from server.run_folder import player_of
+from server.run.reasons import PROTOCOLS, in_words
+from server.run.run_folder import player_of
 
 STATUS_FILE, STATUS_FORMAT = "status.json", 1
 LOOK_SECONDS = 5.0
@@ -174,7 +174,7 @@ class Watch:
         with self._one, suppress(OSError):
             self.status.write(self._path)
 
-    # ------------------------------------------------------------------------------------- an observer (server/run.py)
+    # ------------------------------------------------------------------------------------- an observer (server/run/run.py)
 
     def doing(self, what: str) -> None:
         self.status.doing, self.status.since = what, time.time()

@@ -24,17 +24,17 @@ from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
 from common.tasks import Metrics, metrics, score_sensitivity
-from server.checkpoint import CHECKPOINT_FILE, RunState, read, save
-from server.classes import require_two_classes
-from server.history import by_round, history_in
-from server.invitation import Participant, nodes_of
-from server.left_out import changed_in_words, left_out_in_words
-from server.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
-from server.reasons import SAVED, news_of_lost, ways_out
 from server.report.evidence import RoundEvidence
-from server.secure_sum import UNCERTIFIED, Summation, Total
-from server.step import ServerStep, add_mean
-from server.trained import (
+from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, save
+from server.run.classes import require_two_classes
+from server.run.history import by_round, history_in
+from server.run.invitation import Participant, nodes_of
+from server.run.left_out import changed_in_words, left_out_in_words
+from server.run.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
+from server.run.reasons import SAVED, news_of_lost, ways_out
+from server.run.secure_sum import UNCERTIFIED, Summation, Total
+from server.run.step import ServerStep, add_mean
+from server.run.trained import (
     COUNTED,
     PARTS,
     USED,

@@ -38,9 +38,9 @@ from common.secure_sum.masking import add_packed, cut
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, Signed, SumContext
 from common.study import Study
 from common.summand import Layout
-from server.exchange import SILENT, exchange
-from server.invitation import Participant, invite, participant_of, require_distinct
-from server.reasons import NOT_BACK, STAYS_OUT, UNACCEPTABLE, in_words
+from server.run.exchange import SILENT, exchange
+from server.run.invitation import Participant, invite, participant_of, require_distinct
+from server.run.reasons import NOT_BACK, STAYS_OUT, UNACCEPTABLE, in_words
 
 # Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
 TALK_SECONDS, JOIN_SECONDS, LEAST_JOIN_SECONDS = 180.0, 900.0, 15.0

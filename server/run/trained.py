@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.study import Study
-from server.checkpoint import RunState
+from server.run.checkpoint import RunState
 
 USED = "modalities"  # the array of a run's state that says which of the study's are used
 COUNTED = "parts"  # and the parts of the cohort that were counted in round 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.study import Study
-from server.trained import Scored
+from server.run.trained import Scored
 
 NO_SCORE = Scored()
 

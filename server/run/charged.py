@@ -9,8 +9,8 @@ from common.plan import phase_of
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
 from common.study import Study
-from server.checkpoint import RunState
-from server.history import history_in, most
+from server.run.checkpoint import RunState
+from server.run.history import history_in, most
 
 SAME = 1e-6  # of two epsilons of the same releases, relative: how far rounding takes them apart
 

@@ -12,7 +12,7 @@ from common.errors import BudgetError, RunError, SecureSumError
 from common.identity import Roster
 from common.messages import JoinReply, JoinRequest, Reply
 from common.secure_sum.messages import Member
-from server.exchange import exchange
+from server.run.exchange import exchange
 
 
 @dataclass(frozen=True)

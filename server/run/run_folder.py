@@ -23,12 +23,12 @@ from common.parameters import load
 from common.schema import plain
 from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
-from server.checkpoint import CHECKPOINT_FILE, read, require_resumable
-from server.left_out import left_out_in_words
 from server.report.attendance import of_all, run_sites
 from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
 from server.report.noise import half_width, interval
-from server.run import Outcome
+from server.run.checkpoint import CHECKPOINT_FILE, read, require_resumable
+from server.run.left_out import left_out_in_words
+from server.run.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
 STUDY_FILE, LOCK_FILE, REPORT_FILE = "study.yaml", "run.lock", "report.json"

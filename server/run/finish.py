@@ -14,17 +14,17 @@ from common.format_number import KEY, take_format
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
 from common.whole_file import write_whole
-from server.charged import charged_at_most
-from server.checkpoint import CHECKPOINT_FILE, RunState, read
-from server.history import by_round, history_in
-from server.reasons import SAVED
 from server.report.evidence import Evidence
 from server.report.page import write
-from server.run import Outcome
-from server.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
-from server.site_rows import kept_rows
-from server.trained import partly_in, scored_in, uncounted_in, untrained_in
-from server.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
+from server.run.charged import charged_at_most
+from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
+from server.run.history import by_round, history_in
+from server.run.reasons import SAVED
+from server.run.run import Outcome
+from server.run.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
+from server.run.site_rows import kept_rows
+from server.run.trained import partly_in, scored_in, uncounted_in, untrained_in
+from server.run.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
 
 UNSAID = "it left no reason"
 END_FILE, END_FORMAT = "ended.json", 1  # why a simulation ended, which has no status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.plan import threshold_of
 from common.privacy.plan import plan_privacy
 from common.study import Study
-from server.step import ServerStep
+from server.run.step import ServerStep
 
 
 def require_playable(study: Study, sites: int | None = None) -> None:
