@@ -2,7 +2,8 @@
 
 Every look costs Flower's server a signature, a lock of its database and a transaction: as much as a message. So each
 answer to a look says up to where it has seen (`HEADER`), and the next look says so too: until something newer was sent
-the server keeps it for up to `WAIT_SECONDS` (`server/flower/long_poll.py`). Where the number is not known, nothing waits.
+the server keeps it for up to `WAIT_SECONDS` (`server/flower/long_poll.py`). Where the number is not known, nothing
+waits.
 """
 
 from __future__ import annotations

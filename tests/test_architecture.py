@@ -93,7 +93,8 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
     ("name", "may"),
     [
         ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
-        ("server/run/step.py", True), ("server/flower/control.py", True), ("client/handlers.py", True), ("client/app.py", True),
+        ("server/run/step.py", True), ("server/flower/control.py", True),
+        ("client/handlers.py", True), ("client/app.py", True),
         ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/run/watch.py", False),
         ("client/network/connector.py", False), ("client/agent.py", False), ("client/network/inbox.py", False),
         ("client/network/fleet.py", True), ("client/round.py", False), ("client/training/local.py", False),

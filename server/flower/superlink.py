@@ -1,4 +1,6 @@
-"""Flower's SuperLink as a process of its own, behind the guard: `python -m server.flower.superlink SECRET_FILE FLAGS...`.
+"""Flower's SuperLink as a process of its own, behind the guard.
+
+`python -m server.flower.superlink SECRET_FILE FLAGS...`.
 
 The flags are `flower-superlink`'s. The secret is read from a file that only this user can read: arguments and
 environments are visible to others.

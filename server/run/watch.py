@@ -174,7 +174,7 @@ class Watch:
         with self._one, suppress(OSError):
             self.status.write(self._path)
 
-    # ------------------------------------------------------------------------------------- an observer (server/run/run.py)
+    # --------------------------------------------------------------------------------- an observer (server/run/run.py)
 
     def doing(self, what: str) -> None:
         self.status.doing, self.status.since = what, time.time()

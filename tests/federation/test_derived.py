@@ -136,7 +136,7 @@ def test_masks_of_another_release_cancel_nobodys_even_where_nothing_was_said(
     meet = meeting(tmp_path, monkeypatch, **PLAIN)
     meet.differ(ODD, RELEASES[release])
     monkeypatch.setattr(
-        server.secure_sum, "RoundRequest", lambda number, plan, offers, _: RoundRequest(number, plan, offers)
+        server.run.secure_sum, "RoundRequest", lambda number, plan, offers, _: RoundRequest(number, plan, offers)
     )
     with pytest.raises(TooFewSitesError):
         meet.summation.total(meet.plan, last=True)
@@ -151,7 +151,7 @@ def test_in_the_open_what_was_derived_otherwise_is_not_added_up(
     meet.differ(who, RELEASES["half the bound"])
     if not said:
         monkeypatch.setattr(
-            server.secure_sum, "RoundRequest", lambda number, plan, offers, _: RoundRequest(number, plan, offers)
+            server.run.secure_sum, "RoundRequest", lambda number, plan, offers, _: RoundRequest(number, plan, offers)
         )
     summation = meet.summation
     if who == "coordinator":

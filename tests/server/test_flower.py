@@ -25,7 +25,7 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuper
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.flower, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(server.flower.control, "PATIENCE_SECONDS", 0.0)
 
 
 def test_a_server_that_is_not_up(superlink: RunningSuperLink) -> None:
@@ -39,7 +39,7 @@ def test_a_server_that_is_not_up(superlink: RunningSuperLink) -> None:
 
 def test_a_folder_whose_server_was_never_up(tmp_path: Path) -> None:
     consortium = Consortium.new(tmp_path / "new", "lab", "127.0.0.1", port=free_port())
-    place = server.flower.Place(
+    place = server.flower.control.Place(
         consortium.address,
         consortium.ca_file,
         consortium.state / "control.secret",

@@ -1,4 +1,4 @@
-"""Calls of Starlette and FastAPI that server/flower/patches.py replaces in the SuperLink: the same answers, without the tasks."""
+"""Calls of Starlette and FastAPI that server/flower/patches.py replaces: the same answers, without the tasks."""
 
 from __future__ import annotations
 

@@ -69,8 +69,10 @@ MAY_IMPORT_FLOWER = (
     "common/messages.py",  # the records of every message
     "client/handlers.py", "client/app*.py", "client/network/fleet.py",  # a site; its end of the fleet API
     "server/flower/control.py", "server/flower/grid.py",  # control and runtime API
-    "server/flower/superlink.py", "server/flower/patches.py", "server/flower/signature.py", "server/flower/ownership.py",  # the SuperLink's process
-    "server/run/exchange.py", "server/run/invitation.py", "server/run/run.py", "server/run/secure_sum.py", "server/run/step.py",  # Grid
+    "server/flower/superlink.py", "server/flower/patches.py",  # the SuperLink's process
+    "server/flower/signature.py", "server/flower/ownership.py",
+    "server/run/exchange.py", "server/run/invitation.py", "server/run/run.py",  # Grid
+    "server/run/secure_sum.py", "server/run/step.py",
     "deploy/simulation/**/*.py", "deploy/cli*.py",
 )  # fmt: skip
 SEES_NO_PATIENT = ("client.network", "client.relay", "client.relay_pb2")  # all that a connector has of `client`
