@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.parameters import SHARED
 from common.plan import RoundPlan, phase_of
 from common.secure_sum.messages import SumContext

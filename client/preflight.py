@@ -40,9 +40,9 @@ from client.renumbered import said_of_unknown
 from client.site import SiteFolder, state_of
 from client.sums_made import records_of
 from client.training.local import train_locally
-from common.authority import in_last_year, require_in_force, term
-from common.enrolment import Coordinator
 from common.errors import WardroundError
+from common.identity.authority import in_last_year, require_in_force, term
+from common.identity.enrolment import Coordinator
 from common.models.network import build_network, set_normaliser
 from common.parameters import flatten
 from common.privacy.plan import plan_privacy

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from client.kept_sets import KeptSet
 from client.round import Site
-from common.identity import Roster
+from common.identity.encoding import digest, number
+from common.identity.roster import Roster
 from common.parameters import SHARED
 from common.plan import RoundPlan
-from common.secure_sum.encoding import digest, number
 from common.secure_sum.messages import SumContext
 
 

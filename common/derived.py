@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from common.errors import ReleaseError
+from common.identity.encoding import digest
 from common.plan import RoundPlan, layout_of
-from common.secure_sum.encoding import digest
 from common.study import Study
 from common.summand import Layout
 

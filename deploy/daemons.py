@@ -71,7 +71,7 @@ def connector(folder: Path, socket: Path) -> None:
     from client.network.connector import Connector
     from client.network.fleet import Fleet, reason
     from client.relay import RelayClient
-    from common.enrolment import Coordinator
+    from common.identity.enrolment import Coordinator
 
     _require_joined(folder)
     told = Coordinator.read(folder / "coordinator.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from client.membership.enrolment import SitePlace, enrol
 from client.membership.joining import join
-from common.enrolment import Kit, Request
+from common.identity.enrolment import Kit, Request
 from server.consortium.consortium import Consortium
 from server.consortium.folder import DEFAULT_PORT
 

@@ -12,10 +12,10 @@ from typing import Self
 
 from client.membership.identity import KEY_FILE, ROSTER_FILE, make_key, read_key
 from client.site import read_site
-from common.enrolment import Request
 from common.errors import IdentityError, SiteFileError
-from common.identity import Roster, SigningKey
-from common.node_key import generate, public_of
+from common.identity.enrolment import Request
+from common.identity.node_key import generate, public_of
+from common.identity.roster import Roster, SigningKey
 from common.whole_file import PUBLIC, make_private, write_whole
 
 NODE_KEY_FILE, CA_FILE, COORDINATOR_FILE, REQUEST_FILE = "node.key", "ca.crt", "coordinator.yaml", "request.yaml"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import IdentityError
-from common.identity import KEY_BYTES, Roster, SigningKey
-from common.secure_sum.secret import Secret
+from common.identity.roster import KEY_BYTES, Roster, SigningKey
+from common.identity.secret import Secret
 from common.whole_file import PUBLIC, make_private, write_whole
 
 KEY_FILE = "signing.key"

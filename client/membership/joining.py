@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from client.membership.enrolment import CA_FILE, COORDINATOR_FILE, NEXT, NODE_KEY_FILE, SitePlace
 from client.membership.identity import KEY_FILE, pin_roster, read_key
 from common import schema as border
-from common.authority import require_in_force
-from common.enrolment import Coordinator, Kit
 from common.errors import IdentityError
-from common.identity import Roster, fingerprint
+from common.identity.authority import require_in_force
+from common.identity.enrolment import Coordinator, Kit
+from common.identity.roster import Roster, fingerprint
 from common.whole_file import PUBLIC, make_private, write_whole
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
-from common.identity import Roster
+from common.identity.roster import Roster
+from common.identity.secret import Secret
 from common.secure_sum.dealing import Kind, require_offer, seed_digest, share_digest
 from common.secure_sum.key_agreement import MaskKey
 from common.secure_sum.masking import (
@@ -32,7 +33,6 @@ from common.secure_sum.masking import (
 )
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, RevealedShare, SumContext
 from common.secure_sum.packing import require_packed
-from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import combine
 from common.secure_sum.states import COORDINATOR, CoordinatorPhase, Steps
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript

@@ -10,11 +10,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.errors import ProtocolOrderError, SecureSumError
-from common.identity import Roster
-from common.secure_sum.encoding import Bytes, digest, encode
+from common.identity.encoding import Bytes, digest, encode
+from common.identity.roster import Roster
+from common.identity.secret import Secret
 from common.secure_sum.key_agreement import MaskKey, ShareKey
 from common.secure_sum.messages import SHARE_BYTES, Box, Member, Offer, SumContext
-from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import deal_shares
 
 Kind = Literal["mask key", "seed"]

@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 from numpy.typing import NDArray
 
 from common.errors import RangeError
-from common.secure_sum.encoding import digest
+from common.identity.encoding import digest
+from common.identity.secret import Secret
 from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, WordSource, aligned, cut, next_words, stream_from
 from common.secure_sum.messages import MAX_BITS, MIN_BITS
-from common.secure_sum.secret import Secret
 from common.summand import Layout, Part, Segment, Summand, Vector
 
 _MIN_BOUND, _MAX_BOUND = 2.0**-500, 2.0**500  # so that a scale and its reciprocal are normal numbers

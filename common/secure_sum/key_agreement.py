@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from common.errors import SecureSumError
-from common.secure_sum.encoding import Bytes, encode, label
-from common.secure_sum.secret import Secret
+from common.identity.encoding import Bytes, encode, label
+from common.identity.secret import Secret
 
 KEY_BYTES = 32
 

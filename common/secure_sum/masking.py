@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 from numpy.typing import NDArray
 
+from common.identity.secret import Secret
 from common.secure_sum.key_agreement import MaskKey, derive
 from common.secure_sum.packing import pack_into, packed_size, require_packed, require_words, unpack_block
-from common.secure_sum.secret import Secret
 
 Words = NDArray[np.uint32]
 Packed = NDArray[np.uint8]

@@ -17,8 +17,7 @@ from itertools import pairwise
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from common.errors import IdentityError, ProtocolOrderError, SecureSumError
-from common.identity import Roster, SigningKey
-from common.secure_sum.encoding import (
+from common.identity.encoding import (
     DIGEST_BYTES,
     digest,
     encode,
@@ -29,6 +28,7 @@ from common.secure_sum.encoding import (
     read_text,
     split,
 )
+from common.identity.roster import Roster, SigningKey
 from common.secure_sum.thresholds import require_threshold
 
 MIN_BITS, MAX_BITS = 16, 32

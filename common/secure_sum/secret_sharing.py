@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from common.errors import SecureSumError
+from common.identity.secret import Secret
 from common.secure_sum.messages import SHARE_BYTES
-from common.secure_sum.secret import Secret
 
 PRIME = 2**521 - 1
 SECRET_BYTES = 32

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
-from common.identity import Roster, SigningKey
+from common.identity.encoding import digest, normal_text
+from common.identity.roster import Roster, SigningKey
+from common.identity.secret import Secret
 from common.secure_sum.dealing import HeldShares, deal, open_box, require_offer
-from common.secure_sum.encoding import digest, normal_text
 from common.secure_sum.key_agreement import KEY_BYTES, MaskKey, ShareKey
 from common.secure_sum.masking import WordSource, adds, mask_and_pack, pairwise_mask_key, self_mask_key
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, RevealedShare, SumContext
-from common.secure_sum.secret import Secret
 from common.secure_sum.states import SITE, SitePhase, Steps
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.errors import SecureSumError, TooFewSitesError
-from common.secure_sum.encoding import DIGEST_BYTES, digest
+from common.identity.encoding import DIGEST_BYTES, digest
 from common.secure_sum.messages import Offer, SumContext
 
 

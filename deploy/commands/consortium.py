@@ -51,7 +51,7 @@ def consortium_new(name: str, host: str, also: tuple[str, ...], port: int, at: P
 @yes_option
 def consortium_admit(request: Path, at: Path, out: Path | None, yes: bool) -> None:
     """Admit the site of REQUEST, or its new key, and hand out its kit."""
-    from common.enrolment import Request
+    from common.identity.enrolment import Request
     from server.consortium.consortium import Consortium
 
     now, asked = Consortium.read(at), Request.read(request)
@@ -121,7 +121,7 @@ def consortium_renew(at: Path) -> None:
 @_at
 def consortium_show(at: Path) -> None:
     """Show the consortium, its sites and their fingerprints."""
-    from common.identity import fingerprint
+    from common.identity.roster import fingerprint
     from server.consortium.consortium import Consortium
 
     now = Consortium.read(at)

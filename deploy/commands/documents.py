@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from common.enrolment import Request
+    from common.identity.enrolment import Request
 
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -47,7 +47,7 @@ def require_yes(question: str, yes: bool) -> None:
 
 def show_request(asked: Request) -> None:
     """What the two at the telephone compare: the same lines on both sides."""
-    from common.identity import fingerprint
+    from common.identity.roster import fingerprint
 
     say(f"Site         {asked.site}")
     if asked.previous is not None:
@@ -58,7 +58,7 @@ def show_request(asked: Request) -> None:
 
 def roster_lines(sites: Mapping[str, bytes]) -> list[str]:
     """Each site and its key's fingerprint, in lines that fit a narrow screen wherever the names allow it."""
-    from common.identity import fingerprint
+    from common.identity.roster import fingerprint
 
     width = max(map(len, sites), default=0)
     return [f"  {name:<{width}}  {fingerprint(key)}" for name, key in sites.items()]
@@ -66,6 +66,6 @@ def roster_lines(sites: Mapping[str, bytes]) -> list[str]:
 
 def authority_lines(pem: str) -> str:
     """The authority's fingerprint, and until when it is valid."""
-    from common.authority import authority_fingerprint, term
+    from common.identity.authority import authority_fingerprint, term
 
     return f"Authority    {authority_fingerprint(pem)}\n             {term(pem, datetime.now(UTC))}"

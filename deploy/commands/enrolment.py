@@ -82,7 +82,7 @@ def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
     """Show what KIT changes, ask, and pin it: the coordinator's address and authority, and the roster."""
     from client.membership.enrolment import SitePlace
     from client.membership.joining import compare, join
-    from common.enrolment import Kit
+    from common.identity.enrolment import Kit
 
     place, read = SitePlace.at(folder), Kit.read(kit)
     changes = compare(place, read, replace=replace)
@@ -100,8 +100,8 @@ def site_join(kit: Path, folder: Path, yes: bool, replace: bool) -> None:
 
 
 def _show_changes(changes: Changes) -> None:
-    from common.enrolment import address
-    from common.identity import fingerprint
+    from common.identity.enrolment import address
+    from common.identity.roster import fingerprint
 
     kit = changes.kit
     if changes.replaces is not None:
@@ -128,7 +128,7 @@ def _show_changes(changes: Changes) -> None:
 def site_identity(folder: Path) -> None:
     """Show this site's fingerprint, and the roster that it has pinned."""
     from client.membership.enrolment import SitePlace
-    from common.identity import fingerprint
+    from common.identity.roster import fingerprint
 
     place = SitePlace.at(folder)
     click.echo(f"Site         {place.name}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from client.membership.identity import KEY_FILE, make_key, pin_roster, read_key
-from common.identity import Roster
+from common.identity.roster import Roster
 
 IDENTITY = "identity"
 

@@ -12,7 +12,7 @@ from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
 from common.errors import CohortError, SiteFailedError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.messages import JoinRequest
 from common.study import Study
 from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of

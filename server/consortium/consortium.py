@@ -15,10 +15,10 @@ from typing import Self
 
 from common import schema as border
 from common.audit import Admitted, Audit, Removed
-from common.authority import authority_fingerprint
-from common.enrolment import Kit, Request, address
 from common.errors import IdentityError, RunError
-from common.identity import Roster
+from common.identity.authority import authority_fingerprint
+from common.identity.enrolment import Kit, Request, address
+from common.identity.roster import Roster
 from common.whole_file import PUBLIC, make_private, write_whole
 from server.consortium.certificates import (
     Issued,

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from common.authority import in_last_year, term
 from common.errors import WardroundError
+from common.identity.authority import in_last_year, term
 from server.consortium.certificates import not_after
 from server.consortium.consortium import Consortium
 

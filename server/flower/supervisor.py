@@ -23,8 +23,8 @@ from pathlib import Path
 
 import httpx
 
-from common.enrolment import address
 from common.errors import RunError
+from common.identity.enrolment import address
 from common.whole_file import write_whole
 from server.consortium.certificates import names_in
 from server.consortium.consortium import Consortium

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flwr.serverapp import Grid
 
 from common.errors import BudgetError, RunError, SecureSumError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.messages import JoinReply, JoinRequest, Reply
 from common.secure_sum.messages import Member
 from server.run.exchange import exchange

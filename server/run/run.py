@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from common.derived import derive
 from common.errors import RunError, SecureSumError, TooFewSitesError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.plan import Normaliser, Phase, RoundPlan, phase_of, title

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common.derived import Derived
 from common.errors import AnsweredError, BudgetError, IdentityError, RunError, SecureSumError, TooFewSitesError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.messages import (
     ConfirmReply,
     ConfirmRequest,

@@ -17,7 +17,7 @@ from client.membership.enrolment import SitePlace, enrol, rotate
 from client.membership.joining import join
 from client.network.fleet import Fleet
 from common.errors import IdentityError, NotApprovedError
-from common.node_key import generate
+from common.identity.node_key import generate
 from server.consortium.certificates import make_authority, make_server
 from server.consortium.consortium import Consortium
 from tests.support.enrolment import enrolled, request

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from client.limits import LARGEST_WEIGHT
-from common.identity import Roster, SigningKey
+from common.identity.roster import Roster, SigningKey
 from common.messages import ConfirmRequest, OfferRequest, Request, RevealRequest, RoundRequest
 from common.secure_sum.messages import SumContext
 from common.study import Study

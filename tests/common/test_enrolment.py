@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.authority import in_last_year, read_authority, require_in_force, term
-from common.enrolment import KIT, REQUEST, Coordinator, Kit, Request, address
 from common.errors import IdentityError
-from common.identity import Roster, SigningKey
-from common.node_key import generate, public_of, require_node_key
+from common.identity.authority import in_last_year, read_authority, require_in_force, term
+from common.identity.enrolment import KIT, REQUEST, Coordinator, Kit, Request, address
+from common.identity.node_key import generate, public_of, require_node_key
+from common.identity.roster import Roster, SigningKey
 from server.consortium.certificates import make_authority, make_server, read_key
 from tests.support.enrolment import node_public, request
 

@@ -9,10 +9,10 @@ import unicodedata
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from common import identity
 from common.errors import IdentityError
-from common.identity import Roster, SigningKey, fingerprint
-from common.secure_sum.secret import Secret
+from common.identity import roster as identity
+from common.identity.roster import Roster, SigningKey, fingerprint
+from common.identity.secret import Secret
 
 PRIME = 2**255 - 19
 KEYS = {name: SigningKey.generate() for name in ("north", "south", "west")}

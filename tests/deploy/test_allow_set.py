@@ -14,7 +14,7 @@ from client.questions import Asked
 from client.sum_records import SumRecords
 from common.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError
-from common.identity import Roster
+from common.identity.roster import Roster
 from deploy.cli import commands
 from deploy.simulation.enrol import enrol
 from tests.support.hospital import hospital

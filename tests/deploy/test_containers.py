@@ -225,7 +225,7 @@ class Removed:
             raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Removed())
-import client.network.connector, client.relay, common.enrolment, deploy.cli, deploy.health
+import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.health
 from common.messages import ActivityReply, from_bytes, to_bytes, to_records
 print(len(to_bytes(from_bytes(to_bytes(to_records(ActivityReply("idle", 0, 0, 0)))))))
 """

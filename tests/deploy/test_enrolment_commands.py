@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.membership.identity import SiteIdentity
-from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
-from common.identity import fingerprint
+from common.identity.enrolment import Coordinator, Kit, Request
+from common.identity.roster import fingerprint
 from deploy.cli import commands
 from deploy.enrol_all import enrol_all
 from server.consortium import certificates

@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from client.network.fleet import Fleet
-from common.authority import authority_fingerprint
 from common.errors import IdentityError
+from common.identity.authority import authority_fingerprint
 from common.whole_file import PUBLIC, write_whole
 from server.consortium.consortium import Consortium
 from tests.support.deployment import Deployment, Process, SiteUp, environment, in_own_network, wait_for

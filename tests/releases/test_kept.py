@@ -15,7 +15,7 @@ from client.ledger import Ledger
 from client.membership.identity import SiteIdentity
 from client.network.inbox import Inbox
 from common.audit import Audit
-from common.enrolment import Coordinator, Kit, Request
+from common.identity.enrolment import Coordinator, Kit, Request
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.privacy.plan import plan_privacy

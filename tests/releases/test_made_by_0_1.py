@@ -14,7 +14,7 @@ from client.agent import Agent
 from client.consent.approvals import Approvals, approved_study
 from client.site import read_site
 from common.errors import CheckpointError, NotApprovedError, PausedError, RunError
-from common.identity import Roster
+from common.identity.roster import Roster
 from common.messages import JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
 from deploy.cli import commands
 from server.run.invitation import invite

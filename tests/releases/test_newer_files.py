@@ -16,9 +16,9 @@ from client.consent.approvals import Approvals
 from client.membership.enrolment import SitePlace
 from client.network.inbox import Inbox
 from common.audit import Audit, Started
-from common.enrolment import Coordinator, Kit, Request
 from common.errors import AuditError, WardroundError
-from common.identity import Roster
+from common.identity.enrolment import Coordinator, Kit, Request
+from common.identity.roster import Roster
 from server.consortium.consortium import Consortium
 from server.report.evidence import read_evidence
 from server.run.checkpoint import read

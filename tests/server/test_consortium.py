@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from common.enrolment import Request
 from common.errors import IdentityError, RunError
-from common.identity import SigningKey
+from common.identity.enrolment import Request
+from common.identity.roster import SigningKey
 from common.whole_file import write_whole
 from server.consortium import certificates, revoked
 from server.consortium import consortium as folder_of_consortium

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from client.membership.enrolment import SitePlace, enrol
-from common.enrolment import Request
-from common.identity import SigningKey
-from common.node_key import generate, public_of
+from common.identity.enrolment import Request
+from common.identity.node_key import generate, public_of
+from common.identity.roster import SigningKey
 from server.consortium.consortium import Consortium
 from server.flower.control import make_secret
 from server.flower.supervisor import CONTROL, EXECUTOR

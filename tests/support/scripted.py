@@ -19,6 +19,7 @@ from client.sum_records import SumRecords
 from common.audit import Refused
 from common.derived import derive
 from common.errors import PUBLIC_CODES
+from common.identity.secret import Secret
 from common.messages import (
     MESSAGE_TYPES,
     ConfirmRequest,
@@ -41,7 +42,6 @@ from common.secure_sum.dealing import HeldShares
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.key_agreement import MaskKey, ShareKey
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
-from common.secure_sum.secret import Secret
 from common.study import Study
 from deploy.simulation.enrol import enrol
 from tests.support.tiny import MODALITIES, cases_of, study_of

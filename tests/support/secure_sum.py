@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from common.identity import Roster, SigningKey
+from common.identity.encoding import normal_text
+from common.identity.roster import Roster, SigningKey
+from common.identity.secret import Secret
 from common.secure_sum.coordinator import CoordinatorSum
-from common.secure_sum.encoding import normal_text
 from common.secure_sum.masking import SPAN_WORDS, ArrayWords, WordSource, key_stream
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
-from common.secure_sum.secret import Secret
 from common.secure_sum.site import ShareKey, SiteSum, Upload
 from common.secure_sum.thresholds import smallest_threshold
 

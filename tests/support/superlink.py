@@ -13,8 +13,8 @@ from pathlib import Path
 
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from common.identity import SigningKey
-from common.node_key import generate, public_of
+from common.identity.node_key import generate, public_of
+from common.identity.roster import SigningKey
 from server.consortium.consortium import Consortium
 from server.flower.control import Nodes, Place, by_site
 from server.flower.guard import HEADER

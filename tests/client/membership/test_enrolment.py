@@ -12,10 +12,10 @@ from client.membership import joining
 from client.membership.enrolment import SitePlace, enrol, rotate
 from client.membership.identity import KEY_FILE, SiteIdentity, read_key
 from client.membership.joining import compare, join
-from common.enrolment import Coordinator, Kit, Request
 from common.errors import IdentityError, RunError, SiteFileError
-from common.identity import Roster, SigningKey, fingerprint
-from common.node_key import generate, public_of
+from common.identity.enrolment import Coordinator, Kit, Request
+from common.identity.node_key import generate, public_of
+from common.identity.roster import Roster, SigningKey, fingerprint
 from server.consortium.certificates import read_key as read_authority_key
 from server.consortium.consortium import Consortium
 from tests.support.enrolment import enrolled, node_public, request, secrets, site_folder

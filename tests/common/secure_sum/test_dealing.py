@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.errors import SecureSumError
+from common.identity.encoding import split
+from common.identity.secret import Secret
 from common.secure_sum import dealing
 from common.secure_sum.dealing import deal, open_box, seed_digest, share_digest
-from common.secure_sum.encoding import split
 from common.secure_sum.key_agreement import MaskKey
-from common.secure_sum.secret import Secret
 from tests.support.secure_sum import Consortium, names, next_member
 
 

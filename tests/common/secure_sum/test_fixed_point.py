@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RangeError
+from common.identity.secret import Secret
 from common.secure_sum import fixed_point
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import BLOCK_WORDS, SPAN_WORDS, mask_and_pack
-from common.secure_sum.secret import Secret
 from common.summand import Layout, Segment
 
 OWN = Secret(bytes(32))

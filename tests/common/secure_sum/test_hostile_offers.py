@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
+from common.identity.secret import Secret
 from common.secure_sum import dealing
 from common.secure_sum.key_agreement import MaskKey, ShareKey
 from common.secure_sum.messages import Box, Offer
-from common.secure_sum.secret import Secret
 from tests.support.secure_sum import PLAN, Consortium, Player, flipped, names, next_member
 
 ME, BAD = "site_00", "site_02"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from common.errors import SecureSumError
+from common.identity.secret import Secret
 from common.secure_sum import dealing
 from common.secure_sum.messages import Offer, Reveal, RevealedShare
-from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import deal_shares
 from tests.support.secure_sum import Consortium, flipped, names
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import SecureSumError
+from common.identity.secret import Secret
 from common.secure_sum.key_agreement import AgreementKey, MaskKey, ShareKey, derive, hkdf
-from common.secure_sum.secret import Secret
 from tests.support.secure_sum import consent
 
 # RFC 7748, section 6.1

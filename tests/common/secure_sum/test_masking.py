@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RangeError, SecureSumError
+from common.identity.secret import Secret
 from common.secure_sum import masking
 from common.secure_sum.key_agreement import MaskKey
 from common.secure_sum.masking import (
@@ -34,7 +35,6 @@ from common.secure_sum.masking import (
     unmask_into,
 )
 from common.secure_sum.packing import unpack
-from common.secure_sum.secret import Secret
 from tests.support.secure_sum import apply_masks
 
 KEY = bytes(range(32))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ProtocolOrderError, SecureSumError
-from common.secure_sum.encoding import digest, encode, split
+from common.identity.encoding import digest, encode, split
 from common.secure_sum.key_agreement import ShareKey
 from common.secure_sum.messages import (
     Box,

@@ -10,8 +10,8 @@ import traceback
 import pytest
 
 from common.errors import SecureSumError
+from common.identity.secret import Secret
 from common.secure_sum.key_agreement import MaskKey, ShareKey
-from common.secure_sum.secret import Secret
 
 TEXT = b"correct horse battery staple!!!!"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import SecureSumError
-from common.secure_sum.secret import Secret
+from common.identity.secret import Secret
 from common.secure_sum.secret_sharing import PRIME, combine, deal_shares, value_at, value_at_zero
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from common.errors import IdentityError, ProtocolOrderError, SecureSumError
-from common.identity import Roster, SigningKey
+from common.identity.roster import Roster, SigningKey
+from common.identity.secret import Secret
 from common.secure_sum import dealing, masking, messages
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.dealing import open_box
 from common.secure_sum.key_agreement import MaskKey, ShareKey
 from common.secure_sum.masking import adds, encrypt, key_stream, pairwise_mask_key, self_mask_key
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
-from common.secure_sum.secret import Secret
 from common.secure_sum.secret_sharing import combine
 from common.secure_sum.transcript import order_offers, survivors_digest, transcript
 from tests.support.secure_sum import PLAN, Consortium, apply_masks, names

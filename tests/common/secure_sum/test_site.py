@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from common.errors import ProtocolOrderError, SecureSumError
-from common.identity import SigningKey
+from common.identity.roster import SigningKey
+from common.identity.secret import Secret
 from common.secure_sum.messages import Confirmation, Offer, Reveal
-from common.secure_sum.secret import Secret
 from common.secure_sum.site import ShareKey
 from common.secure_sum.states import SITE, SitePhase, Steps
 from tests.support.secure_sum import PLAN, Consortium, Player, names

@@ -15,7 +15,7 @@ from flwr.proto.node_pb2 import Node
 import client.network.fleet
 from client.network.fleet import Fleet
 from common.errors import IdentityError
-from common.node_key import generate
+from common.identity.node_key import generate
 from server.flower.guard import FLEET
 from tests.support.deployment import wait_for
 from tests.support.superlink import RunningSuperLink

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.errors import IdentityError
-from common.identity import fingerprint, statement
-from common.secure_sum.encoding import Bytes
+from common.identity.encoding import Bytes
+from common.identity.roster import fingerprint, statement
 
 LAST_YEAR = timedelta(days=365)
 _NOT_ONE = (  # all that reading a hostile certificate may raise

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from common import schema as border
 from common.errors import IdentityError, SecureSumError
+from common.identity.encoding import Bytes, digest, encode, label, normal_text
+from common.identity.secret import Secret
 from common.schema import schema
-from common.secure_sum.encoding import Bytes, digest, encode, label, normal_text
-from common.secure_sum.secret import Secret
 
 KEY_BYTES = 32
 _FIELD_PRIME = 2**255 - 19

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field
 
 from common import schema as border
-from common.authority import sign, signed_by_authority
 from common.document import PROTOCOL, Document
 from common.errors import IdentityError
-from common.identity import Roster, SigningKey, require_key, signed_by
-from common.node_key import require_node_key
+from common.identity.authority import sign, signed_by_authority
+from common.identity.encoding import MAX_NUMBER, encode, number
+from common.identity.node_key import require_node_key
+from common.identity.roster import Roster, SigningKey, require_key, signed_by
 from common.schema import schema
-from common.secure_sum.encoding import MAX_NUMBER, encode, number
 
 REQUEST, ROTATION, KIT = "enrolment request", "enrolment rotation", "enrolment kit"
 

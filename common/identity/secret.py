@@ -10,7 +10,7 @@ import os
 from typing import Any, NoReturn
 
 from common.errors import SecureSumError
-from common.secure_sum.encoding import Bytes
+from common.identity.encoding import Bytes
 
 
 class Secret:
