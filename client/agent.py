@@ -27,8 +27,8 @@ from client.retention import purge_old
 from client.round import Site
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import SiteFolder
-from common.audit import Audit, Refused
-from common.audit_events import REQUEST_KINDS, UNREADABLE
+from common.disk.audit import Audit, Refused
+from common.disk.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
     LARGEST_HEAD,

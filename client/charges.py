@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from client.ledger import Charges, Entry, Known, Ledger
 from client.spending import Account
-from common.audit import Audit, LedgerAccepted, Masked, SentUnmasked, Spent
+from common.disk.audit import Audit, LedgerAccepted, Masked, SentUnmasked, Spent
 from common.errors import ProtocolOrderError, WardroundError
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan

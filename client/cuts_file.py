@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from client.charges import AUDIT_FILE
-from common.audit import Audit, CutsKept, SumsAccepted
+from common.disk.atomic_file import make_private, write_whole
+from common.disk.audit import Audit, CutsKept, SumsAccepted
 from common.errors import RunError
-from common.whole_file import make_private, write_whole
 
 FILE = "cuts.json"
 FORMAT = 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.audit import Failed
-from common.audit_events import Part
+from common.disk.audit import Failed
+from common.disk.audit_events import Part
 from common.errors import RangeError, WardroundError
 from common.summand import Layout
 

@@ -33,9 +33,9 @@ from client.questions import Asked, asked_by
 from client.replies import Replies
 from client.round import Site, rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of
-from common.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
-from common.audit_events import UNREADABLE
 from common.derived import Derived, derive
+from common.disk.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
+from common.disk.audit_events import UNREADABLE
 from common.errors import (
     IdentityError,
     ProtocolOrderError,

@@ -9,11 +9,11 @@ from typing import Any
 
 from client.site import Policy
 from common import schema as border
+from common.disk.atomic_file import make_private, write_whole
 from common.errors import RunError
 from common.identity.encoding import digest, encode, number
 from common.messages import Reply, Request, RoundReply, from_bytes, from_records, to_bytes, to_records
 from common.plan import RoundPlan
-from common.whole_file import make_private, write_whole
 
 
 class Replies:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from client.data.cache import Cache
-from common.audit import Audit, Expired
+from common.disk.audit import Audit, Expired
 
 
 def purge_old(state: Path, days: int, now: datetime | None = None) -> int:

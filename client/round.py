@@ -35,7 +35,7 @@ from client.training.evaluate import evaluate, noised
 from client.training.gradient import Clipping
 from client.training.local import train_locally
 from client.training.update import update_of
-from common.audit import Audit
+from common.disk.audit import Audit
 from common.errors import RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities

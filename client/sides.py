@@ -23,9 +23,9 @@ from pathlib import Path
 from client.data.labels import KEEPING, Label
 from client.data.pseudonym import SiteSecret
 from client.data.split import PARTS, Part
+from common.disk.atomic_file import make_private, write_whole
 from common.errors import PrivacyError
 from common.study import Study
-from common.whole_file import make_private, write_whole
 
 FORMAT = 1
 

@@ -15,7 +15,7 @@ from client.data.left_out import said_of, staying_out
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from client.sums_made import records_of
-from common.audit import Audit, Failed, LedgerAccepted
+from common.disk.audit import Audit, Failed, LedgerAccepted
 from common.errors import WardroundError
 
 SHOWN = 12  # digits of a digest

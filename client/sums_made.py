@@ -9,7 +9,7 @@ from pathlib import Path
 
 from client.charges import AUDIT_FILE
 from client.sum_records import Known, Made, SumRecords
-from common.audit import Audit, Masked, Offered, SumsAccepted
+from common.disk.audit import Audit, Masked, Offered, SumsAccepted
 
 
 def records_of(state: Path) -> SumRecords:

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.disk.atomic_file import make_private
 from common.errors import RunError
-from common.whole_file import make_private
 from deploy.alone import alone
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def agent(folder: Path) -> None:
 
     from client.agent import Agent
     from client.site import read_site
-    from common.audit import Audit, Started
+    from common.disk.audit import Audit, Started
 
     site = read_site(folder)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -180,7 +180,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def coordinator(folder: Path, bind: str) -> None:
     """Run the coordinator's server until it is told to stop."""
-    from common.audit import Started
+    from common.disk.audit import Started
     from server.consortium.consortium import Consortium
     from server.flower.supervisor import Coordinator
 

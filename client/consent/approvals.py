@@ -20,12 +20,12 @@ from pydantic import Field
 
 from client.data.cache import Cache
 from common import schema as border
-from common.audit import Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
+from common.disk.atomic_file import make_private, write_whole
+from common.disk.audit import Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
 from common.release import OF_0_1
 from common.schema import schema
 from common.study import Study, read_study, study_text
-from common.whole_file import make_private, write_whole
 
 DIGEST = "[0-9a-f]{64}"
 Digest = Annotated[str, Field(pattern=f"^{DIGEST}$")]

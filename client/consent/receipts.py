@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from common.audit import Record, Refused, Sent, Spent
+from common.disk.audit import Record, Refused, Sent, Spent
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from client.data.exclusions import Found
 from client.data.left_out import staying_out
 from client.data.pseudonym import site_secret
 from common import schema as border
+from common.disk.atomic_file import make_private, write_whole
 from common.errors import DataError
 from common.schema import schema
-from common.whole_file import make_private, write_whole
 
 FILE = "exclusions.yaml"
 FORMAT = 1

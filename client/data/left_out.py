@@ -18,9 +18,9 @@ from pathlib import Path
 from client.charges import AUDIT_FILE
 from client.data.exclusions import Found
 from client.data.pseudonym import SiteSecret, site_secret
-from common.audit import Audit, LeftOut, OptOutsAccepted
+from common.disk.atomic_file import make_private, write_whole
+from common.disk.audit import Audit, LeftOut, OptOutsAccepted
 from common.errors import DataError
-from common.whole_file import make_private, write_whole
 
 FILE, LOCK = "opted_out.json", "opted_out.lock"
 FORMAT = 1

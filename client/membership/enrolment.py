@@ -12,11 +12,11 @@ from typing import Self
 
 from client.membership.identity import KEY_FILE, ROSTER_FILE, make_key, read_key
 from client.site import read_site
+from common.disk.atomic_file import PUBLIC, make_private, write_whole
 from common.errors import IdentityError, SiteFileError
 from common.identity.enrolment import Request
 from common.identity.node_key import generate, public_of
 from common.identity.roster import Roster, SigningKey
-from common.whole_file import PUBLIC, make_private, write_whole
 
 NODE_KEY_FILE, CA_FILE, COORDINATOR_FILE, REQUEST_FILE = "node.key", "ca.crt", "coordinator.yaml", "request.yaml"
 NEXT = "next"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from common.disk.atomic_file import PUBLIC, make_private, write_whole
 from common.errors import IdentityError
 from common.identity.roster import KEY_BYTES, Roster, SigningKey
 from common.identity.secret import Secret
-from common.whole_file import PUBLIC, make_private, write_whole
 
 KEY_FILE = "signing.key"
 ROSTER_FILE = "roster.yaml"

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from client.membership.enrolment import CA_FILE, COORDINATOR_FILE, NEXT, NODE_KEY_FILE, SitePlace
 from client.membership.identity import KEY_FILE, pin_roster, read_key
 from common import schema as border
+from common.disk.atomic_file import PUBLIC, make_private, write_whole
 from common.errors import IdentityError
 from common.identity.authority import require_in_force
 from common.identity.enrolment import Coordinator, Kit
 from common.identity.roster import Roster, fingerprint
-from common.whole_file import PUBLIC, make_private, write_whole
 
 
 @dataclass(frozen=True)

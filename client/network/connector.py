@@ -21,9 +21,9 @@ import httpx
 from client.network.fleet import Fleet, Letter, reason
 from client.network.inbox import Inbox
 from client.relay import RelayClient
+from common.disk.atomic_file import write_whole
 from common.errors import IdentityError, RunError, SiteFailedError
 from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, to_bytes, to_records
-from common.whole_file import write_whole
 
 log = logging.getLogger("wardround.connector")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from client.network.fleet import Letter
+from common.disk.atomic_file import keep_names
 from common.errors import InstallationError, RunError
 from common.format_number import KEY, take_format
-from common.whole_file import keep_names
 
 FORMAT = 1  # of a letter's head
 

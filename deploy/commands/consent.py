@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from client.data.cohort import Cohort
     from client.data.exclusions import Found
     from client.site import SiteFolder
-    from common.audit import Audit
+    from common.disk.audit import Audit
     from common.study import Study
 
 _SHOWN = 12  # digits of a digest
@@ -42,7 +42,7 @@ def _approvals(folder: Path) -> Approvals:
 
 
 def _audit(folder: Path) -> Audit:
-    from common.audit import Audit
+    from common.disk.audit import Audit
 
     log = _state(folder) / "audit.jsonl"
     if not log.exists():

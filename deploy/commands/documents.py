@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 def hand_out(text: str, out: Path | None) -> None:
     """A document of public things, to a file or to standard output."""
-    from common.whole_file import PUBLIC, write_whole
+    from common.disk.atomic_file import PUBLIC, write_whole
 
     if out is None:
         click.echo(text, nl=False)

@@ -23,7 +23,7 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     from client.membership.identity import SiteIdentity
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
-    from common.audit import AllowedSet, Audit
+    from common.disk.audit import AllowedSet, Audit
 
     here = read_site(folder)
     state = state_of(here)

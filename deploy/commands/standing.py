@@ -10,8 +10,8 @@ import click
 from deploy.commands.groups import at_site, site
 
 if TYPE_CHECKING:
-    from common.audit import Audit
-    from common.audit_events import Event
+    from common.disk.audit import Audit
+    from common.disk.audit_events import Event
 
 
 @site.command("status")
@@ -36,7 +36,7 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
     from client.charges import AUDIT_FILE, LEDGER_FILE, charged_in
     from client.ledger import Ledger
     from client.site import read_site, state_of
-    from common.audit import Audit, LedgerAccepted
+    from common.disk.audit import Audit, LedgerAccepted
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)
@@ -65,7 +65,7 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     from client.sum_records import SumRecords
     from client.sums_file import RECORDS
     from client.sums_made import made_in
-    from common.audit import Audit, SumsAccepted
+    from common.disk.audit import Audit, SumsAccepted
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)

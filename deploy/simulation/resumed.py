@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.format_number import KEY, take_format
-from common.whole_file import write_whole
 from deploy.simulation.hospitals import Looked
 
 DATA_FILE, KEY_FILE, FORMAT = "data.json", "patients.key", 1

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Self
 
 from common import schema as border
-from common.audit import Admitted, Audit, Removed
+from common.disk.atomic_file import PUBLIC, make_private, write_whole
+from common.disk.audit import Admitted, Audit, Removed
 from common.errors import IdentityError, RunError
 from common.identity.authority import authority_fingerprint
 from common.identity.enrolment import Kit, Request, address
 from common.identity.roster import Roster
-from common.whole_file import PUBLIC, make_private, write_whole
 from server.consortium.certificates import (
     Issued,
     alternative_name,

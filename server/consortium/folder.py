@@ -13,11 +13,11 @@ from dataclasses import field
 from pathlib import Path
 
 from common import schema as border
+from common.disk.atomic_file import PUBLIC, make_private, write_whole
 from common.errors import IdentityError, RunError
 from common.identity.enrolment import Host, Name, Port
 from common.identity.node_key import require_node_key
 from common.schema import schema
-from common.whole_file import PUBLIC, make_private, write_whole
 from server.consortium.certificates import LOOPBACK, Issued
 
 CONSORTIUM_FILE, ROSTER_FILE = "consortium.yaml", "roster.yaml"

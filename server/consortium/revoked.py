@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from common import schema as border
+from common.disk.atomic_file import PUBLIC, write_whole
 from common.errors import IdentityError
 from common.identity.enrolment import Key, Request, SiteName
 from common.schema import schema
-from common.whole_file import PUBLIC, write_whole
 
 REVOKED_FILE = "revoked.yaml"
 

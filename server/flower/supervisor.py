@@ -23,9 +23,9 @@ from pathlib import Path
 
 import httpx
 
+from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.identity.enrolment import address
-from common.whole_file import write_whole
 from server.consortium.certificates import names_in
 from server.consortium.consortium import Consortium
 from server.consortium.renewal import Announcer, renew_if_needed

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.audit import Began, Ended, Summed
+from common.disk.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.study import Study
 from server.consortium.consortium import Consortium

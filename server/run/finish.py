@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.format_number import KEY, take_format
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
-from common.whole_file import write_whole
 from server.report.evidence import Evidence
 from server.report.page import write
 from server.run.charged import charged_at_most

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.format_number import KEY, take_format
-from common.whole_file import write_whole
 from server.report.evidence import Coverage
 
 ROWS_FILE, FORMAT = "coverage.json", 1

@@ -26,7 +26,7 @@ from client.lease import LEASE_SECONDS
 from client.log_line import in_a_line
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import read_site
-from common.audit import Audit, Expired, Refused
+from common.disk.audit import Audit, Expired, Refused
 from common.messages import (
     ActivityRequest,
     ConfirmRequest,

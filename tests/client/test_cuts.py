@@ -16,7 +16,7 @@ from client.cuts_file import Kept, lacking, require_whole
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
 from client.moves import differing, moves
-from common.audit import Audit, SumsAccepted
+from common.disk.audit import Audit, SumsAccepted
 from common.errors import AnsweredError, AuditError, RunError
 from common.study import Split, Study
 from tests.support.cuts import everyone

@@ -14,7 +14,7 @@ from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.site import read_site
 from client.standing import standing
-from common.audit import Audit, OptOutsAccepted
+from common.disk.audit import Audit, OptOutsAccepted
 from common.errors import DataError
 from common.messages import JoinReply, Refusal
 from deploy.cli import commands

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audit import Refused, Sent, SumsAccepted
+from common.disk.audit import Refused, Sent, SumsAccepted
 from common.messages import ConfirmRequest, OfferRequest, Refusal
 from common.study import Study
 from tests.support.deployment import wait_for

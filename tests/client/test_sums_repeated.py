@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.audit import Audit, Event, Masked
+from common.disk.audit import Audit, Event, Masked
 from common.errors import AuditError
 from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundReply
 from common.study import Study

@@ -12,7 +12,7 @@ from client.consent.approvals import keep_study
 from client.membership.identity import ROSTER_FILE
 from client.questions import Asked
 from client.sum_records import SumRecords
-from common.audit import AllowedSet, Audit
+from common.disk.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError
 from common.identity.roster import Roster
 from deploy.cli import commands

@@ -18,7 +18,7 @@ from client.cut import cut_of
 from client.cuts import opening, require_alike
 from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
-from common.audit import Audit, Refused, Sent, Spent
+from common.disk.audit import Audit, Refused, Sent, Spent
 from common.errors import AnsweredError, AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError
 from common.study import Split, Study, study_text
 from deploy.cli import commands
@@ -326,7 +326,7 @@ def test_receipts_of_other_days_are_left_out(north, study, monkeypatch) -> None:
             return cls.fromtimestamp(long_ago.timestamp(), tz)
 
     with monkeypatch.context() as patch:
-        patch.setattr("common.audit_events.datetime", Then)
+        patch.setattr("common.disk.audit_events.datetime", Then)
         sent(north, study, {"RoundRequest": 7})
     sent(north, study, {"RoundRequest": 500})
     assert "500 bytes left" in done(call(north.root, "receipts", "--today"))

@@ -16,7 +16,7 @@ from client.preflight import preflight
 from client.site import SiteFolder, read_site
 from client.sums_file import RECORDS
 from client.sums_made import records_of
-from common.audit import Audit, Failed, LedgerAccepted, Masked, Offered, Spent, SumsAccepted
+from common.disk.audit import Audit, Failed, LedgerAccepted, Masked, Offered, Spent, SumsAccepted
 from common.errors import BudgetError, PolicyError, RunError
 from common.privacy.accounting import Release
 from common.study import Study, study_text

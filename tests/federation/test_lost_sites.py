@@ -12,7 +12,7 @@ import pytest
 
 from client.site import read_site
 from client.sum_records import SumRecords
-from common.audit import Audit, Joined, Refused
+from common.disk.audit import Audit, Joined, Refused
 from common.study import Study
 from deploy.simulation.enrol import enrol
 from deploy.simulation.faults import Loss

@@ -23,9 +23,9 @@ import pytest
 import yaml
 
 from client.network.fleet import Fleet
+from common.disk.atomic_file import PUBLIC, write_whole
 from common.errors import IdentityError
 from common.identity.authority import authority_fingerprint
-from common.whole_file import PUBLIC, write_whole
 from server.consortium.consortium import Consortium
 from tests.support.deployment import Deployment, Process, SiteUp, environment, in_own_network, wait_for
 from tests.support.other_user import NOBODY, dropping, needs_root, open_folder, readable_by_nobody

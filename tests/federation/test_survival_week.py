@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.audit import Audit
+from common.disk.audit import Audit
 from common.study import read_study
 from tests.support.deployment import Deployment, Process, wait_for
 from tests.support.survival import (

@@ -25,7 +25,7 @@ from client.standing import standing
 from client.training import evaluate as evaluation
 from client.training.clipped_sum import LoopClipper
 from client.training.slots import SlotClipper
-from common.audit import Failed
+from common.disk.audit import Failed
 from common.errors import PolicyError, ProtocolOrderError
 from common.privacy.accounting import epsilon
 from common.secure_sum.fixed_point import FixedPoint

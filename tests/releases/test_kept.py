@@ -14,7 +14,7 @@ from client.data.split import part_by_hash
 from client.ledger import Ledger
 from client.membership.identity import SiteIdentity
 from client.network.inbox import Inbox
-from common.audit import Audit
+from common.disk.audit import Audit
 from common.identity.enrolment import Coordinator, Kit, Request
 from common.models.network import build_network
 from common.parameters import Parameters, flatten

@@ -15,7 +15,7 @@ import yaml
 from client.consent.approvals import Approvals
 from client.membership.enrolment import SitePlace
 from client.network.inbox import Inbox
-from common.audit import Audit, Started
+from common.disk.audit import Audit, Started
 from common.errors import AuditError, WardroundError
 from common.identity.enrolment import Coordinator, Kit, Request
 from common.identity.roster import Roster

@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from common.disk.atomic_file import write_whole
 from common.errors import IdentityError, RunError
 from common.identity.enrolment import Request
 from common.identity.roster import SigningKey
-from common.whole_file import write_whole
 from server.consortium import certificates, revoked
 from server.consortium import consortium as folder_of_consortium
 from server.consortium.certificates import make_authority, make_server, not_after

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from common.audit import (
+from common.disk.audit import (
     Admitted,
     AllowedSet,
     Approved,

@@ -16,8 +16,8 @@ from client.handlers import SiteHandler
 from client.round import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from client.sum_records import SumRecords
-from common.audit import Refused
 from common.derived import derive
+from common.disk.audit import Refused
 from common.errors import PUBLIC_CODES
 from common.identity.secret import Secret
 from common.messages import (

@@ -15,7 +15,7 @@ from client.agent import with_gate
 from client.consent.policy import Gate
 from client.handlers import SiteHandler
 from client.round import Site
-from common.audit import Audit
+from common.disk.audit import Audit
 from common.messages import Refusal, Reply, Request
 from tests.support.agent import AgentSite, answered, sent
 from tests.support.tap import Tap

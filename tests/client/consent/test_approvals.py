@@ -15,7 +15,7 @@ from client.consent.approvals import Approvals, approved_study, keep_study, kept
 from client.data.prepare import prepare
 from client.ledger import Entry, Ledger
 from client.retention import purge_old
-from common.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
+from common.disk.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import AuditError, NotApprovedError, PausedError, WardroundError
 from common.study import Study, study_text
 from tests.support.hospital import hospital

@@ -22,7 +22,7 @@ from client.round import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common import errors
 from common import schema as border
-from common.audit import Refused, Sent
+from common.disk.audit import Refused, Sent
 from common.errors import CohortError, OutsideHoursError, SiteFileError
 from common.messages import ConfirmRequest, RoundReply
 from common.study import Study

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.audit import Audit
+from common.disk.audit import Audit
 from tests.support.audit import SIX
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.audit import Audit, Break, Started
+from common.disk.audit import Audit, Break, Started
 from common.errors import AuditError
 from tests.support.audit import verdict_on
 

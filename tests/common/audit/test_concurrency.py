@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.audit import Audit, Offered, Started
+from common.disk.audit import Audit, Offered, Started
 from tests.support.audit import RUN, STUDY, add, numbers
 from tests.support.forked import all_told, start
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.audit import Audit, Joined, Record, Started
+from common.disk.audit import Audit, Joined, Record, Started
 from common.errors import AuditError
 from tests.support.audit import RUN, STUDY
 from tests.support.forked import all_told, start

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from common.audit import Audit, Break, Offered, Record, Started
+from common.disk.audit import Audit, Break, Offered, Record, Started
 from tests.support.audit import RUN, STUDY, verdict_on
 
 FOREIGN = (b"", b"{}", b"null", b"[]", b'"x"', b"[" * 100_000, b"\xff\xfe", b"1" * 5000, b'{"sequence":1}', b"\0" * 300)

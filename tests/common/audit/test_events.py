@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.audit import Audit, Event, Joined, Refused
-from common.audit_events import REQUEST_KINDS
+from common.disk.audit import Audit, Event, Joined, Refused
+from common.disk.audit_events import REQUEST_KINDS
 from common.errors import AuditError, BudgetError
 from common.messages import MESSAGE_TYPES
 from tests.support.audit import COUNTS, EXAMPLES, KINDS, NAME, RUN, STUDY

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from common.audit import Audit, Break, Started
-from common.audit_events import NO_LINE
+from common.disk.audit import Audit, Break, Started
+from common.disk.audit_events import NO_LINE
 from tests.support.audit import NAME, verdict_on
 
 SPELLINGS: dict[str, Callable[[bytes], bytes]] = {

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common.audit import Audit, Break, Joined, Repaired, Started, Verdict
+from common.disk.audit import Audit, Break, Joined, Repaired, Started, Verdict
 from tests.support.audit import RUN, STUDY, add, events, numbers
 from tests.support.forked import all_told, start
 

@@ -12,8 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.audit import Audit, Break, Event, LedgerAccepted, Offered, Record, Refused, Started, SumsAccepted, Verdict
-from common.audit_events import LINE_BYTES, NO_LINE
+from common.disk.audit import (
+    Audit,
+    Break,
+    Event,
+    LedgerAccepted,
+    Offered,
+    Record,
+    Refused,
+    Started,
+    SumsAccepted,
+    Verdict,
+)
+from common.disk.audit_events import LINE_BYTES, NO_LINE
 from common.errors import AuditError
 from tests.support.audit import EVENTS, LARGEST, RUN, STUDY
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.audit_events import (
+from common.disk.audit_events import (
     KINDS,
     LINE_BYTES,
     NO_LINE,
