@@ -38,9 +38,9 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientIntercept
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from common.errors import IdentityError, RunError
-from common.news import FOR_SITES, News
-from common.parcels import Arriving, Contents, Parcel, is_awaited, sent
-from common.patience import answered, is_untrusted
+from common.network.flower_objects import Arriving, Contents, Parcel, is_awaited, sent
+from common.network.long_poll import FOR_SITES, News
+from common.network.retries import answered, is_untrusted
 
 HEARTBEAT_SECONDS = 15.0  # Flower calls a node lost after two that did not come
 UNENROLLED = "The coordinator does not know this site's node key. Ask its people to admit this site's request."

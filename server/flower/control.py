@@ -24,7 +24,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientIntercept
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from common.errors import RunError
-from common.patience import answered, is_untrusted
+from common.network.retries import answered, is_untrusted
 from server.flower.guard import HEADER
 
 R = TypeVar("R")

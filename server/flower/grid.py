@@ -44,8 +44,8 @@ from flwr.superlink.grid.http_grid import HttpGrid
 
 from common.errors import RunError
 from common.messages import from_bytes, new_message, to_bytes
-from common.news import FOR_RUN, News
-from common.parcels import Arriving, Contents, Parcel, sent
+from common.network.flower_objects import Arriving, Contents, Parcel, sent
+from common.network.long_poll import FOR_RUN, News
 from server.flower.control import Place
 
 R = TypeVar("R")

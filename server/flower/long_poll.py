@@ -1,4 +1,4 @@
-"""Keeps looks for messages until there is something to see: the server's half of `common/news.py`."""
+"""Keeps looks for messages until there is something to see: the server's half of `common/network/long_poll.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from common.news import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
-from common.parcels import SMALL_BYTES
+from common.network.flower_objects import SMALL_BYTES
+from common.network.long_poll import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
 from server.flower.guard import App, Receive, Scope, Send
 
 # What makes news for whom, when it is small: a message's head comes first, and whoever was told fetches its chunks.

@@ -13,7 +13,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from common.errors import RunError, StudyError
 from common.messages import LARGEST_HEAD, RoundReply, from_bytes, from_records, to_records
-from common.parcels import CHUNK_BYTES, HEAD, Arriving, Contents, Parcel
+from common.network.flower_objects import CHUNK_BYTES, HEAD, Arriving, Contents, Parcel
 from common.study import parse_study, study_text
 from tests.support.tiny import study_of
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import httpx
 
-from common.news import FOR_SITES, HEADER, News
+from common.network.long_poll import FOR_SITES, HEADER, News
 
 
 class Server:

@@ -15,9 +15,9 @@ from flwr.supercore.inflatable.inflatable_utils import validate_object_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import parcels
 from common.errors import RunError
-from common.parcels import CHUNK_BYTES, SMALL_BYTES, Arriving, Contents, Parcel, sent
+from common.network import flower_objects as parcels
+from common.network.flower_objects import CHUNK_BYTES, SMALL_BYTES, Arriving, Contents, Parcel, sent
 
 LENGTHS = (0, 1, SMALL_BYTES, SMALL_BYTES + 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 7)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from common import patience
-from common.patience import answered
+from common.network import retries as patience
+from common.network.retries import answered
 
 REQUEST = httpx.Request("POST", "https://127.0.0.1:1/")
 

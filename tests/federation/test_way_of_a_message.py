@@ -20,8 +20,8 @@ import pytest
 from flwr.app import Message
 
 from client.relay import RelayServer
-from common import parcels
 from common.messages import ActivityReply, OfferReply, OfferRequest, from_bytes, from_records, to_bytes, to_records
+from common.network import flower_objects as parcels
 from server.flower.grid import FleetGrid, FlowerRun
 from server.flower.supervisor import DATABASE
 from tests.support.deployment import wait_for

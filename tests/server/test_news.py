@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from common.news import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
-from common.parcels import CHUNK_BYTES
+from common.network.flower_objects import CHUNK_BYTES
+from common.network.long_poll import FOR_RUN, FOR_SITES, HEADER, WAIT_SECONDS
 from server.flower.long_poll import Bell
 
 SENT = {FOR_SITES: "/v1/runtime/push-object", FOR_RUN: "/v1/fleet/push-object"}

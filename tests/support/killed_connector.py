@@ -18,7 +18,7 @@ import httpx
 from client.network.connector import Connector
 from client.network.fleet import Fleet
 from client.relay import RelayClient
-from common import parcels
+from common.network import flower_objects as parcels
 
 CHUNK_BYTES = 300_000  # smaller than in earnest, so that the test is quick
 IDLE = {"send-node-heartbeat"}

@@ -14,7 +14,7 @@ from flwr.app import Metadata
 from flwr.common.serde import message_to_proto
 
 from client.network.fleet import Letter, reply_of
-from common.parcels import Contents, Parcel
+from common.network.flower_objects import Contents, Parcel
 from tests.support.contract import Relied, changed, unwritten
 
 ROOT = Path(__file__).resolve().parents[3]

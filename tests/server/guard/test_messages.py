@@ -14,7 +14,7 @@ from flwr.proto.node_pb2 import Node
 
 from client.network.fleet import Fleet, Letter, reply_of
 from common.messages import ActivityReply, ActivityRequest, from_records, to_bytes, to_records
-from common.parcels import CHUNK_BYTES
+from common.network.flower_objects import CHUNK_BYTES
 from server.flower.grid import FleetGrid, FlowerRun
 from tests.server.guard.test_nodes import fleet
 from tests.support.superlink import RunningSuperLink
