@@ -240,9 +240,13 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
 
 def _unsteady(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     """Return the numbers below `smallest` of who would come into the study's own sums or leave them."""
+    sizes = [*_by_modalities(book, study, cut), *_by_columns(book, study, cut)]
+    return [size for size in sizes if size < smallest]
+
+
+def _by_modalities(book: Book, study: str, cut: Cut) -> list[int]:
     goes_on = _going_on(book, study, cut)
-    sizes = [size for use in book.uses if use.study == study for size in coming_or_going(use, cut, goes_on)]
-    return [size for size in [*sizes, *_by_columns(book, study, cut)] if size < smallest]
+    return [size for use in book.uses if use.study == study for size in coming_or_going(use, cut, goes_on)]
 
 
 def _by_columns(book: Book, study: str, cut: Cut) -> list[int]:
