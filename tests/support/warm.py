@@ -49,8 +49,10 @@ class Warm:
         self._process.kill()
 
     def send_signal(self, number: int) -> None:
+        """A process that has ended is sent nothing: its fork server knows of it before its exit code is here."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def wait(self, seconds: float | None = None) -> int:
         """Its exit code; `subprocess.TimeoutExpired` where it has none yet."""
