@@ -33,6 +33,11 @@ class Cut:
         """Return the modalities with which the patient adds to the sums; who has none of those used adds to none."""
         return self.having[patient] & self.used
 
+    def sides_of(self, patient: str) -> str | None:
+        """Return the part of a patient who adds to the sums; None for the others."""
+        part = self.parts.get(patient)
+        return part if part is not None and self.shown(patient) else None
+
     @property
     def sides(self) -> dict[str, str]:
         """Pseudonym -> part of those who add to the sums."""

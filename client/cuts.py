@@ -23,7 +23,8 @@ from pathlib import Path
 
 from client.cut import Cut
 from client.cuts_file import Book, Kept, Use, opened
-from client.moves import NOWHERE, Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
+from client.groups import NOWHERE
+from client.moves import Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
 from client.renumbered import keep_unknown
 from client.versions import ADDS, keep_version
 from common.errors import AnsweredError
@@ -82,17 +83,43 @@ def asked_about(state: Path, study: str, cut: Cut, smallest: int = 1) -> int:
     of the modalities and parts of its runs that were refused.
     """
     with opened(state) as book:
-        found = [one for asked in _asked(book, study, cut) for one in _differences(book, study, asked)]
+        found = [one for asked in _asked(book, study, cut) for one in _differences(book, study, asked, smallest)]
         sizes = [min(sizes) for sizes, allowed in found if not allowed or min(sizes) < smallest]
         return min([*sizes, *_unsteady(book, study, cut, smallest)], default=0)
 
 
-def allow(state: Path, study: str, cut: Cut) -> None:
-    """Keep that a person lets this study (a digest) differ from the cuts that were opened by now."""
+def told_of(state: Path, study: str, cut: Cut) -> frozenset[str]:
+    """Return whom, of each opened study, a person lets this study differ by who is asked now; pseudonyms are in it."""
     with opened(state) as book:
+        return _told(book, study, cut)
+
+
+def allow(state: Path, study: str, cut: Cut, told: frozenset[str] | None = None) -> None:
+    """Keep that a person lets this study (a digest) differ from the cuts that were opened by now.
+
+    told: what the person was told of (`told_of`). AnsweredError where a sum that was opened since makes it more
+    """
+    with opened(state) as book:
+        if told is not None and not _told(book, study, cut) <= told:
+            raise AnsweredError(
+                "While the question stood, sums of another study were opened from which this one differs too. Nothing "
+                "was allowed: ask again, with the same command."
+            )
         for asked in _asked(book, study, cut):
             _allow(book, study, asked)
         book.refused.pop(study, None)
+
+
+def _told(book: Book, study: str, cut: Cut) -> frozenset[str]:
+    told = set[str]()
+    for asked in _asked(book, study, cut):
+        for use in book.uses:
+            its = [before for before in book.cuts if use.study in before.studies]
+            told |= {f"{use.study} {word}" for word in words_for(use, its, asked) if use.study != study}
+        told |= {
+            f"{one} {move.word}" for before in book.cuts for move in moves(before, asked) for one in before.studies
+        }
+    return frozenset(told)
 
 
 def _allow(book: Book, study: str, cut: Cut) -> None:
@@ -105,7 +132,7 @@ def _allow(book: Book, study: str, cut: Cut) -> None:
             use.words[study] = sorted(more.union(use.words.get(study, ())))
 
 
-def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], bool]]:
+def _differences(book: Book, study: str, cut: Cut, smallest: int) -> Iterator[tuple[list[int], bool]]:
     """Yield for each opened study that cuts otherwise the sizes by which it does, and whether a person allowed all of
     it: once for each choice of modalities that the study used, and each version of who was in these sums.
 
@@ -117,9 +144,9 @@ def _differences(book: Book, study: str, cut: Cut) -> Iterator[tuple[list[int], 
         used = {name for before in its for names in before.modalities.values() for name in names}
         uses = [use for use in book.uses if use.study == other != study]
         for use in uses or [Use(other, sorted(used), changes=_of_before(book, other))]:
-            for some in in_each(use, its, cut):
-                if some:
-                    yield differing(some, used & now), _are_allowed(some, its, use, study)
+            for one in in_each(use, its, cut, smallest):
+                if one.moved:
+                    yield differing(one.moved, used & now, one.stays), _are_allowed(one.moved, its, use, study)
 
 
 def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:
@@ -135,12 +162,12 @@ def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> boo
 
 
 def _keep_use(book: Book, study: str, cut: Cut) -> None:
-    use = _going_on(book, study, cut)
+    use, order = _going_on(book, study, cut), book.order
     if use is None:
         first = all(other.study != study for other in book.uses)
         use = Use(study, sorted(cut.used), changes=_of_before(book, study) if first else [])
         book.uses.append(use)
-    keep_version(use, cut)
+    keep_version(use, cut, order)
     added = frozenset[str]() if use.split is None else use.added  # before it was kept: who is nowhere now was then
     for patient in sorted(cut.nowhere - added):
         part = cut.parts.get(patient, NOWHERE)
@@ -220,7 +247,7 @@ def _add(kept: list[Kept], study: str, cut: Cut, patients: list[str], words: Wor
 
 
 def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
-    found = [(min(sizes), allowed) for sizes, allowed in _differences(book, study, cut)]
+    found = [(min(sizes), allowed) for sizes, allowed in _differences(book, study, cut, smallest)]
     if found and min(found)[0] < smallest:
         raise AnsweredError(
             f"This study cuts the patients otherwise than one that was opened before, by {min(found)[0]} patients of a "
@@ -240,23 +267,25 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
 
 def _unsteady(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     """Return the numbers below `smallest` of who would come into the study's own sums or leave them."""
-    sizes = [*_by_modalities(book, study, cut), *_by_columns(book, study, cut)]
+    sizes = [*_by_modalities(book, study, cut, smallest), *_by_columns(book, study, cut, smallest)]
     return [size for size in sizes if size < smallest]
 
 
-def _by_modalities(book: Book, study: str, cut: Cut) -> list[int]:
+def _by_modalities(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     goes_on = _going_on(book, study, cut)
-    return [size for use in book.uses if use.study == study for size in coming_or_going(use, cut, goes_on)]
+    return [size for use in book.uses if use.study == study for size in coming_or_going(use, cut, smallest, goes_on)]
 
 
-def _by_columns(book: Book, study: str, cut: Cut) -> list[int]:
+def _by_columns(book: Book, study: str, cut: Cut, smallest: int) -> list[int]:
     its = [before for before in book.cuts if study in before.studies]
     goes_on = _going_on(book, study, cut)
-    return [size for use in book.uses if use.study == study for size in by_other_columns(use, its, cut, goes_on)]
+    return [
+        size for use in book.uses if use.study == study for size in by_other_columns(use, its, cut, smallest, goes_on)
+    ]
 
 
 def _require_steady(book: Book, study: str, cut: Cut, smallest: int) -> None:
-    if any(size < smallest for size in _by_columns(book, study, cut)):
+    if any(size < smallest for size in _by_columns(book, study, cut, smallest)):
         raise AnsweredError(
             "Sums of this study were opened with another column of this site for the target or the split: a few "
             "patients who have a gap in one of them would come into its sums or leave them, and the difference of two "

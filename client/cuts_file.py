@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from pydantic import TypeAdapter
+
 from client.charges import AUDIT_FILE
 from common.disk.atomic_file import make_private, write_whole
 from common.disk.audit import Audit, CutsKept, SumsAccepted
@@ -54,6 +56,7 @@ class Use:
     target, split, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
     words: study -> those by whom a person lets it differ from these sums, and between which parts (`client.moves`)
     changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
+    last: of each version the order of its last sum, among the sums of all studies (`Book.order`); 0: nobody kept it
     """
 
     study: str
@@ -66,6 +69,7 @@ class Use:
     recipes: dict[str, str] = field(default_factory=dict)
     words: dict[str, list[str]] = field(default_factory=dict, repr=False)
     changes: list[dict[str, str]] = field(default_factory=list, repr=False)
+    last: list[int] = field(default_factory=list)
 
     @property
     def added(self) -> frozenset[str]:
@@ -91,6 +95,11 @@ class Book:
     unknown: list[str] = field(default_factory=list, repr=False)
 
     @property
+    def order(self) -> int:
+        """Which sum, of those of all studies, was opened last. The same one again is not counted anew."""
+        return max((order for use in self.uses for order in use.last), default=0)
+
+    @property
     def patients(self) -> frozenset[str]:
         """The pseudonyms of all whose part of a cut is kept."""
         return frozenset().union(*(cut.sides for cut in self.cuts))
@@ -105,6 +114,9 @@ class Book:
         cuts, uses = map(vars, self.cuts), map(vars, self.uses)  # not `asdict`, which copies each patient's modalities
         more = {"refused": self.refused, "unknown": self.unknown}
         return json.dumps({"format": FORMAT, "cuts": [*cuts], "uses": [*uses], **more}).encode()
+
+
+_BOOK = TypeAdapter(Book)  # what no release wrote is damage, in whatever depth
 
 
 def lacking(state: Path) -> int:
@@ -182,12 +194,7 @@ def _read(path: Path) -> Book:
         number = int(content["format"])
         if number > FORMAT:
             raise RunError(f"{path}: is of a newer release of wardround (format {number}). Install that release here.")
-        return Book(
-            [_kept(cut) for cut in content["cuts"]],
-            [_use(use) for use in content.get("uses", [])],
-            dict(content.get("refused", {})),
-            list(content.get("unknown", [])),
-        )
+        return _BOOK.validate_python({"cuts": content["cuts"]} | content)
     except FileNotFoundError:
         return Book()
     except OSError as problem:
@@ -201,27 +208,3 @@ def _read(path: Path) -> Book:
 
 def _unusable(path: Path, problem: OSError) -> RunError:
     return RunError(f"{path}: cannot be read ({problem.strerror}). Mend its owner and its permissions, or the disk.")
-
-
-def _kept(cut: dict[str, Any]) -> Kept:
-    known = {patient: list(names) for patient, names in cut.get("modalities", {}).items()}
-    return Kept(dict(cut["sides"]), list(cut["studies"]), list(cut["allowed"]), known)
-
-
-def _use(use: dict[str, Any]) -> Use:
-    """One of before it was kept who is in no part says nothing of that."""
-    words = {study: list(patients) for study, patients in use.get("words", {}).items()}
-    nowhere, came = dict(use.get("nowhere", {})), list(use.get("came", []))
-    changes = [dict(change) for change in use.get("changes", [])]
-    return Use(
-        use["study"],
-        list(use["modalities"]),
-        list(use["patients"]),
-        nowhere,
-        came,
-        use.get("target", ""),
-        use.get("split"),
-        dict(use.get("recipes", {})),
-        words,
-        changes,
-    )

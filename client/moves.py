@@ -9,16 +9,19 @@ came or went with the data is not counted, as a new patient is not.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from client.cut import Cut
 from client.cuts_file import Kept, Use
 from client.data.recipe import Rules
-from client.versions import NOT, State, added, adds, versions
+from client.groups import NOWHERE, Flows, groups
+from client.versions import NOT, State, added, adds, is_signed, last_in_state, part_of, versions
 
-NOWHERE = ""
+Stays = Counter[tuple[str, frozenset[str]]]  # part, modalities with which they add both times -> patients
+_ALL = ""  # of whatever modality
+_NONE = frozenset[str]()
 _PERHAPS_ONE = 1  # a patient of whom it was not kept which modalities were summed: perhaps nobody else has one of them
 
 
@@ -37,10 +40,22 @@ class Move:
 
     @property
     def word(self) -> str:
-        """What a person lets differ: a patient in one and in none of the other, or in these two parts of either."""
-        return (
-            self.patient if NOWHERE in (self.was, self.now) else " ".join((self.patient, *sorted((self.was, self.now))))
-        )
+        """What a person lets differ: a patient in this part of one and in none of the other, or in these two parts of
+        either.
+        """
+        return " ".join((self.patient, *sorted({self.was, self.now} - {NOWHERE})))
+
+
+@dataclass(frozen=True)
+class Between:
+    """How one version of another study's sums differs from a cut.
+
+    moved: who is cut otherwise. stays: how many are cut alike. last: the order of the last sum of this version
+    """
+
+    moved: list[Move]
+    stays: Stays
+    last: int
 
 
 def moves(before: Kept, cut: Cut) -> list[Move]:
@@ -52,15 +67,23 @@ def moves(before: Kept, cut: Cut) -> list[Move]:
     ]
 
 
-def in_each(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[list[Move]]:
-    """Yield for each version of another study's sums who is cut otherwise than now, with what each had then.
+def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = None) -> Iterator[Between]:
+    """Yield for each version of another study's sums who is cut otherwise than now, with what each had then, and how
+    many are cut alike.
 
-    use, kept: the other study's, which was opened
+    use, kept: the other study's, which was opened. smallest: of a part that a site signs for; None: whoever is in a
+        part that the site signed for then, or now, and not both, comes or leaves
     """
     sides, nowhere = cut.sides, cut.nowhere
     moved = {move.patient for before in kept for move in moves(before, cut)}
-    left = {patient for before in kept for patient in before.sides} & nowhere
-    for states in versions(use, moved | {*use.nowhere} & {*sides} | left):
+    gone = {patient for before in kept for patient in before.sides} & nowhere
+    some = moved | {*use.nowhere} & {*sides} | gone
+    some |= {patient for change in use.changes[1:] for patient in change if patient in sides}
+    always, _ = next(versions(use, cut.parts.keys() - some))
+    # Who came into these very sums after a version, or left them, is in the sums of now, or is not, by the data.
+    came, left = (last_in_state(use, some, added=added) for added in (True, False))
+    alike, has = staying(always, use, kept, cut), _having(always, use, cut)
+    for states, last in versions(use, some):
         then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
         between = [
             Move(patient, was, sides[patient], before, cut.shown(patient))
@@ -68,28 +91,90 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[list[Move]]:
             for was, before in each
             if sides.get(patient, was) != was
         ]
-        yield [*between, *taken_or_left_in(states, use, kept, cut)]
+        settled = {
+            patient: state
+            for patient, state in states.items()
+            if (left if adds(state) else came).get(patient, 0) <= last
+        }
+        own = has + _having(states, use, cut) if between else Counter(_of_now(use, cut))
+        signing = [*by_signing(always, use, cut, own, smallest), *by_signing(states, use, cut, own, smallest)]
+        differ = [*between, *taken_or_left_in(settled, use, kept, cut), *signing]
+        yield Between(differ, alike + staying(states, use, kept, cut), last)
+
+
+def by_signing(
+    states: Mapping[str, State], use: Use, cut: Cut, own: Mapping[str, int], smallest: int | None
+) -> Iterator[Move]:
+    """Yield those of a version who are in the same part now, where the site signed for it then, or signs now, and not
+    both, because of the studies: with those who are here now it would have signed for the part of then as it did.
+
+    own: how many are in each part of then, with a modality used then
+    """
+    for patient, state in states.items():
+        part = part_of(state)
+        if not part or cut.sides_of(patient) != part or is_signed(state) == (part in cut.signed):
+            continue
+        comes = part in cut.signed
+        if smallest is None or comes != (own.get(part, 0) >= smallest):
+            had = added(use, state)
+            names = had[1] if had else frozenset[str]()
+            shown = cut.shown(patient)
+            yield Move(patient, NOWHERE, part, _NONE, shown) if comes else Move(patient, part, NOWHERE, names, _NONE)
+
+
+def _having(states: Mapping[str, State], use: Use, cut: Cut) -> Counter[str]:
+    """Return how many are in each part of a version, and have a modality of it now."""
+    then = frozenset(use.modalities)
+    return Counter(part_of(one) for patient, one in states.items() if cut.having.get(patient, _NONE) & then)
+
+
+def _of_now(use: Use, cut: Cut) -> Iterator[str]:
+    """Yield the part of each who has a modality of these sums now: where they are cut alike, new patients too."""
+    then = frozenset(use.modalities)
+    return (part for patient, part in cut.parts.items() if cut.having[patient] & then)
+
+
+def staying(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> Stays:
+    """Return how many of these patients were in a version in the part in which they are now, by part and by the
+    modalities with which they add both times.
+    """
+    alike: Stays = Counter()
+    for patient, state in states.items():
+        if (
+            adds(state)
+            and (now := cut.sides_of(patient))
+            and (is_signed(state) or not part_of(state)) == (now in cut.signed)
+        ):
+            shown = cut.shown(patient)
+            alike.update(
+                (now, shown if had is None else shown & had)
+                for was, had in _then(use, kept, patient, state)
+                if was == now
+            )
+    return alike
 
 
 def words_for(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
     """Return the words that a person gives for a study that differs so from any version of another study's sums."""
-    return {move.word for some in in_each(use, kept, cut) for move in some}
+    return {move.word for between in in_each(use, kept, cut) for move in between.moved}
 
 
-def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, goes_on: Use | None) -> list[int]:
+def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, smallest: int, goes_on: Use | None) -> list[int]:
     """Return, for each version of these sums of the same study, by other columns of the site for the target or the
     split, how many patients of a part come into the sums or leave them by the columns of now, and with each modality.
 
-    goes_on: the sums of which this one is the next; who was in none of them, or in them, comes or leaves with the data
+    goes_on: the sums of which this one is the next. Who was in none of them, or in them, after the sums of the other
+        columns were opened, comes or leaves with the data
     """
     if use.split is None or (use.target, use.split) == (cut.rules.target, cut.rules.split):
         return []
-    came, left = (goes_on.nowhere.keys(), goes_on.added) if goes_on else ((), ())
     sizes = list[int]()
-    for some in in_each(use, kept, cut):
-        moved = [one for one in some if NOWHERE in (one.was, one.now)]
-        moved = [one for one in moved if one.patient not in (came if one.was == NOWHERE else left)]
-        sizes += differing(moved, {*use.modalities} & cut.used)
+    for between in in_each(use, kept, cut, smallest):
+        moved = [one for one in between.moved if NOWHERE in (one.was, one.now)]
+        patients = [one.patient for one in moved]
+        came, left = (last_in_state(goes_on, patients, added=added) for added in (False, True))
+        moved = [one for one in moved if (came if one.was == NOWHERE else left).get(one.patient, 0) <= between.last]
+        sizes += differing(moved, {*use.modalities} & cut.used, Counter())
     return sizes
 
 
@@ -138,26 +223,35 @@ def _rules(use: Use) -> Rules:
     return Rules(use.target, use.split or "", use.recipes)
 
 
-def differing(moved: Collection[Move], both: Collection[str]) -> list[int]:
-    """Return the sizes of all sides by which a part differs, and of each modality in a side.
+def differing(moved: Collection[Move], both: Collection[str], stays: Stays) -> list[int]:
+    """Return the sizes of all groups that sums of the two cuts show (`client.groups`), of all patients and of those
+    with each modality.
 
     both: the modalities used by both cuts. Of one that a single cut used there are no two sums
+    stays: of those who are cut alike
     """
-    sides = Counter[tuple[str, ...]]()
+    flows: defaultdict[str, Flows] = defaultdict(Counter)
     for one in moved:
-        for side, names in ((("from", one.was), one.before), (("to", one.now), one.shown)):
-            if side[1] != NOWHERE:
-                sides[side] += 1
-                sides.update((*side, name) for name in names or () if name in both)
-    return [*sides.values(), *(_PERHAPS_ONE for one in moved if one.before is None)]
+        then, now = one.before or frozenset(), one.shown
+        flows[_ALL][one.was, one.now] += 1
+        for name in (then | now) & frozenset(both):
+            flows[name][one.was if name in then else NOWHERE, one.now if name in now else NOWHERE] += 1
+    for (part, names), number in stays.items():
+        for name in (_ALL, *names):
+            if name in flows:
+                flows[name][part, part] += number
+    sizes = [size for each in flows.values() for size in groups(each)]
+    return [*sizes, *(_PERHAPS_ONE for one in moved if one.before is None)]
 
 
-def coming_or_going(use: Use, cut: Cut, goes_on: Use | None = None) -> list[int]:
+def coming_or_going(use: Use, cut: Cut, smallest: int, goes_on: Use | None = None) -> list[int]:
     """Return, by part and by version of these sums, how many patients come into the sums, or leave them, by the
     modalities used alone. Of those who are in the cohort both times, in a part that the site signed for, with the
-    modalities that they have now; and of those who had, or have, none but such as this site reads no more, or newly.
+    modalities that they have now; and of those who had, or have, none but such as this site reads no more, or newly;
+    and, with each modality, of those in a part for which it signs by the modalities used.
 
-    goes_on: the sums of which this one is the next; who was in none of them comes with the data
+    goes_on: the sums of which this one is the next. Who was in none of them, after those of the other modalities were
+        opened, comes with the data
     """
     then, found = frozenset(use.modalities), list[int]()
     others = {
@@ -165,17 +259,27 @@ def coming_or_going(use: Use, cut: Cut, goes_on: Use | None = None) -> list[int]
         for patient in use.patients
         if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
     }
-    new = use.nowhere.keys() - (goes_on.nowhere.keys() if goes_on else set())
-    others |= dict.fromkeys((one for one in new if _is_newly_read(one, use, cut)), True)
-    for states in versions(use, {*others} | cut.out & {*use.patients}):
+    read = {patient for patient in use.nowhere if patient not in others and _is_newly_read(patient, use, cut)}
+    came = last_in_state(goes_on, read, added=False)
+    for states, last in versions(use, {*others} | read | cut.out & {*use.patients}):
         unread = (added(use, states[patient]) for patient in cut.out & states.keys() if adds(states[patient]))
         sides = Counter((one[0], False) for one in unread if one and _is_unread(one[1], cut))
+        now = others | {patient: True for patient in read if came.get(patient, 0) <= last}
         sides += Counter(
             (cut.parts[patient], comes)
-            for patient, comes in others.items()
+            for patient, comes in now.items()
             if (states[patient] == NOT if comes else adds(states[patient]))
         )
         found += sides.values()
+    if any(
+        is_signed(state) != (part_of(state) in cut.signed)
+        for one in use.changes
+        for state in one.values()
+        if adds(state)
+    ):
+        own = Counter(_of_now(use, cut))
+        for states, _ in versions(use, cut.parts):
+            found += differing([*by_signing(states, use, cut, own, smallest)], then & cut.used, Counter())
     return found
 
 

@@ -13,19 +13,29 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from client.cut import Cut
 from client.cuts_file import Use
 
-State = str  # of a patient in a version: ABSENT, NOT, or the part, ADDS, and a bit for each modality used that adds
-ADDS, NOT, ABSENT = "+", "-", ""
+# Of a patient in a version: ABSENT, NOT, or the part, then ADDS, or UNSIGNED where the site did not sign for the part
+# and added nothing in it, and a bit for each modality used that the patient has.
+State = str
+ADDS, UNSIGNED, NOT, ABSENT = "+", "~", "-", ""
 
 
-def keep_version(use: Use, cut: Cut) -> None:
-    """Keep who adds now, as a change of the version before, unless a sum of these modalities was just so."""
+def keep_version(use: Use, cut: Cut, order: int) -> None:
+    """Keep who adds now, as a change of the version before, unless a sum of these modalities was just so.
+
+    order: of the last sum of any study; this one is the next, unless it is that one again
+    """
     now = dict.fromkeys(cut.nowhere, NOT) | {
-        patient: f"{part}{ADDS}{_bits(use.modalities, cut.shown(patient)):x}" for patient, part in cut.sides.items()
+        patient: f"{part}{ADDS if part in cut.signed else UNSIGNED}{_bits(use.modalities, cut.shown(patient)):x}"
+        for patient, part in cut.sides.items()
     }
     if use.patients and not use.changes:  # of before versions were kept: all who were in its sums, as in one
         use.changes.append(dict.fromkeys(use.patients, ADDS))
-    if change := _change(use.changes, now):
+    place, change = _change(use.changes, now)
+    if change:
         use.changes.append(change)
+    use.last += [0] * (len(use.changes) - len(use.last))  # 0: of before the order was kept
+    if use.changes and (not order or use.last[place] != order):
+        use.last[place] = order + 1
 
 
 def _bits(used: Sequence[str], shown: Collection[str]) -> int:
@@ -33,38 +43,59 @@ def _bits(used: Sequence[str], shown: Collection[str]) -> int:
 
 
 def adds(state: State) -> bool:
-    """Return whether a patient of this state added to the sums."""
+    """Return whether a patient of this state added to the sums, or would have in a part that the site signs for."""
+    return ADDS in state or UNSIGNED in state
+
+
+def is_signed(state: State) -> bool:
+    """Return whether the site signed for the part of a patient of this state, who had a modality used."""
     return ADDS in state
+
+
+def part_of(state: State) -> str:
+    """Return the part of a patient of this state; "" where the patient was in none, or nobody kept it."""
+    return state.partition(ADDS if is_signed(state) else UNSIGNED)[0] if adds(state) else ""
 
 
 def added(use: Use, state: State) -> tuple[str, frozenset[str]] | None:
     """Return in which part, and with which modalities, a patient of this state added; None where nobody kept it."""
-    part, _, bits = state.partition(ADDS)
-    if not part:
+    if not (part := part_of(state)):
         return None
-    return part, frozenset(name for place, name in enumerate(use.modalities) if int(bits, 16) >> place & 1)
+    bits = int(state[len(part) + 1 :], 16)
+    return part, frozenset(name for place, name in enumerate(use.modalities) if bits >> place & 1)
 
 
-def _change(changes: Collection[Mapping[str, State]], now: Mapping[str, State]) -> dict[str, State]:
-    """Return what leads from the last version to this one; nothing where an earlier one was the same."""
+def _change(changes: Collection[Mapping[str, State]], now: Mapping[str, State]) -> tuple[int, dict[str, State]]:
+    """Return the place of this version, and what leads to it from the last one; nothing where an earlier one was so."""
     others = {*now}
-    for change in changes:
+    for place, change in enumerate(changes):
         same = {patient for patient, state in change.items() if now.get(patient, ABSENT) == state}
         others = (others | change.keys()) - same
         if not others:
-            return {}
-    return {patient: now.get(patient, ABSENT) for patient in sorted(others)}
+            return place, {}
+    return len(changes), {patient: now.get(patient, ABSENT) for patient in sorted(others)}
 
 
-def versions(use: Use, patients: Collection[str]) -> Iterator[dict[str, State]]:
-    """Yield the states of these patients in each version of the sums, equal ones once. Where none was kept, of all sums
-    as if they were one.
+def versions(use: Use, patients: Collection[str]) -> Iterator[tuple[dict[str, State], int]]:
+    """Yield the states of these patients in each version of the sums, equal ones once, and the order of the last sum of
+    it. Where none was kept, of all sums as if they were one.
     """
     states = dict.fromkeys(patients, ABSENT)
-    seen = set[tuple[State, ...]]()
+    last = dict[tuple[State, ...], int]()
     as_one = dict.fromkeys(use.added, ADDS) | dict.fromkeys({*use.nowhere} - {*use.came}, NOT)
-    for change in use.changes or [as_one]:
+    for place, change in enumerate(use.changes or [as_one]):
         states |= {patient: state for patient, state in change.items() if patient in states}
-        if (version := tuple(states.values())) not in seen:
-            seen.add(version)
-            yield states.copy()
+        version = tuple(states.values())
+        last[version] = max(last.get(version, 0), *use.last[place : place + 1], 0)
+    for version, order in last.items():
+        yield dict(zip(states, version, strict=True)), order
+
+
+def last_in_state(use: Use | None, patients: Collection[str], *, added: bool) -> dict[str, int]:
+    """Return the order of the last sum in which each patient added, or had a target and added to none."""
+    found = dict[str, int]()
+    for states, order in versions(use, patients) if use else ():
+        for patient, state in states.items():
+            if adds(state) if added else state == NOT:
+                found[patient] = max(order, found.get(patient, 0))
+    return found

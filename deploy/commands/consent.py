@@ -105,7 +105,7 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
 def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort, *, yes: bool) -> None:
     """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
     from client.cut import cut_of
-    from client.cuts import allow, asked_about
+    from client.cuts import allow, asked_about, told_of
     from client.declaration import of_enough
     from client.renumbered import said_of_unknown
 
@@ -113,7 +113,10 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
         click.secho(f"  {unknown}", fg="yellow")
     smallest = here.file.policy.without_privacy.smallest(simulated=False)
     cut = cut_of(cohort, of_enough(cohort, study.names, smallest))
-    number = 0 if study.private or smallest == 1 else asked_about(state, study.digest, cut, smallest)
+    if study.private or smallest == 1:
+        return
+    told = told_of(state, study.digest, cut)  # before the number: what is opened between the two is asked anew
+    number = asked_about(state, study.digest, cut, smallest)
     if not number:
         return
     click.secho(
@@ -131,7 +134,7 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
             fg="yellow",
         )
     if not yes and click.confirm("Shall it be given all the same?"):
-        allow(state, study.digest, cut)
+        allow(state, study.digest, cut, told)
         return
     click.secho("  Until a person allows it (site approve, without --yes) this site does no work of it.", fg="yellow")
 

@@ -116,7 +116,8 @@ def test_who_left_the_data_for_a_while_was_left_out_by_the_other_study_all_the_s
 def test_modalities_of_a_version_are_read_back(tmp_path) -> None:
     opening(tmp_path, "a", having_charts(20, 0, CHART | PANEL), 10)
     (use,) = read(tmp_path).uses
-    (states,) = versions(use, ["0", "49", "nobody"])
+    ((states, order),) = versions(use, ["0", "49", "nobody"])
+    assert order == 1
     assert [added(use, state) for state in states.values()] == [("train", CHART), ("train", CHART | PANEL), None]
 
 

@@ -146,7 +146,7 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
     opening(state, study.digest, cut_of(prepare(north, study), study.names), 2)
     longer = replace(study.training, local_steps=100)  # an update is of more patients than any smallest part here
-    other = replace(study, split=replace(study.split, validation=0.4, test=0.4), training=longer)
+    other = replace(study, split=replace(study.split, validation=0.0, test=0.3, key="a"), training=longer)
     written(north.root, other)
     cut = cut_of(prepare(north, other), other.names)
     for smallest, told in ((1000, True), (2, False)):

@@ -26,6 +26,12 @@ COLUMN = (f"{READ}study_is_not_opened_again_by_another_column_that_takes_one_pat
 TOLD = (f"{READ}word_is_for_the_patients_of_whom_it_was_given",)
 SCORES = ("tests/client/test_shown_by_few.py::test_scores_alone_are_held_against_the_owners_of_a_modality",)
 JUDGED = ("tests/client/test_parts.py::test_a_part_is_judged_by_what_its_sum_is_made_of",)
+GROUPS = "tests/client/test_shown_by_groups.py::test_"
+ALL_PARTS = (f"{GROUPS}who_comes_from_no_part_is_not_hidden_by_those_who_change_parts",)
+SIGNING = (f"{GROUPS}a_part_that_is_signed_by_another_split_brings_no_few_into_the_sums",)
+ONCE = (f"{GROUPS}who_was_in_the_sums_once_is_shown_by_no_study_that_still_takes_this_patient",)
+A_WHILE = (f"{GROUPS}a_column_that_was_named_for_a_while_shows_nobody",)
+MEANWHILE = (f"{GROUPS}a_yes_is_for_what_was_told_and_not_for_what_came_while_the_question_stood",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
 
 
@@ -46,7 +52,27 @@ def _by_settings_alone(_: Any) -> Any:
 
 
 def _together(_: Any) -> Any:
-    return lambda use, kept, cut: iter([[move for some in in_each(use, kept, cut) for move in some]])
+    def in_one(*arguments: Any) -> Any:
+        each = [*in_each(*arguments)]
+        return iter([replace(each[0], moved=[move for one in each for move in one.moved])])
+
+    return in_one
+
+
+def _by_single_parts(_: Any) -> Any:
+    """Each part is judged by itself."""
+
+    def groups(flows: Any) -> set[int]:
+        parts = {part for way in flows for part in way if part}
+        sides = [[sum(n for way, n in flows.items() if way[i] == part != way[1 - i]) for i in (0, 1)] for part in parts]
+        return {size for side in sides for size in side if size}
+
+    return groups
+
+
+def _ever(original: Any) -> Any:
+    """Whenever it was: as if in the newest sum."""
+    return lambda *arguments, **more: dict.fromkeys(original(*arguments, **more), 1 << 60)
 
 
 def _for_whoever_moves(original: Any) -> Any:
@@ -86,6 +112,10 @@ MUTANTS = (
     Mutant("who comes or goes by the modalities is not counted", "client.cuts.coming_or_going", _nobody, LEAVES),
     Mutant("a modality that is read newly brings nobody", "client.moves._is_newly_read", _never, NEWLY),
     Mutant("another column of the site takes nobody more", "client.cuts.by_other_columns", _nobody, COLUMN),
+    Mutant("each part by itself", "client.moves.groups", _by_single_parts, ALL_PARTS),
+    Mutant("a part counts as summed though it was not signed", "client.moves.by_signing", _nobody, SIGNING),
+    Mutant("who came once comes with the data for ever", "client.moves.last_in_state", _ever, ONCE + A_WHILE),
+    Mutant("a yes for what nobody was told", "client.cuts._told", lambda _: lambda *_: frozenset(), MEANWHILE),
     Mutant("a word for whoever moves", "client.cuts._are_allowed", _for_whoever_moves, TOLD),
     Mutant("scores over any owners", "client.handlers.asked_by", _of_training_alone, SCORES),
     Mutant("a part of what was not signed", "client.handlers.SiteHandler._declared", _of_the_study, JUDGED),
