@@ -211,15 +211,20 @@ def status(name: str | None, folder: Path) -> None:
     from common.plan import title
     from server.report.text import duration
     from server.run.checkpoint import CHECKPOINT_FILE
+    from server.run.run_folder import results_in
     from server.run.watch import LOOK_SECONDS, STATUS_FILE, read_status
 
     run = _folder_of(name, folder) if name else _newest(folder)
     told = read_status(run / STATUS_FILE)
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
     if told.ended and not (run / CHECKPOINT_FILE).exists():
-        done = "nothing was begun: its name may be given to another run, or its folder deleted"
+        gone = f"{done}. Its checkpoint is gone, so it cannot go on, and no other report can be made of it"
+        nothing = "nothing was begun: its name may be given to another run, or its folder deleted"
+        done = gone if told.round >= 0 or results_in(run) else nothing
     head = f"finished after round {told.finished} of {told.rounds}, with a model and a report; why it had ended: "
-    click.echo(f"{run.name}: {head if told.finished >= 0 else ''}{told.ended or told.doing}")
+    since = f" It was resumed since, without another sum: {told.ended}" if told.ended and told.before else ""
+    why = (told.reason if told.ended else told.doing) + since
+    click.echo(f"{run.name}: {head if told.ended and told.finished >= 0 else ''}{why}")
     age = max(0.0, time.time() - told.written)
     looked = max(0.0, time.time() - told.seen)
     sites = f"; the sites as of {duration(looked)} ago" if looked > age + 2 * LOOK_SECONDS and told.sites else ""

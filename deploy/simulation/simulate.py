@@ -11,7 +11,8 @@ from client.consent.terms import require_terms
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
-from common.errors import CohortError, SiteFailedError
+from common.errors import CohortError, RunError, SiteFailedError
+from common.format_number import NEWER
 from common.identity.roster import Roster
 from common.messages import JoinRequest
 from common.study import Study
@@ -150,7 +151,12 @@ def _kept(plan: Simulation, run: Run, outcome: Outcome) -> list[Comparison]:
     """
     path = plan.folder / REPORT_FILE
     if plan.resume and path.exists():
-        before = read_evidence(path)
+        try:
+            before = read_evidence(path)
+        except RunError as problem:
+            if NEWER in str(problem):
+                raise
+            return tested(outcome)  # a kill or a disk has damaged it: it is written anew
         if before.run == run.state.run and before.comparisons:
             return list(before.comparisons)
     return tested(outcome)

@@ -2,7 +2,9 @@
 
 A count whose noise of privacy is wider than that counts nobody in particular: it is kept, and written as its interval.
 
-One withheld cell of a list whose total is known can be had by subtraction, so the next smallest goes with it.
+One withheld cell of a list whose total is known can be had by subtraction, so the next smallest goes with it, and with
+parts of the cohort whatever tells their total, or one of them, elsewhere: how many have a modality, which all may have,
+and how many were scored. Who lacks a modality is a cell as well.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ def released(evidence: Evidence) -> Evidence:
     """The evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
     if evidence.simulated:
         return evidence
+    coverage = tuple(_coverage(coverage) for coverage in evidence.coverage)
+    hidden = any(isinstance(entry.cases.get("validation"), str) for entry in coverage)
     return replace(
         evidence,
-        coverage=tuple(_coverage(coverage) for coverage in evidence.coverage),
-        rounds=tuple(_round(entry) for entry in evidence.rounds),
+        coverage=coverage,
+        rounds=tuple(_round(entry, hidden=hidden) for entry in evidence.rounds),
         comparisons=tuple(entry for entry in evidence.comparisons if not _few(entry.metrics)),
         warnings=(*evidence.warnings, *_withheld(evidence.comparisons)),
     )
@@ -36,9 +40,20 @@ def _coverage(coverage: Coverage) -> Coverage:
     return replace(
         coverage,
         cases=_parts(coverage.cases),
-        present={name: _cell(count) for name, count in coverage.present.items()},
+        present=_present(coverage.present, coverage.cases),
         classes=_parts(coverage.classes),
     )
+
+
+def _present(present: Mapping[str, Cell], cases: Mapping[str, Cell]) -> dict[str, Cell]:
+    """None of more than all but four, and none at all beside a part that is withheld."""
+    numbers = [count for count in cases.values() if not isinstance(count, str) and count >= SMALL_CELL]
+    total = sum(numbers) if len(numbers) == len(cases) else None
+    shown = {name: _cell(count) for name, count in present.items()}
+    for name, count in shown.items():
+        if not isinstance(count, str) and (total is None or 0 < total - count < SMALL_CELL):
+            shown[name] = "withheld"
+    return shown
 
 
 def _cell(count: Cell) -> Cell:
@@ -54,8 +69,14 @@ def _parts(counts: Mapping[str, Cell]) -> dict[str, Cell]:
     return shown
 
 
-def _round(entry: RoundEvidence) -> RoundEvidence:
-    return replace(entry, metrics=None) if entry.metrics is not None and _few(entry.metrics) else entry
+def _round(entry: RoundEvidence, *, hidden: bool) -> RoundEvidence:
+    """hidden: how many validation patients there are is withheld"""
+    metrics = entry.metrics
+    if metrics is None or _few(metrics):
+        return replace(entry, metrics=None)
+    if hidden and not half_of_cases(metrics):
+        return replace(entry, metrics={name: value for name, value in metrics.items() if name != "cases"})
+    return entry
 
 
 def _few(metrics: Mapping[str, float]) -> bool:

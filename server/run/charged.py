@@ -1,9 +1,12 @@
-"""What sites may have charged for the round of a run that was begun and not saved: its sum is not in the report."""
+"""What sites may have charged for attempts whose sums are not in the report: of the round that was begun and not saved,
+and those that failed before it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from common.plan import phase_of
 from common.privacy.accounting import Release, epsilon
@@ -16,13 +19,14 @@ SAME = 1e-6  # of two epsilons of the same releases, relative: how far rounding 
 
 
 def charged_at_most(study: Study, state: RunState) -> float | None:
-    """Return the epsilon of a patient at a site that charged every attempt which may have been begun since the last
-    round was saved; None without privacy, and where no round is left.
+    """Return the epsilon of a patient at a site that charged every attempt of the run which may have been begun; None
+    without privacy, and where no round is left.
 
-    It goes on, by the study's plan, from the largest that the sites have certified. Where that is no epsilon of the
-    plan's, a ledger has other studies beside this one, or judges at a smaller delta, and the same releases cost more
-    there: then it is the study's own epsilon, beyond which no ledger goes. Of a site that has certified less than
-    another, but would be charged more for the next round, nothing is known here.
+    By the study's plan it is the larger of two: what the sites have certified, and each attempt since the last round
+    was saved; and all rounds that were saved, each attempt that failed before, of whichever kind, and those since, for
+    a site whose answers were lost. Where what is certified is no epsilon of the plan's, a ledger has other studies
+    beside this one, or judges at a smaller delta, and the same releases cost more there: then it is the study's own
+    epsilon, beyond which no ledger goes.
     """
     plan = plan_privacy(study)
     if plan is None or state.round > study.rounds + 1 or not state.history:
@@ -43,17 +47,28 @@ def _further(
     known.
     """
     begun, phase = state.attempt - state.saved_attempt + 1, phase_of(study, state.round + 1)
+    failed = max(0, state.saved_attempt - 1)  # the first process begins with attempt 1
+    saved = [phase_of(study, number) for number in range(1, state.round + 1)]
     trained = _releases(plan.epsilon_after, training, study.rounds + study.privacy.spare_rounds)
     yield trained if trained is None else plan.epsilon_after(trained + begun * phase.train)
+    yield _all(plan, plan.training(sum(one.train for one in saved) + failed + begun * phase.train), failed)
     part = phase.evaluate or "validation"
-    after = _of(plan, "validation" if test_is_apart(study) else part)
+    apart = test_is_apart(study)
+    after = _of(plan, "validation" if apart else part)
     scored = _releases(after, held_out, evaluations(study))
+    tests = apart and phase.evaluate == "test"
     if scored is None:
         yield None if held_out else 0.0
-    elif phase.evaluate == "test" and test_is_apart(study):
-        yield _of(plan, "test")(begun)
     else:
-        yield after(scored + begun * bool(phase.evaluate))
+        yield _of(plan, "test")(begun) if tests else after(scored + begun * bool(phase.evaluate))
+    times = sum(one.evaluate == "validation" for one in saved) + failed + begun * (bool(phase.evaluate) and not tests)
+    yield _all(plan, plan.evaluation_of("validation" if apart else part, times), failed)
+
+
+def _all(plan: PrivacyPlan, releases: Release, failed: int) -> float:
+    """Epsilon of these, and of the statistics, which each attempt that failed may have been."""
+    statistics = replace(plan.statistics(), steps=1 + failed)
+    return epsilon([statistics, *([releases] if releases.steps else [])], plan.delta, plan.accountant)
 
 
 def _of(plan: PrivacyPlan, part: str) -> Callable[[int], float]:

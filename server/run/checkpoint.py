@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tokenize
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def read(path: Path, study: str) -> RunState:
             arrays = {name.removeprefix("array/"): stored[name] for name in stored.files if name != "head"}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no checkpoint to resume. Start the run without --resume.") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile):
         raise CheckpointError(f"{path}: is damaged. Start the run again under another --run name.") from None
     number = take_format(head, FORMAT, str(path), CheckpointError)
     if number < OLDEST:

@@ -29,6 +29,7 @@ from server.run.round_line import line
 from server.run.run import Outcome, Run, outcome_in
 from server.run.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
 from server.run.watch import (
+    ASK_OTHERS,
     NOT_LOOKED_AT,
     STATUS_FILE,
     RunStatus,
@@ -37,8 +38,10 @@ from server.run.watch import (
     chosen_in,
     clock,
     flower_run_of,
+    left_in,
     listed,
     read_status,
+    resumed_status,
     this_process,
 )
 
@@ -71,7 +74,8 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
     if plan.resume and (over := _over(plan)) is not None:
         return _told_again(plan, over)
     require_playable(plan.study)
-    before = flower_run_of(file)  # here, for to look at this process's own lock would let it go
+    left = left_in(file)  # here, for to look at this process's own lock would let it go
+    before = left.flower if left else 0
     if plan.resume:
         plan = _as_it_was_left(plan, tell)
     keys = _keys_of(plan)
@@ -82,6 +86,8 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
             "", plan.study.digest, this_process(), rounds=plan.study.rounds, flower=before, chosen=chosen
         )
         status.sites = {name: SiteStatus(NOT_LOOKED_AT) for name in keys}
+        if plan.resume:
+            status = resumed_status(status, left)
         try:
             with Watch(status, file) as watch:
                 watch.tell = tell
@@ -195,7 +201,7 @@ def _played_once(
             wait=plan.wait,
             over=ended_runs(plan.folder),
         )
-        status.run, status.round = run.state.run, run.state.round
+        status.run, status.round, status.before, status.finished = run.state.run, run.state.round, "", -1
         watch.dropped = lambda: run.summation.dropped
         watch.joined, watch.limit = (lambda: run.summation.joined), plan.seconds
         return run, _recorded(plan, run, len(keys))
@@ -267,7 +273,7 @@ def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Cal
         if time.monotonic() > ends:
             raise RunError(
                 f"{len(online)} of {len(keys)} sites are connected ({', '.join(online) or 'none'}), and {least} are "
-                "needed. Ask the others to start `wardround site up`, or wait longer with --wait."
+                f"needed. {ASK_OTHERS}, or wait longer with --wait."
             )
         time.sleep(0.5)
 

@@ -21,15 +21,22 @@ from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.history import by_round, history_in
 from server.run.reasons import SAVED
 from server.run.run import Outcome
-from server.run.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, save_model
+from server.run.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, results_in, save_model
 from server.run.site_rows import kept_rows
 from server.run.trained import partly_in, scored_in, uncounted_in, untrained_in
-from server.run.watch import GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
+from server.run.watch import ASK_OTHERS, GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
 
 UNSAID = "it left no reason"
 END_FILE, END_FORMAT = "ended.json", 1  # why a simulation ended, which has no status
 # What a reason says to whoever could go on with the run, from here on: it is no part of why the run ended.
-ADVICE = (f"; {GO_ON}", f" {SAVED}", " `wardround finish ", ": start it as a new run", ", and nothing was charged")
+ADVICE = (
+    f"; {GO_ON}",
+    f" {SAVED}",
+    " `wardround finish ",
+    ": start it as a new run",
+    ", and nothing was charged",
+    f" {ASK_OTHERS}",
+)
 NOT_BEGUN = "Not begun: "  # of a run that was refused as it was to go on: rounds before it were
 SITES = "sites"  # the folder of a simulation's sites, in its run's
 
@@ -41,12 +48,25 @@ def finish(folder: Path, *, models: Path | None = None) -> Evidence:
     its end, or where another process plays it. The checkpoint stays: a run that may go on yet is resumed as before.
     """
     if not (folder / CHECKPOINT_FILE).exists():
-        if (folder / STUDY_FILE).exists():
-            raise RunError(f"{folder}: this run ended before its first sum, so there is no model. {reason_of(folder)}")
-        raise RunError(f"{folder}: holds no checkpoint of a run. Give the run's own folder, or its name.")
-    why = reason_of(folder)  # here, for to look at this process's own lock would let it go
+        raise RunError(_without_checkpoint(folder))
+    # Here, for to look at this process's own lock would let it go.
+    why = reason_of(folder, read(folder / CHECKPOINT_FILE, read_study(folder / STUDY_FILE).digest).run)
     with playing(folder):
         return finish_held(folder, why, models=models)
+
+
+def _without_checkpoint(folder: Path) -> str:
+    if not (folder / STUDY_FILE).exists():
+        return f"{folder}: holds no checkpoint of a run. Give the run's own folder, or its name."
+    left = stored_status(folder / STATUS_FILE)
+    if there := results_in(folder):
+        return (
+            f"{folder}: the checkpoint of this run is gone, so no other model and report can be made of it. It has "
+            f"{' and '.join(there)}, which stay as they are."
+        )
+    if left is not None and left.round >= 0:
+        return f"{folder}: the checkpoint of this run is gone, and with it what its rounds had come to."
+    return f"{folder}: this run ended before its first sum, so there is no model. {reason_of(folder)}"
 
 
 def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Evidence:
@@ -97,11 +117,15 @@ def _is_simulation(folder: Path) -> bool:
     return (folder / SITES).is_dir() and not (folder / STATUS_FILE).exists()
 
 
-def reason_of(folder: Path) -> str:
-    """Why the process of this run ended, as it left it: a deployed one in its status, a simulation in a file for it."""
+def reason_of(folder: Path, run: str = "") -> str:
+    """Why the process of this run ended, as it left it: a deployed one in its status, a simulation in a file for it.
+
+    run: its name in the checkpoint; a status of another run, put back here, says nothing of it
+    """
     if (folder / STATUS_FILE).exists():
-        whole = stored_status(folder / STATUS_FILE) is not None
-        return (read_status(folder / STATUS_FILE).ended if whole else "") or UNSAID
+        stored = stored_status(folder / STATUS_FILE)
+        others = stored is not None and run and stored.run not in ("", run)
+        return (read_status(folder / STATUS_FILE).reason if stored and not others else "") or UNSAID
     try:
         left: Any = json.loads((folder / END_FILE).read_text(encoding="utf-8"))
         if type(left.get(KEY)) is not int:

@@ -200,6 +200,7 @@ class Run:
         """
         what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
         lost, patience, attempt = dict[str, str](), self.wait, 0
+        spent = np.zeros(3, dtype=np.int64)  # steps, bytes up and bytes down of the attempts that failed
         self.lost.begin()
         while self.lost.goes_on(attempt, attempts):
             if attempt:
@@ -213,9 +214,11 @@ class Run:
                     only=self._only,
                     last=number == self.study.rounds + 2,
                 )
-                return replace(total, dropped={**lost, **total.dropped})
+                steps, up, down = (spent + self.summation.cost).tolist()
+                return replace(total, dropped={**lost, **total.dropped}, steps=steps, bytes_up=up, bytes_down=down)
             except TooFewSitesError as error:
                 last: SecureSumError = error
+            spent += self.summation.cost
             self._heard(lost)
             attempt += 1
         kind, causes = RunError, list(lost.values())

@@ -32,6 +32,7 @@ from server.run.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
 STUDY_FILE, LOCK_FILE, REPORT_FILE = "study.yaml", "run.lock", "report.json"
+MODEL_FILE, PAGE_FILE = "model.safetensors", "report.html"
 _FLOCK = "hhqqi"  # Linux's struct flock: kind, whence, start, length, process
 
 
@@ -78,8 +79,18 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
             f"{folder}: holds a run already. Go on with it (`wardround resume`, a simulation with --resume), or choose "
             "another --run name."
         )
+    if there := results_in(folder):
+        raise RunError(
+            f"{folder}: holds {' and '.join(there)} of a run whose checkpoint is gone. Choose another --run name, or "
+            "move them away."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(study_text(study), encoding="utf-8")
+
+
+def results_in(folder: Path) -> list[str]:
+    """Return what a run that ended has left in its folder, of its model and its report."""
+    return [name for name in (MODEL_FILE, REPORT_FILE, PAGE_FILE) if (folder / name).exists()]
 
 
 def require_begun(folder: Path) -> None:
@@ -98,11 +109,11 @@ def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None
     load(network, outcome.weights)
     set_normaliser(network, dict(outcome.normaliser))
     use_modalities(network, set(study.names) - set(outcome.untrained))
-    draft = folder / "model.safetensors.draft"
+    draft = folder / f"{MODEL_FILE}.draft"
     about = {"study": study.digest, "round": str(outcome.selected_round), "untrained": ",".join(outcome.untrained)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(state, str(draft), about | {KEY: "1"})
-    draft.replace(folder / "model.safetensors")
+    draft.replace(folder / MODEL_FILE)
 
 
 def evidence_of(

@@ -123,6 +123,12 @@ class Summation:
     _room: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     _dropped: dict[str, str] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
+    _steps: int = 0
+
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Steps, bytes up and bytes down of the last sum, whether it was opened or not."""
+        return (self._steps, self._bytes[0], self._bytes[1])
 
     def total(self, plan_for: PlanFor, *, only: Collection[str] = (), last: bool = False) -> Total:
         """One sum: offers, the round's work, confirmation, opening. Raises SecureSumError when it cannot be opened.
@@ -130,7 +136,7 @@ class Summation:
         `only`: the sites that may take part; all, if empty. `last`: no sum follows, so no offers are asked for. Before
         the first sum BudgetError, when the budget of a site does not carry the run to its end.
         """
-        self._dropped, self._bytes, self.bound = {}, [0, 0], ()
+        self._dropped, self._bytes, self._steps, self.bound = {}, [0, 0], 0, ()
         if not self.study.secure_sum.enabled:
             participants = self._join(only)
             return self._plain(plan_for(participants, [item.site for item in participants]), participants)
@@ -180,7 +186,7 @@ class Summation:
             self._room = np.empty(layout.length)
         values = point.values(self._room[: layout.length])
         half.open_into(values)
-        total = self._sum_of(layout, values.vector, survivors, worked, context.threshold)
+        total = self._sum_of(layout, values.vector, survivors, context.threshold)
         self._ahead = self._rode(following, revealed) if following else None
         return total
 
@@ -322,7 +328,7 @@ class Summation:
         for reply in worked.values():
             add_packed(words, reply.masked, bits)
         cut(words, bits)
-        return self._sum_of(layout, point.decode(words), [self._sites[node] for node in worked], worked, None)
+        return self._sum_of(layout, point.decode(words), [self._sites[node] for node in worked], None)
 
     # --------------------------------------------------------------------------------------------------- both ways
 
@@ -426,7 +432,6 @@ class Summation:
         layout: Layout,
         vector: NDArray[np.float64],
         sites: Sequence[str],
-        worked: Mapping[int, RoundReply],
         threshold: int | None,
     ) -> Total:
         epsilon, held_out = self.certified
@@ -435,7 +440,7 @@ class Summation:
             tuple(sites),
             dict(self._dropped),
             threshold,
-            sum(reply.steps for reply in worked.values()),
+            self._steps,
             epsilon if epsilon >= 0 else None,
             held_out if held_out >= 0 else None,
             *self._bytes,
@@ -443,6 +448,7 @@ class Summation:
 
     def _certify(self, worked: Mapping[int, RoundReply]) -> None:
         """What is spent stays spent, whether the sum opens, and whether its site is in the sums to come."""
+        self._steps = sum(reply.steps for reply in worked.values())
         epsilon, held_out = self.certified
         self.certified = (
             max([epsilon, *(reply.epsilon for reply in worked.values())]),

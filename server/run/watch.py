@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from common.errors import RunError, WardroundError
 from common.format_number import take_format
 from common.messages import (
@@ -43,6 +45,7 @@ Said = ActivityReply | OtherProtocolError
 GO_ON = "continue it with `wardround resume`"
 KILLED, STOPPED = f"its process was killed; {GO_ON}", f"it was stopped; {GO_ON}"
 NOT_LOOKED_AT = "not looked at yet"
+ASK_OTHERS = "Ask the others to start `wardround site up`"
 TELL_SECONDS = 10.0  # that one thing lasts before the terminal is told; then after twice as long, and so on
 
 
@@ -74,6 +77,7 @@ class RunStatus:
     looked: float = 0.0  # when the sites were looked at last, also Unix time; 0 where that is not known apart
     ended: str = ""  # "completed", or why not
     finished: int = -1  # the round after which it was finished with a report; less where it was not
+    before: str = ""  # why it had ended, while it was resumed and no sum was begun since
     flower: int = 0
     chosen: list[str] = field(default_factory=list)  # the sites that the run was begun with; empty: all there were
     sites: dict[str, SiteStatus] = field(default_factory=dict)
@@ -94,9 +98,17 @@ class RunStatus:
         draft.replace(path)
 
     @property
+    def reason(self) -> str:
+        """Why the run ended after its last sum: a resume that came to none is not why."""
+        return self.before or self.ended
+
+    @property
     def seen(self) -> float:
         """The Unix time that the ages in `sites` are of."""
         return self.looked or self.written
+
+
+_STATUS = TypeAdapter(RunStatus)
 
 
 def read_status(path: Path) -> RunStatus:
@@ -119,10 +131,20 @@ def stored_status(path: Path) -> RunStatus | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = take_format(values, STATUS_FORMAT, str(path), RunError)
-        sites = {name: SiteStatus(**site) for name, site in values.pop("sites").items()}
-        return RunStatus(**values, sites=sites, format=number)
+        return _STATUS.validate_python(values | {"format": number})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def resumed_status(status: RunStatus, left: RunStatus | None) -> RunStatus:
+    """Return the status of a run that goes on: what is known of it and its sites holds until something is begun."""
+    if left is None or left.study != status.study:
+        return status
+    kept = {name: left.sites.get(name, site) for name, site in status.sites.items()}
+    status.run, status.round, status.finished, status.sites = left.run, left.round, left.finished, kept
+    status.looked = left.seen
+    status.before = left.reason
+    return status
 
 
 def mark_finished(path: Path, after: int, why: str) -> None:
@@ -130,8 +152,15 @@ def mark_finished(path: Path, after: int, why: str) -> None:
     with suppress(RunError, OSError):
         status = stored_status(path)
         if status is not None:
-            status.ended, status.finished = why, after
+            status.ended, status.before, status.finished = why, "", after
             status.keep(path)  # nobody has looked at the sites since
+
+
+def left_in(path: Path) -> RunStatus | None:
+    """Return what a run's process left in its status; None where there is none that can be read."""
+    with suppress(RunError):
+        return read_status(path)
+    return None
 
 
 def chosen_in(path: Path) -> tuple[str, ...]:

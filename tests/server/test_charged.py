@@ -32,10 +32,16 @@ def private_study() -> tuple[Study, PrivacyPlan]:
     return study, plan
 
 
-def stopped_after(study: Study, done: int, begun: int, spent: float, held_out: float) -> RunState:
-    """A run whose last saved round is `done`, with so many attempts of the next one begun, and what was certified."""
+def stopped_after(study: Study, done: int, begun: int, spent: float, held_out: float, *, failed: int = 0) -> RunState:
+    """A run whose last saved round is `done`, with so many attempts of the next one begun, and what was certified.
+
+    failed: attempts of the rounds that were saved
+    """
     entry = vars(round_of(done, epsilon=spent, held_out_epsilon=held_out))
-    return RunState(study.digest, "r", round=done, attempt=done + begun, saved_attempt=done + 1, history=[dict(entry)])
+    saved = 1 + failed
+    return RunState(
+        study.digest, "r", round=done, attempt=saved + begun - 1, saved_attempt=saved, history=[dict(entry)]
+    )
 
 
 @pytest.mark.parametrize("begun", [1, 3])
@@ -62,5 +68,33 @@ def test_where_the_ledgers_are_as_the_plan_has_them_it_is_what_the_attempts_cost
     study, plan = private_study()
     held_out = epsilon([plan.statistics(), plan.evaluation_of("validation", 1)], DELTA, plan.accountant)
     said = charged_at_most(study, stopped_after(study, 1, 1, plan.epsilon_after(1), held_out))
-    assert said is not None and plan.epsilon_after(1) < said < plan.epsilon
-    assert said >= plan.epsilon_after(2) * (1 - 1e-9)
+    assert said == pytest.approx(plan.epsilon_after(2)) and plan.epsilon_after(1) < said < plan.epsilon
+
+
+def scores(plan: PrivacyPlan, part: str, times: int) -> float:
+    return epsilon([plan.statistics(), plan.evaluation_of(part, times)], DELTA, plan.accountant)
+
+
+@pytest.mark.parametrize("failed", [1, 2, 3])
+@pytest.mark.parametrize("what", ["rounds", "statistics"])
+def test_a_site_whose_answers_were_lost_has_no_ledger_above_what_is_charged_at_most(what: str, failed: int) -> None:
+    """It was charged in attempts that failed before the last round was saved, and is charged and not heard since."""
+    study, plan = private_study()
+    said = charged_at_most(
+        study, stopped_after(study, 2, 1, plan.epsilon_after(2), scores(plan, "validation", 2), failed=failed)
+    )
+    lost = [replace(plan.statistics(), steps=1 + failed * (what == "statistics"))]
+    lost += [plan.training(3 + failed * (what == "rounds"))]
+    assert said is not None and min(epsilon(lost, DELTA, plan.accountant), plan.epsilon) <= said * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("done", "part", "times"), [(6, "validation", 8), (7, "test", 1)])
+def test_scores_that_may_have_been_charged_count_by_the_part_that_they_are_of(done, part, times) -> None:
+    """After the last round its model is scored, and then the test patients, on an account of their own."""
+    study, plan = private_study()
+    before = scores(plan, "validation", 7 if done == 6 else 8)
+    training = plan.epsilon_after(6)
+    state = stopped_after(study, done, 1, training, before)
+    said = charged_at_most(study, state)
+    assert said == pytest.approx(max(before, training, min(plan.epsilon, scores(plan, part, times))))
+    assert charged_at_most(study, replace(state, round=8)) is None

@@ -11,10 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from common.errors import RunError
+from common.study import read_study
 from deploy.cli import commands
 from server.report.evidence import read_evidence
 from server.report.page import render
+from server.run.checkpoint import read, save
 from server.run.finish import END_FILE, SITES, finish, reason_of
+from server.run.run_folder import open_run
 from server.run.site_rows import ROWS_FILE
 from server.run.watch import STATUS_FILE
 from tests.support.reading import read_page
@@ -125,3 +128,60 @@ def test_a_reason_steers_no_terminal(simulation: Path) -> None:
     evidence = finish(simulation)
     assert evidence.warnings[-1].endswith(": a  [31mred  one.")
     assert "\x1b" not in render(evidence)
+
+
+def refused(consortium: Path, command: str) -> str:
+    done = CliRunner().invoke(commands, [command, "stopped", "--at", str(consortium)])
+    assert isinstance(done.exception, RunError)
+    return str(done.exception)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_whose_checkpoint_is_gone_is_not_called_one_that_was_never_begun(consortium: Path, finished) -> None:
+    """It was said that its folder, with model and report, may be deleted, and another run might have taken its name."""
+    run = consortium / "runs" / "stopped"
+    if finished:
+        said(consortium, "finish")
+    (run / "checkpoint.npz").unlink()
+    told = said(consortium, "status")
+    assert "nothing was begun" not in told and "Its checkpoint is gone" in told and "round 1 of 4" in told
+    assert ("stay as they are" if finished else "what its rounds had come to") in refused(consortium, "finish")
+    study = read_study(run / "study.yaml")
+    if not finished:
+        return
+    with pytest.raises(RunError, match="a run whose checkpoint is gone"):
+        open_run(run, study, resume=False)
+    for name in ("model.safetensors", "report.json", "report.html"):
+        (run / name).unlink()
+    open_run(run, study, resume=False)
+
+
+def test_the_reason_in_the_status_of_another_run_is_not_this_ones(consortium: Path) -> None:
+    """Copied, or put back, beside this run's checkpoint."""
+    run = consortium / "runs" / "stopped"
+    content = json.loads((run / STATUS_FILE).read_text()) | {"ended": "the budget of another is used up."}
+    (run / STATUS_FILE).write_text(json.dumps(content))
+    assert "budget of another" in reason_of(run, content["run"])
+    (run / STATUS_FILE).write_text(json.dumps(content | {"run": "f" * 16}))
+    assert "budget of another" not in finish(run).warnings[-1]
+
+
+@pytest.mark.parametrize("wrong", [{"ended": 5}, {"written": None}, {"round": None}, {"sites": [1]}, {"chosen": None}])
+def test_a_status_of_wrong_values_is_damaged(consortium: Path, wrong) -> None:
+    """They ended the command as a fault of the program."""
+    path = consortium / "runs" / "stopped" / STATUS_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    assert "there is no status of a run that can be read" in refused(consortium, "status")
+    said(consortium, "finish")
+
+
+def test_a_run_is_finished_after_no_more_rounds_than_it_has(consortium: Path) -> None:
+    """One that ended in its last score has saved a step more."""
+    run = consortium / "runs" / "stopped"
+    study = read_study(run / "study.yaml")
+    state = read(run / "checkpoint.npz", study.digest)
+    last = dict(state.history[-1])
+    state.history += [last | {"round": number} for number in range(state.round + 1, study.rounds + 2)]
+    state.round = study.rounds + 1
+    save(state, run / "checkpoint.npz")
+    assert f"after round {study.rounds} of {study.rounds}," in finish(run).warnings[-1]

@@ -64,7 +64,7 @@ def test_a_count_that_noise_leaves_within_a_tenth_is_a_number() -> None:
 def test_without_known_noise_all_is_as_it_was() -> None:
     """A study without privacy; and a report of 0.1, which kept no noise."""
     assert row_of(summed((65.0, 19.0, 28.0))) == "65 19 28 81 % 91 71 % 80 54 % 35 46 % 30"
-    assert row_of(summed((65.0, 19.0, 3.0), (168.0, 2.0), (-3.0, 93.0))) == "65 withheld <5 168 <5 <5 withheld"
+    assert row_of(summed((65.0, 19.0, 3.0), (168.0, 2.0), (-3.0, 93.0))) == "65 withheld <5 withheld <5 <5 withheld"
     assert "Counts below 5 are not shown" in render(deployed(coverage=(summed(),)))
     old = to_json(deployed(coverage=(summed(),))).replace(',\n   "noise": 0.0', "")
     assert '"noise"' not in old and from_json(old).coverage == (summed(),)

@@ -74,3 +74,29 @@ def test_neither_file_holds_what_the_other_hides(tmp_path):
     assert "8313" not in data and "8\u202f313" not in page  # by subtraction it would give away the 4
     assert '"yes": "<5"' in data and '"scan": "<5"' in data
     assert page.count("&lt;5") == 2 and page.count("withheld") == 1
+
+
+def test_what_is_withheld_stands_nowhere_else_in_the_report():
+    """Validation was withheld beside three test patients, and stood in each round's score; a modality that everybody
+    has told the total.
+    """
+    cases = {"train": 90.0, "validation": 30.0, "test": 3.0}
+    small = Coverage(None, cases, {"scan": 123.0, "chart": 60.0, "rare": 2.0}, {"no": 50.0, "yes": 40.0})
+    shown = released(deployed(coverage=(small,), rounds=(round_of(1, metrics=metrics(0.8, cases=30.0)),)))
+    assert shown.coverage[0].cases == {"train": 90.0, "validation": "withheld", "test": "<5"}
+    assert shown.coverage[0].present == {"scan": "withheld", "chart": "withheld", "rare": "<5"}
+    assert "cases" not in shown.rounds[0].metrics and shown.rounds[0].metrics["auc"] == 0.8
+    ample = replace(small, cases={"train": 90.0, "validation": 30.0, "test": 5.0}, present={"scan": 125.0})
+    shown = released(deployed(coverage=(ample,), rounds=(round_of(1, metrics=metrics(0.8, cases=30.0)),)))
+    assert shown.coverage[0] == ample and shown.rounds[0].metrics["cases"] == 30.0
+
+
+@pytest.mark.parametrize(("lack", "shown"), [(0, 125.0), (1, "withheld"), (4, "withheld"), (5, 120.0)])
+def test_who_lacks_a_modality_is_a_cell_too(lack, shown):
+    cases = {"train": 90.0, "validation": 30.0, "test": 5.0}
+    assert sums(cases, {"scan": 125.0 - lack}).present == {"scan": shown}
+
+
+def test_noise_hides_how_many_there_are_and_then_nothing_is_withheld():
+    noisy = Coverage(None, {"train": 90.0, "test": 3.0}, {"scan": 92.0}, {"no": 50.0, "yes": 40.0}, 20.0)
+    assert released(deployed(coverage=(noisy,))).coverage == (noisy,)
