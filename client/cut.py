@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ class Cut:
         """Return the modalities with which the patient adds to the sums; who has none of those used adds to none."""
         return self.having[patient] & self.used
 
-    def sides_of(self, patient: str) -> str | None:
+    def side(self, patient: str) -> str | None:
         """Return the part of a patient who adds to the sums; None for the others."""
         part = self.parts.get(patient)
         return part if part is not None and self.shown(patient) else None
@@ -42,6 +43,11 @@ class Cut:
     def sides(self) -> dict[str, str]:
         """Pseudonym -> part of those who add to the sums."""
         return {patient: part for patient, part in self.parts.items() if self.shown(patient)}
+
+    def filled(self, smallest: int) -> frozenset[str]:
+        """Return the parts that have so many patients who add to the sums."""
+        sizes = Counter(self.sides.values())
+        return frozenset(part for part in PARTS if sizes[part] >= smallest)
 
     @property
     def nowhere(self) -> frozenset[str]:

@@ -154,7 +154,7 @@ def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> boo
     by these alone where no use was kept.
     """
     words = {*use.words.get(study, ())}
-    between = [move for move in some if NOWHERE not in (move.was, move.now)]
+    between = [move for move in some if NOWHERE not in (move.was, move.now) and move.was != move.now]
     told = all(move.word in words for move in some if use.split is not None or NOWHERE in (move.was, move.now))
     return told and all(
         study in before.allowed for move in between for before in its if before.sides.get(move.patient) == move.was
@@ -298,6 +298,6 @@ def _require_steady(book: Book, study: str, cut: Cut, smallest: int) -> None:
             "no others, would come into its sums or leave them, and the difference of two sums would show them. Fewer "
             f"than {smallest} are not shown (policy.without_privacy.smallest_part). This site goes on where the run "
             f"uses the modalities of before: once this site has {smallest} training patients of each again, and as "
-            "many sites sign them; what site.yaml or policy.modalities names newly is left out there. Other modalities "
-            "are another study, which is refused for the same patients."
+            "many sites sign them; what site.yaml or policy.modalities names newly is left out there, and the smallest "
+            "part is what it was. Other modalities are another study, which is refused for the same patients."
         )

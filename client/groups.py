@@ -16,27 +16,37 @@ from itertools import chain, combinations
 
 NOWHERE = ""
 Flows = Counter[tuple[str, str]]  # the part of before, and that of now -> patients
+Vertex = tuple[str, str]  # a cut, and a part of it
 _BEFORE, _NOW = "before", "now"
 
 
 def groups(flows: Flows) -> set[int]:
     """Return how many patients each group has that sums of the two cuts show together and that has anybody.
 
-    A set of vertices within which no edge lies is left out, unless it is some parts in both cuts: its groups are whole
-    parts, which the sums of one cut show.
+    Sets of vertices are looked at that patients within join, so that something is taken away by something. A part alone
+    shows what the sums of its own cut do; a part in both cuts is looked at however few are in it both times.
     """
     edges = [((_BEFORE, was), (_NOW, now), number) for (was, now), number in flows.items()]
     vertices = {end for one, other, _ in edges for end in (one, other) if end[1] != NOWHERE}
     sizes = set[int]()
     for some in _subsets(sorted(vertices)):
-        parts = {part for _, part in some}
-        is_parts = some == {one for one in vertices if one[1] in parts}
-        if is_parts or any(one in some and other in some for one, other, _ in edges):
+        within = [(one, other) for one, other, _ in edges if one in some and other in some]
+        if any(some == {one for one in vertices if one[1] == part} for _, part in some) or _joins(within, some):
             sizes.add(sum(number for one, other, number in edges if one in some and other not in some))
             sizes.add(sum(number for one, other, number in edges if other in some and one not in some))
     return sizes - {0}
 
 
-def _subsets(vertices: list[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
+def _subsets(vertices: list[Vertex]) -> Iterator[frozenset[Vertex]]:
     """Yield each set of these but the empty one."""
     return map(frozenset, chain.from_iterable(combinations(vertices, size) for size in range(1, len(vertices) + 1)))
+
+
+def _joins(edges: list[tuple[Vertex, Vertex]], vertices: frozenset[Vertex]) -> bool:
+    """Return whether these edges, of which there is one, make one piece of the vertices."""
+    if not edges:
+        return False
+    reached = {next(iter(vertices))}
+    for _ in vertices:
+        reached |= {end for edge in edges if {*edge} & reached for end in edge}
+    return reached == vertices

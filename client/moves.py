@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from client.cut import Cut
 from client.cuts_file import Kept, Use
 from client.data.recipe import Rules
+from client.data.split import PARTS
 from client.groups import NOWHERE, Flows, groups
-from client.versions import NOT, State, added, adds, is_signed, last_in_state, part_of, versions
+from client.versions import ABSENT, NOT, State, added, adds, is_signed, last_in_state, part_of, versions
 
 Stays = Counter[tuple[str, frozenset[str]]]  # part, modalities with which they add both times -> patients
 _ALL = ""  # of whatever modality
@@ -80,9 +81,9 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
     some = moved | {*use.nowhere} & {*sides} | gone
     some |= {patient for change in use.changes[1:] for patient in change if patient in sides}
     always, _ = next(versions(use, cut.parts.keys() - some))
-    # Who came into these very sums after a version, or left them, is in the sums of now, or is not, by the data.
+    # Who came into these very sums after a version, or left them, and is so still, is it by the data.
     came, left = (last_in_state(use, some, added=added) for added in (True, False))
-    alike, has = staying(always, use, kept, cut), _having(always, use, cut)
+    alike, otherwise = staying(always, use, kept, cut), signs_otherwise(use, cut)
     for states, last in versions(use, some):
         then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
         between = [
@@ -94,57 +95,107 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
         settled = {
             patient: state
             for patient, state in states.items()
-            if (left if adds(state) else came).get(patient, 0) <= last
+            if not _is_data(last, *(now.get(patient, 0) for now in ((left, came) if adds(state) else (came, left))))
         }
-        own = has + _having(states, use, cut) if between else Counter(_of_now(use, cut))
-        signing = [*by_signing(always, use, cut, own, smallest), *by_signing(states, use, cut, own, smallest)]
-        differ = [*between, *taken_or_left_in(settled, use, kept, cut), *signing]
+        differ = [*between, *taken_or_left_in(settled, use, kept, cut), *_with_others(always | states, use, cut)]
+        if otherwise:
+            differ += by_signing(always | states, use, cut, smallest, is_alike=not between)
         yield Between(differ, alike + staying(states, use, kept, cut), last)
 
 
+def _is_data(version: int, now: int, before: int) -> bool:
+    """Whether a patient has changed after a version to what the cut of now has, and not back in these sums since."""
+    return now > max(version, before)
+
+
+def _with_others(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Move]:
+    """Yield who is in the same part, with a modality by one study and without it by the other, which has other columns
+    or words of it.
+    """
+    both = {name for name in use.modalities if name in cut.used and name in use.recipes and name in cut.rules.recipes}
+    others = {name for name in both if use.recipes[name] != cut.rules.recipes[name]}
+    for patient, state in states.items() if others else ():
+        had = added(use, state)
+        if had and had[0] == cut.side(patient) and (had[1] ^ cut.shown(patient)) & others:
+            yield Move(patient, had[0], had[0], had[1], cut.shown(patient))
+
+
+def signs_otherwise(use: Use, cut: Cut) -> bool:
+    """Whether this site signed for a part in any version of these sums and does not now, or the other way round."""
+    marks = {(part_of(state), is_signed(state)) for one in use.changes for state in one.values() if part_of(state)}
+    return any(signed != (part in cut.signed) for part, signed in marks)
+
+
 def by_signing(
-    states: Mapping[str, State], use: Use, cut: Cut, own: Mapping[str, int], smallest: int | None
+    states: Mapping[str, State], use: Use, cut: Cut, smallest: int | None, *, is_alike: bool
 ) -> Iterator[Move]:
     """Yield those of a version who are in the same part now, where the site signed for it then, or signs now, and not
-    both, because of the studies: with those who are here now it would have signed for the part of then as it did.
+    both, unless by the data: because so many have come, or left, that the other study would sign otherwise now.
 
-    own: how many are in each part of then, with a modality used then
+    states: of all patients. smallest: of a part that the site signs for; None: all of them. is_alike: nobody is in
+        another part now
     """
+    then, few, many = _sizes(states, use, cut, is_alike=is_alike)
+    newest = _newest(use)
     for patient, state in states.items():
         part = part_of(state)
-        if not part or cut.sides_of(patient) != part or is_signed(state) == (part in cut.signed):
-            continue
         comes = part in cut.signed
-        if smallest is None or comes != (own.get(part, 0) >= smallest):
-            had = added(use, state)
-            names = had[1] if had else frozenset[str]()
-            shown = cut.shown(patient)
-            yield Move(patient, NOWHERE, part, _NONE, shown) if comes else Move(patient, part, NOWHERE, names, _NONE)
+        if not part or cut.side(patient) != part or is_signed(state) == comes:
+            continue
+        own = newest.get(patient, state)
+        if part_of(own) == part and is_signed(own) == comes:
+            continue  # so it is in the newest sums of the other study, by the data
+        if smallest is not None:
+            if comes and then[part] < smallest <= few[part]:
+                continue
+            if not comes and many[part] < smallest <= then[part]:
+                continue
+        if comes:
+            yield Move(patient, NOWHERE, part, _NONE, cut.shown(patient))
+        else:
+            _, names = added(use, state) or (part, _NONE)
+            yield Move(patient, part, NOWHERE, names, _NONE)
 
 
-def _having(states: Mapping[str, State], use: Use, cut: Cut) -> Counter[str]:
-    """Return how many are in each part of a version, and have a modality of it now."""
-    then = frozenset(use.modalities)
-    return Counter(part_of(one) for patient, one in states.items() if cut.having.get(patient, _NONE) & then)
+def _newest(use: Use) -> dict[str, State]:
+    """Return the states in the version of these sums that was opened last, where their order was kept."""
+    if not use.last or not max(use.last):
+        return {}
+    newest, states = max(range(len(use.last)), key=use.last.__getitem__), dict[str, State]()
+    for change in use.changes[: newest + 1]:
+        states |= change
+    return states
 
 
-def _of_now(use: Use, cut: Cut) -> Iterator[str]:
-    """Yield the part of each who has a modality of these sums now: where they are cut alike, new patients too."""
-    then = frozenset(use.modalities)
-    return (part for patient, part in cut.parts.items() if cut.having[patient] & then)
+def _sizes(
+    states: Mapping[str, State], use: Use, cut: Cut, *, is_alike: bool
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Return how many were in each part of a version; and how many would be now by that study, at least and at most."""
+    rules, then = _rules(use), Counter(part for state in states.values() if (part := part_of(state)))
+    same = {name for name in use.modalities if cut.rules.recipes.get(name) == use.recipes.get(name)}
+    now = Counter(part for patient, part in cut.parts.items() if cut.having[patient] & same)
+    if is_alike and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
+        return then, now, now
+    few, many, more = Counter[str](), Counter[str](), 0
+    for patient in cut.parts.keys() | cut.out:
+        if part := part_of(states.get(patient, ABSENT)):
+            many[part] += 1
+            few[part] += bool(cut.having.get(patient, _NONE) & same)
+        else:
+            more += 1
+            if is_alike and patient in cut.parts and rules.would_take(use.modalities, cut.rules, cut.having[patient]):
+                few[cut.parts[patient]] += 1
+    return then, few, Counter({part: many[part] + more for part in PARTS})
 
 
 def staying(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> Stays:
-    """Return how many of these patients were in a version in the part in which they are now, by part and by the
-    modalities with which they add both times.
+    """Return how many of these patients were in a version in the part in which they are now, for which the site signed
+    both times, by part and by the modalities with which they add both times.
     """
     alike: Stays = Counter()
     for patient, state in states.items():
-        if (
-            adds(state)
-            and (now := cut.sides_of(patient))
-            and (is_signed(state) or not part_of(state)) == (now in cut.signed)
-        ):
+        now = cut.side(patient)
+        if now in cut.signed and (is_signed(state) or (adds(state) and not part_of(state))):
             shown = cut.shown(patient)
             alike.update(
                 (now, shown if had is None else shown & had)
@@ -188,23 +239,22 @@ def taken_or_left_in(states: Mapping[str, State], use: Use, kept: Collection[Kep
 
 
 def _taken(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Move]:
-    """Those who add now, and did not then. Not who is in the same part, to which this site added nothing then."""
+    """Those who add now, and did not then. Not who is in the same part, to which this site adds nothing now either."""
     then, sides = _rules(use), cut.sides
     for patient, state in states.items():
         before, part = use.nowhere.get(patient), sides.get(patient)
-        if state != NOT or part is None or part == before:
+        if state != NOT or part is None or (part == before and part not in cut.signed):
             continue
         if not then.would_take(use.modalities, cut.rules, cut.having[patient]):
             yield Move(patient, NOWHERE, part, frozenset(), cut.shown(patient))
 
 
 def _left(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> Iterator[Move]:
-    """Those who added then, and do not now. Not who is in the same part, to which this site adds nothing now."""
+    """Those who added then, and do not now. Not who was in a part to which this site added nothing then either."""
     then = _rules(use)
     for patient in cut.nowhere & {patient for patient, state in states.items() if adds(state)}:
-        part = cut.parts.get(patient)
         for was, before in _then(use, kept, patient, states[patient]):
-            if part == was and part not in cut.signed:
+            if part_of(states[patient]) and not is_signed(states[patient]):
                 continue
             names = None if before is None else before & {*use.modalities}
             if not cut.rules.would_take(cut.used, then, names or ()):
@@ -261,7 +311,12 @@ def coming_or_going(use: Use, cut: Cut, smallest: int, goes_on: Use | None = Non
     }
     read = {patient for patient in use.nowhere if patient not in others and _is_newly_read(patient, use, cut)}
     came = last_in_state(goes_on, read, added=False)
-    for states, last in versions(use, {*others} | read | cut.out & {*use.patients}):
+    otherwise = signs_otherwise(use, cut)
+    if otherwise:  # with a part also those come who had no modality used then
+        there = {one for one in use.nowhere if cut.parts.get(one) in cut.signed and cut.side(one)}
+        others |= dict.fromkeys((one for one in there if not cut.having[one] & then and one not in read), True)
+    asked = {*cut.parts} | {*use.patients} if otherwise else {*others} | read | cut.out & {*use.patients}
+    for states, last in versions(use, asked):
         unread = (added(use, states[patient]) for patient in cut.out & states.keys() if adds(states[patient]))
         sides = Counter((one[0], False) for one in unread if one and _is_unread(one[1], cut))
         now = others | {patient: True for patient in read if came.get(patient, 0) <= last}
@@ -270,16 +325,12 @@ def coming_or_going(use: Use, cut: Cut, smallest: int, goes_on: Use | None = Non
             for patient, comes in now.items()
             if (states[patient] == NOT if comes else adds(states[patient]))
         )
-        found += sides.values()
-    if any(
-        is_signed(state) != (part_of(state) in cut.signed)
-        for one in use.changes
-        for state in one.values()
-        if adds(state)
-    ):
-        own = Counter(_of_now(use, cut))
-        for states, _ in versions(use, cut.parts):
-            found += differing([*by_signing(states, use, cut, own, smallest)], then & cut.used, Counter())
+        signing = [*by_signing(states, use, cut, smallest, is_alike=True)] if otherwise else []
+        sides += Counter((one.was or one.now, one.was == NOWHERE) for one in signing)
+        having = Counter(
+            (one.was, one.now, name) for one in signing for name in (one.before or one.shown) & then & cut.used
+        )
+        found += [*sides.values(), *having.values()]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,7 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
         click.secho(f"  {unknown}", fg="yellow")
     smallest = here.file.policy.without_privacy.smallest(simulated=False)
     cut = cut_of(cohort, of_enough(cohort, study.names, smallest))
+    cut = replace(cut, signed=cut.filled(smallest))
     if study.private or smallest == 1:
         return
     told = told_of(state, study.digest, cut)  # before the number: what is opened between the two is asked anew

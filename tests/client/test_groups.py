@@ -55,3 +55,9 @@ def test_each_group_is_shown_by_some_weights(flows: Flows) -> None:
 def test_who_changes_parts_is_in_the_group_of_the_part_and_of_all() -> None:
     assert groups(Counter({("validation", "test"): 10, (NOWHERE, "test"): 1})) == {1, 10, 11}
     assert groups(Counter()) == set()
+
+
+def test_a_part_that_is_small_and_cut_alike_is_no_group_of_the_difference() -> None:
+    """Its own sum would show as much, and is given or not for that."""
+    flows = Counter({("train", "train"): 50, ("test", "test"): 3, ("train", "validation"): 10})
+    assert groups(flows) == {10, 50}

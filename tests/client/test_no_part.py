@@ -318,10 +318,10 @@ def test_two_modalities_with_the_same_settings_are_not_the_same_modality(tmp_pat
         opening(tmp_path / "run", second.digest, cut(folder, second), 10)
 
 
-def with_a_panel_alone(part: str, used: str, *signed: str) -> Cut:
-    """Sixty patients; the first one has a panel alone, and is the only one here who may be in another part."""
-    having = {str(number): frozenset({"chart", "panel"} if number else {"panel"}) for number in range(60)}
-    parts = dict.fromkeys(having, "train") | {"0": part}
+def with_a_panel_alone(part: str, used: str, *signed: str, panels: int = 1) -> Cut:
+    """Sixty patients; the first ones have a panel alone, and only they may be in another part."""
+    having = {str(number): frozenset({"chart", "panel"} if number >= panels else {"panel"}) for number in range(60)}
+    parts = dict.fromkeys(having, "train") | {str(number): part for number in range(panels)}
     return Cut(parts, having, frozenset(used.split()), frozenset(signed))
 
 
@@ -332,11 +332,13 @@ def test_who_adds_nothing_in_a_part_that_is_not_signed_does_not_come_into_anothe
     assert asked_about(tmp_path, "b", moved) == 1
     with pytest.raises(AnsweredError, match="by 1 patients"):
         opening(tmp_path, "b", moved, 10)
-    same = with_a_panel_alone("test", "chart panel", "train", "test")  # all of this part come, and he among them
-    require_alike(tmp_path, "b", same, 10)
-    opening(tmp_path, "a", with_a_panel_alone("test", "chart", "train", "test"), 10)  # a sum of the others there
-    with pytest.raises(AnsweredError, match="by 1 patients"):
-        require_alike(tmp_path, "b", same, 10)
+    opening(tmp_path, "b", with_a_panel_alone("test", "chart panel", "train"), 10)  # he adds nothing there either
+    ten = tmp_path / "ten"
+    opening(ten, "a", with_a_panel_alone("test", "chart", "train", panels=10), 10)
+    same = with_a_panel_alone("test", "chart panel", "train", "test", panels=10)  # all of this part come
+    assert asked_about(ten, "b", same) == 10
+    allow(ten, "b", same)
+    opening(ten, "b", same, 10)
 
 
 def of_genes_alone(number: int, *used: str) -> Cut:

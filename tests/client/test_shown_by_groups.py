@@ -265,3 +265,139 @@ def test_a_yes_is_for_what_was_told_and_not_for_what_came_while_the_question_sto
         require_alike(tmp_path, "b", of(0), 10)
     allow(tmp_path, "b", of(0), told_of(tmp_path, "b", of(0)))
     require_alike(tmp_path, "b", of(0), 10)
+
+
+# -------------------------------------------------- a part that the site signs for at one time, and not at another one
+
+BOTH = CHART | PANEL
+TRAIN = {f"t{i}": ("train", BOTH) for i in range(40)}
+TEN = {f"n{i}": ("test", CHART) for i in range(10)}
+X = {"x": ("test", PANEL)}
+YEAR, WARD = Rules("t", "year", {"chart": "c", "panel": "p"}), Rules("t", "ward", {"chart": "c", "panel": "p"})
+Who = dict[str, tuple[str, frozenset[str]]]
+
+
+def signing(who: Who, used: frozenset[str], rules: Rules, out: Who | None = None, smallest: int = 10) -> Cut:
+    """As a site takes and signs them. out: who has a gap in the split column"""
+    having = {patient: names for patient, (_, names) in who.items()}
+    cut = Cut(
+        {patient: part for patient, (part, _) in who.items()}, having, used, out=frozenset(out or ()), rules=rules
+    )
+    return replace(cut, signed=cut.filled(smallest))
+
+
+def asked_and_opened(state: Path, study: str, cut: Cut) -> int:
+    """What a person is told, who says yes, so that a sum of it may be opened."""
+    told = asked_about(state, study, cut, 10)
+    allow(state, study, cut, told_of(state, study, cut))
+    opening(state, study, cut, 10)
+    return told
+
+
+OTHER_COLUMNS = replace(YEAR, recipes={"chart": "of two columns", "panel": "p"})
+PAIRS = {
+    "ten with a gap before": (signing(TRAIN | X, BOTH, YEAR, TEN), signing(TRAIN | X | TEN, BOTH, WARD)),
+    "ten with a gap now": (signing(TRAIN | X | TEN, BOTH, YEAR), signing(TRAIN | X, BOTH, WARD, TEN)),
+    "ten by other columns": (signing(TRAIN | X, BOTH, YEAR, TEN), signing(TRAIN | X | TEN, BOTH, OTHER_COLUMNS)),
+    "no modality used before": (
+        signing(TRAIN | X | {f"n{i}": ("train", BOTH) for i in range(10)}, CHART, YEAR),
+        signing(TRAIN | X | {f"n{i}": ("test", BOTH) for i in range(10)}, PANEL, WARD),
+    ),
+    "no modality used now": (
+        signing(TRAIN | X | {f"n{i}": ("test", BOTH) for i in range(10)}, PANEL, YEAR),
+        signing(TRAIN | X | {f"n{i}": ("train", BOTH) for i in range(10)}, CHART, WARD),
+    ),
+    "a modality by other columns": (
+        signing(TRAIN | {"x": ("train", BOTH)}, BOTH, YEAR),
+        signing(TRAIN | {"x": ("train", PANEL)}, BOTH, OTHER_COLUMNS),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_whoever_comes_into_a_part_or_leaves_it_takes_no_few_along(tmp_path: Path, pair: str) -> None:
+    """By the studies the part of one patient was signed for at one time alone, or the patient had a modality in one."""
+    first, second = PAIRS[pair]
+    opening(tmp_path, "a", first, 10)
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        asked_and_opened(tmp_path, "b", second)
+    opening(tmp_path, "a", first, 10)
+
+
+def test_the_smallest_part_may_not_be_changed_between_two_sums_that_show_a_few_by_it(tmp_path: Path) -> None:
+    fourteen = {f"n{i}": ("test", CHART) for i in range(14)}
+    for before, now in ((20, 10), (10, 20)):
+        state = tmp_path / str(before)
+        opening(state, "a", signing(TRAIN | X | fourteen, BOTH, YEAR, smallest=before), before)
+        with pytest.raises(AnsweredError, match="the smallest part is what it was"):
+            opening(state, "a", signing(TRAIN | X | fourteen, BOTH, YEAR, smallest=now), now)
+        opening(state, "a", signing(TRAIN | X | fourteen, BOTH, YEAR, smallest=before), before)
+
+
+def test_a_modality_that_a_site_reads_no_more_takes_no_few_of_a_part_along(tmp_path: Path) -> None:
+    opening(tmp_path, "a", signing(TRAIN | X | TEN, BOTH, YEAR), 10)
+    less = replace(YEAR, recipes={"panel": "p"})
+    alone = {patient: (part, names & PANEL) for patient, (part, names) in (TRAIN | X).items()}
+    with pytest.raises(AnsweredError, match="by these 1 patients"):
+        opening(tmp_path, "a", signing(alone, PANEL, less, TEN), 10)
+
+
+def test_a_change_that_was_undone_is_not_why_a_patient_is_left_out_now(tmp_path: Path) -> None:
+    """In a sum between, x had lost the chart; in the next x was back, with nine new ones, whom the second study hid."""
+
+    def of(number: int, out: int = 0) -> Cut:
+        there = {f"x{i}": ("train", CHART) for i in range(number)}
+        gone: Who = {f"x{i}": ("train", CHART) for i in range(out)}
+        return signing(TRAIN | there, CHART, replace(YEAR, recipes={"chart": "c"}), gone)
+
+    for cut in (of(1), of(0, 1), of(10)):
+        opening(tmp_path, "a", cut, 10)
+    left_out: Who = {f"x{i}": ("train", CHART) for i in range(10)}
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        asked_and_opened(tmp_path, "b", signing(TRAIN, PANEL, replace(YEAR, recipes={"panel": "p"}), left_out))
+
+
+# ----------------------------------------------------------------------------------------------- a hospital that grows
+
+
+def test_a_hospital_that_grows_is_refused_nothing_and_asked_nothing(tmp_path: Path) -> None:
+    """From five test patients to sixty, week by week; the part is signed from ten on."""
+
+    def with_tests(number: int, split: Rules = YEAR, moved: int = 0) -> Cut:
+        who = TRAIN | {f"v{i}": ("test", BOTH) for i in range(number)} | {f"t{i}": ("test", BOTH) for i in range(moved)}
+        return signing(who, BOTH, split)
+
+    for number in range(5, 61, 5):
+        assert asked_about(tmp_path, "a", with_tests(number), 10) == 0
+        opening(tmp_path, "a", with_tests(number), 10)
+    for study, used in (("b", BOTH), ("c", CHART)):
+        cut = replace(with_tests(60), used=used)
+        assert asked_about(tmp_path, study, cut, 10) == 0
+        opening(tmp_path, study, cut, 10)
+    # Of another split: fifteen move, and ten were in both test parts when these were signed for at first.
+    assert asked_and_opened(tmp_path, "d", with_tests(60, WARD, 15)) == 10
+
+
+def test_a_part_of_few_that_no_study_signs_for_is_asked_about_by_none(tmp_path: Path) -> None:
+    five = TRAIN | {f"v{i}": ("test", BOTH) for i in range(5)}
+    for study in "aab":
+        assert asked_about(tmp_path, study, signing(five, BOTH, YEAR), 10) == 0
+        opening(tmp_path, study, signing(five, BOTH, YEAR), 10)
+
+
+def test_eleven_who_come_together_by_the_modalities_of_a_run_are_eleven(tmp_path: Path) -> None:
+    """One of them had the other modality as well, and his part was not signed for."""
+    who: Who = TRAIN | {"x": ("test", BOTH)} | {f"n{i}": ("test", PANEL) for i in range(10)}
+    opening(tmp_path, "a", signing(who, CHART, YEAR), 10)
+    opening(tmp_path, "a", signing(who, PANEL, YEAR), 10)
+
+
+@pytest.mark.parametrize("few", [{"chart": 12, "both": 3}, {"both": 5}], ids=["of a modality", "not signed"])
+def test_a_part_that_nobody_moves_into_or_out_of_refuses_no_other_split(tmp_path: Path, few: dict[str, int]) -> None:
+    """Its patients are in no difference: what its own sum shows was taken for a group."""
+    names = {"chart": CHART, "both": BOTH}
+    part = {f"{kind} {i}": ("validation", names[kind]) for kind, number in few.items() for i in range(number)}
+    old = {f"o{i}": ("test", BOTH) for i in range(20)}
+    opening(tmp_path, "a", signing(TRAIN | part | old, BOTH, YEAR), 10)
+    moved = {f"t{i}": ("test", BOTH) for i in range(20)}
+    assert asked_and_opened(tmp_path, "b", signing(TRAIN | part | old | moved, BOTH, WARD)) == 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from common.study import Study
 from deploy.cli import commands
 from deploy.simulation.faults import Loss
 from deploy.simulation.simulate import Simulation, simulate
+from server.flower.control import Nodes
 from server.report.evidence import RoundEvidence
 from server.report.page import render
 from server.run.checkpoint import read
+from server.run.deployed import ended_runs
 from server.run.finish import END_FILE, finish
 from server.run.run import Unwatched
 from server.run.site_rows import ROWS_FILE
-from server.run.watch import STATUS_FILE, RunStatus, read_status
+from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, read_status
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 from tests.support.reading import read_page
@@ -170,3 +173,32 @@ def test_a_finished_run_says_in_status_and_report_why_and_not_to_continue(failed
         head = told.splitlines()[0]
         assert head.startswith("v: finished after round 2 of 3, with a model and a report") and head.endswith(why)
         assert "resume" not in told + done.output
+
+
+def test_a_resume_that_comes_to_no_sum_forgets_neither_what_was_done_nor_why_it_ended(
+    failed, tmp_path, monkeypatch
+) -> None:
+    """Of a run of two rounds the status said "nothing done yet", and its report that too few sites were connected."""
+    study, _, folder = failed
+    consortium = away(tmp_path / "consortium", "east", "north", "west")
+    run = consortium / "runs" / "v"
+    run.mkdir(parents=True)
+    for name in ("study.yaml", "checkpoint.npz"):
+        (run / name).write_bytes((folder / name).read_bytes())
+    state = read(run / "checkpoint.npz", study.digest)
+    ended = "Round 3 of 3: failed 3 times."
+    left = RunStatus(state.run, study.digest, os.getpid(), "round 3", 2, 3, looked=time.time() - 7200, ended=ended)
+    left.sites = {name: SiteStatus("training", seen=3.0) for name in ("east", "north", "west")}
+    left.write(run / STATUS_FILE)
+    monkeypatch.setattr(Nodes, "listed", lambda self: [])  # its server is up, and no site is connected
+    for _ in range(2):
+        done = CliRunner().invoke(commands, ["resume", "v", "--at", str(consortium), "--wait", "0.1"])
+        assert "0 of 3 sites are connected" in str(done.exception)
+    told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output
+    assert told.startswith(f"v: {ended} It was resumed since, without another sum: 0 of 3 sites")
+    assert "done: round 2 of 3" in told and told.count("last sign of life 2 h 0 min ago") == 3
+    assert ended_runs(consortium / "runs" / "another") == (state.run,)
+    done = CliRunner().invoke(commands, ["finish", "v", "--at", str(consortium)])
+    assert f"before its end was reached: {ended}" in done.output
+    told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output
+    assert told.startswith("v: finished after round 2 of 3, with a model and a report") and "resumed" not in told

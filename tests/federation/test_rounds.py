@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_one_of_four_sites_may_vanish_in_any_leg(hospitals, tmp_path, leg, numbe
     # while it worked: the three refuse to open such a group, and the round is played again with the site back.
     assert first.sites == (3 if leg == "offer" else 4)
     assert evidence.rounds[number].sites == 4, "a site that was lost is back in the next round"
+    if leg == "round":  # both attempts sent the weights and trained
+        once = evidence.rounds[number]
+        assert first.bytes_down > 1.8 * once.bytes_down and first.steps > 1.6 * once.steps
+
+
+@pytest.mark.parametrize("torn", ["", '{"format": 1, ', '{"format": 99}'])
+def test_a_report_that_was_torn_is_written_anew_and_one_of_a_newer_release_is_not(hospitals, tmp_path, torn):
+    """`finish` says to resume a run that came to its end, and the resume said to take the report of a finished run."""
+    study, folders = hospitals
+    study = replace(study, rounds=1)
+    first, _ = run(study, folders, tmp_path)
+    (tmp_path / "report.json").write_text(torn)
+    with pytest.raises(RunError, match="newer release") if "99" in torn else nullcontext():
+        again, _ = run(study, folders, tmp_path, resume=True)
+        assert np.array_equal(first.weights, again.weights)
 
 
 def test_two_of_four_sites_lost_stops_the_run_and_says_who(hospitals, tmp_path):
