@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from client.data.cohort import Cohort
 from client.data.recipe import Rules
@@ -30,26 +31,29 @@ class Cut:
     out: frozenset[str] = field(default=frozenset(), repr=False)
     rules: Rules = field(default_factory=Rules)
 
+    @cached_property
+    def _shown(self) -> dict[str, frozenset[str]]:
+        return {patient: names & self.used for patient, names in self.having.items()}
+
     def shown(self, patient: str) -> frozenset[str]:
         """Return the modalities with which the patient adds to the sums; who has none of those used adds to none."""
-        return self.having[patient] & self.used
+        return self._shown[patient]
 
     def side(self, patient: str) -> str | None:
         """Return the part of a patient who adds to the sums; None for the others."""
-        part = self.parts.get(patient)
-        return part if part is not None and self.shown(patient) else None
+        return self.sides.get(patient)
 
-    @property
+    @cached_property
     def sides(self) -> dict[str, str]:
         """Pseudonym -> part of those who add to the sums."""
-        return {patient: part for patient, part in self.parts.items() if self.shown(patient)}
+        return {patient: part for patient, part in self.parts.items() if self._shown[patient]}
 
     def filled(self, smallest: int) -> frozenset[str]:
         """Return the parts that have so many patients who add to the sums."""
         sizes = Counter(self.sides.values())
         return frozenset(part for part in PARTS if sizes[part] >= smallest)
 
-    @property
+    @cached_property
     def nowhere(self) -> frozenset[str]:
         """Pseudonyms of those who have a target and are in no sum, for want of a part or of a modality used."""
         return self.out | {patient for patient in self.parts if not self.shown(patient)}

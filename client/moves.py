@@ -40,18 +40,23 @@ class Move:
     shown: frozenset[str]
 
     @property
+    def parts(self) -> set[str]:
+        return {self.was, self.now} - {NOWHERE}
+
+    @property
     def word(self) -> str:
         """What a person lets differ: a patient in this part of one and in none of the other, or in these two parts of
         either.
         """
-        return " ".join((self.patient, *sorted({self.was, self.now} - {NOWHERE})))
+        return " ".join((self.patient, *sorted(self.parts)))
 
 
 @dataclass(frozen=True)
 class Between:
     """How one version of another study's sums differs from a cut.
 
-    moved: who is cut otherwise. stays: how many are cut alike. last: the order of the last sum of this version
+    moved: who is cut otherwise. stays: how many are cut alike, where anybody is cut otherwise. last: the order of the
+        last sum of this version
     """
 
     moved: list[Move]
@@ -82,9 +87,11 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
     some |= {patient for change in use.changes[1:] for patient in change if patient in sides}
     always, _ = next(versions(use, cut.parts.keys() - some))
     # Who came into these very sums after a version, or left them, and is so still, is it by the data.
-    came, left = (last_in_state(use, some, added=added) for added in (True, False))
-    alike, otherwise = staying(always, use, kept, cut), signs_otherwise(use, cut)
-    for states, last in versions(use, some):
+    each = [*versions(use, some)]
+    came, left = (last_in_state(each, added=added) for added in (True, False))
+    otherwise, others = signs_otherwise(use, cut), _other_columns(use, cut)
+    alike: Stays | None = None
+    for states, last in each:
         then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
         between = [
             Move(patient, was, sides[patient], before, cut.shown(patient))
@@ -97,9 +104,15 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
             for patient, state in states.items()
             if not _is_data(last, *(now.get(patient, 0) for now in ((left, came) if adds(state) else (came, left))))
         }
-        differ = [*between, *taken_or_left_in(settled, use, kept, cut), *_with_others(always | states, use, cut)]
+        differ = [*between, *taken_or_left_in(settled, use, kept, cut)]
+        if others:
+            differ += _with_others(always | states, use, cut, others)
         if otherwise:
-            differ += by_signing(always | states, use, cut, smallest, is_alike=not between)
+            differ += by_signing(always | states, use, cut, smallest, {part for one in between for part in one.parts})
+        if not differ:
+            yield Between([], Counter(), last)
+            continue
+        alike = staying(always, use, kept, cut) if alike is None else alike
         yield Between(differ, alike + staying(states, use, kept, cut), last)
 
 
@@ -108,13 +121,15 @@ def _is_data(version: int, now: int, before: int) -> bool:
     return now > max(version, before)
 
 
-def _with_others(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Move]:
-    """Yield who is in the same part, with a modality by one study and without it by the other, which has other columns
-    or words of it.
-    """
+def _other_columns(use: Use, cut: Cut) -> frozenset[str]:
+    """Return the modalities used both times of which the studies have other columns, or words."""
     both = {name for name in use.modalities if name in cut.used and name in use.recipes and name in cut.rules.recipes}
-    others = {name for name in both if use.recipes[name] != cut.rules.recipes[name]}
-    for patient, state in states.items() if others else ():
+    return frozenset(name for name in both if use.recipes[name] != cut.rules.recipes[name])
+
+
+def _with_others(states: Mapping[str, State], use: Use, cut: Cut, others: frozenset[str]) -> Iterator[Move]:
+    """Yield who is in the same part with one of these modalities by one study, and without it by the other."""
+    for patient, state in states.items():
         had = added(use, state)
         if had and had[0] == cut.side(patient) and (had[1] ^ cut.shown(patient)) & others:
             yield Move(patient, had[0], had[0], had[1], cut.shown(patient))
@@ -122,20 +137,20 @@ def _with_others(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Mo
 
 def signs_otherwise(use: Use, cut: Cut) -> bool:
     """Whether this site signed for a part in any version of these sums and does not now, or the other way round."""
-    marks = {(part_of(state), is_signed(state)) for one in use.changes for state in one.values() if part_of(state)}
-    return any(signed != (part in cut.signed) for part, signed in marks)
+    states = set[State]().union(*(one.values() for one in use.changes))
+    return any(is_signed(state) != (part in cut.signed) for state in states if (part := part_of(state)))
 
 
 def by_signing(
-    states: Mapping[str, State], use: Use, cut: Cut, smallest: int | None, *, is_alike: bool
+    states: Mapping[str, State], use: Use, cut: Cut, smallest: int | None, moved: Collection[str] = ()
 ) -> Iterator[Move]:
     """Yield those of a version who are in the same part now, where the site signed for it then, or signs now, and not
     both, unless by the data: because so many have come, or left, that the other study would sign otherwise now.
 
-    states: of all patients. smallest: of a part that the site signs for; None: all of them. is_alike: nobody is in
-        another part now
+    states: of all patients. smallest: of a part that the site signs for; None: all of them. moved: the parts that
+        somebody is in by one study, and who is in another part by the other
     """
-    then, few, many = _sizes(states, use, cut, is_alike=is_alike)
+    then, few, many = _sizes(states, use, cut, moved)
     newest = _newest(use)
     for patient, state in states.items():
         part = part_of(state)
@@ -168,23 +183,29 @@ def _newest(use: Use) -> dict[str, State]:
 
 
 def _sizes(
-    states: Mapping[str, State], use: Use, cut: Cut, *, is_alike: bool
+    states: Mapping[str, State], use: Use, cut: Cut, moved: Collection[str]
 ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Return how many were in each part of a version; and how many would be now by that study, at least and at most."""
+    """Return how many were in each part of a version; and how many would be now by that study, at least and at most.
+
+    Who is new in the file is in the part of now, if both studies agree about all whom it had before. Of whom it had,
+    and took in no part, the same is known only where the other study would have taken this patient.
+    """
     rules, then = _rules(use), Counter(part for state in states.values() if (part := part_of(state)))
     same = {name for name in use.modalities if cut.rules.recipes.get(name) == use.recipes.get(name)}
-    now = Counter(part for patient, part in cut.parts.items() if cut.having[patient] & same)
-    if is_alike and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
-        return then, now, now
+    if not moved and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
+        own = Counter(part for patient, part in cut.parts.items() if cut.having[patient] & same)
+        return then, own, own
     few, many, more = Counter[str](), Counter[str](), 0
     for patient in cut.parts.keys() | cut.out:
-        if part := part_of(states.get(patient, ABSENT)):
+        state, now = states.get(patient, ABSENT), cut.parts.get(patient, NOWHERE)
+        has = bool(cut.having.get(patient, _NONE) & same)
+        if part := part_of(state):
             many[part] += 1
-            few[part] += bool(cut.having.get(patient, _NONE) & same)
-        else:
-            more += 1
-            if is_alike and patient in cut.parts and rules.would_take(use.modalities, cut.rules, cut.having[patient]):
-                few[cut.parts[patient]] += 1
+            few[part] += has
+            continue
+        more += 1
+        if now not in moved and has:
+            few[now] += state == ABSENT or rules.would_take(use.modalities, cut.rules, cut.having[patient])
     return then, few, Counter({part: many[part] + more for part in PARTS})
 
 
@@ -223,7 +244,8 @@ def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, smallest: int, 
     for between in in_each(use, kept, cut, smallest):
         moved = [one for one in between.moved if NOWHERE in (one.was, one.now)]
         patients = [one.patient for one in moved]
-        came, left = (last_in_state(goes_on, patients, added=added) for added in (False, True))
+        own = [*versions(goes_on, patients)] if goes_on else []
+        came, left = (last_in_state(own, added=added) for added in (False, True))
         moved = [one for one in moved if (came if one.was == NOWHERE else left).get(one.patient, 0) <= between.last]
         sizes += differing(moved, {*use.modalities} & cut.used, Counter())
     return sizes
@@ -310,7 +332,7 @@ def coming_or_going(use: Use, cut: Cut, smallest: int, goes_on: Use | None = Non
         if cut.parts.get(patient) in cut.signed and bool(cut.having[patient] & then) != bool(cut.shown(patient))
     }
     read = {patient for patient in use.nowhere if patient not in others and _is_newly_read(patient, use, cut)}
-    came = last_in_state(goes_on, read, added=False)
+    came = last_in_state(versions(goes_on, read) if goes_on else (), added=False)
     otherwise = signs_otherwise(use, cut)
     if otherwise:  # with a part also those come who had no modality used then
         there = {one for one in use.nowhere if cut.parts.get(one) in cut.signed and cut.side(one)}
@@ -325,7 +347,7 @@ def coming_or_going(use: Use, cut: Cut, smallest: int, goes_on: Use | None = Non
             for patient, comes in now.items()
             if (states[patient] == NOT if comes else adds(states[patient]))
         )
-        signing = [*by_signing(states, use, cut, smallest, is_alike=True)] if otherwise else []
+        signing = [*by_signing(states, use, cut, smallest)] if otherwise else []
         sides += Counter((one.was or one.now, one.was == NOWHERE) for one in signing)
         having = Counter(
             (one.was, one.now, name) for one in signing for name in (one.before or one.shown) & then & cut.used

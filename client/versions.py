@@ -8,7 +8,7 @@ other's sum and of one of these is of those who were in that one, with what they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from client.cut import Cut
 from client.cuts_file import Use
@@ -91,10 +91,10 @@ def versions(use: Use, patients: Collection[str]) -> Iterator[tuple[dict[str, St
         yield dict(zip(states, version, strict=True)), order
 
 
-def last_in_state(use: Use | None, patients: Collection[str], *, added: bool) -> dict[str, int]:
-    """Return the order of the last sum in which each patient added, or had a target and added to none."""
+def last_in_state(each: Iterable[tuple[Mapping[str, State], int]], *, added: bool) -> dict[str, int]:
+    """Return the order of the last sum, of these versions, in which each patient added; or had a target and did not."""
     found = dict[str, int]()
-    for states, order in versions(use, patients) if use else ():
+    for states, order in each:
         for patient, state in states.items():
             if adds(state) if added else state == NOT:
                 found[patient] = max(order, found.get(patient, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -160,6 +161,18 @@ def test_approval_asks_about_another_split_of_patients_whose_sums_are_out(north,
     require_alike(state, other.digest, cut, 2)
     with pytest.raises(AnsweredError):
         require_alike(state, "another", cut, 2)
+
+
+def test_a_site_with_few_test_patients_is_not_asked_about_another_split(north, study) -> None:
+    """It signs for no such part, and approval took it for one that it signs."""
+    policy(north.root, require_privacy=False, without_privacy={"smallest_part": 5})
+    studies = [replace(study, rounds=rounds, training=replace(study.training, local_steps=100)) for rounds in (5, 6)]
+    cut = cut_of(prepare(north, studies[0]), study.names)
+    assert 0 < Counter(cut.sides.values())["test"] < 5
+    opening(north.root / "state", studies[0].digest, replace(cut, signed=cut.filled(5)), 5)
+    for each in studies:
+        written(north.root, each)
+        assert "ANOTHER SPLIT" not in done(approve(north.root, "--yes"))
 
 
 def test_approval_asks_about_a_study_that_leaves_out_whom_another_has(north, study) -> None:
