@@ -78,7 +78,7 @@ def _asked(book: Book, study: str, cut: Cut) -> list[Cut]:
 
 
 def asked_about(state: Path, study: str, cut: Cut, smallest: int = 1) -> int:
-    """Return by how few patients of a part, or of a modality in it, this study cuts otherwise than opened ones where no
+    """Return by how few patients whom sums show apart this study cuts otherwise than opened ones where no
     person allowed it, or where no person can, for they are fewer than `smallest`; 0 where neither is so. Asked is also
     of the modalities and parts of its runs that were refused.
     """
@@ -145,8 +145,8 @@ def _differences(book: Book, study: str, cut: Cut, smallest: int) -> Iterator[tu
         uses = [use for use in book.uses if use.study == other != study]
         for use in uses or [Use(other, sorted(used), changes=_of_before(book, other))]:
             for one in in_each(use, its, cut, smallest):
-                if one.moved:
-                    yield differing(one.moved, used & now, one.stays), _are_allowed(one.moved, its, use, study)
+                if sizes := differing(one.moved, used & now, one.stays, smallest):
+                    yield sizes, _are_allowed(one.moved, its, use, study)
 
 
 def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:
@@ -251,17 +251,18 @@ def _require_alike(book: Book, study: str, cut: Cut, smallest: int) -> None:
     if found and min(found)[0] < smallest:
         raise AnsweredError(
             f"This study cuts the patients otherwise than one that was opened before, by {min(found)[0]} patients of a "
-            "part, or of a modality in it, who are in another part of it or in none: the difference of two sums would "
-            f"show these. Fewer than {smallest} are not shown (policy.without_privacy.smallest_part). Take the split "
-            "and the modalities of the earlier study, or such as differ by more."
+            "part, of several, or of a modality there: sums of both, added and subtracted, would show these apart. "
+            f"Fewer than {smallest} are not shown (policy.without_privacy.smallest_part). Take the split and the "
+            "modalities of the earlier study; another split is given at a hospital that has so many patients that all "
+            "such groups are larger: some hundreds, where parts of 15 % are drawn anew."
         )
     news = [size for size, allowed in found if not allowed]
     if smallest > 1 and news:
         raise AnsweredError(
             f"This study cuts the patients otherwise than one that was opened before, by as few as {min(news)} "
-            "patients of a part, or of a modality in it. If no other site does, the difference of two sums is these "
-            "patients' alone. Take the split of the earlier study; or a person at this site allows it: wardround site "
-            "approve STUDY.yaml, which asks."
+            "patients of a part, of several, or of a modality there. If no other site does, the difference of two sums "
+            "is these patients' alone. Take the split of the earlier study; or a person at this site allows it: "
+            "wardround site approve STUDY.yaml, which asks."
         )
 
 

@@ -151,15 +151,11 @@ def by_signing(
         somebody is in by one study, and who is in another part by the other
     """
     then, few, many = _sizes(states, use, cut, moved)
-    newest = _newest(use)
     for patient, state in states.items():
         part = part_of(state)
         comes = part in cut.signed
         if not part or cut.side(patient) != part or is_signed(state) == comes:
             continue
-        own = newest.get(patient, state)
-        if part_of(own) == part and is_signed(own) == comes:
-            continue  # so it is in the newest sums of the other study, by the data
         if smallest is not None:
             if comes and then[part] < smallest <= few[part]:
                 continue
@@ -191,6 +187,7 @@ def _sizes(
     and took in no part, the same is known only where the other study would have taken this patient.
     """
     rules, then = _rules(use), Counter(part for state in states.values() if (part := part_of(state)))
+    newest = _newest(use)
     same = {name for name in use.modalities if cut.rules.recipes.get(name) == use.recipes.get(name)}
     if not moved and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
         own = Counter(part for patient, part in cut.parts.items() if cut.having[patient] & same)
@@ -199,7 +196,7 @@ def _sizes(
     for patient in cut.parts.keys() | cut.out:
         state, now = states.get(patient, ABSENT), cut.parts.get(patient, NOWHERE)
         has = bool(cut.having.get(patient, _NONE) & same)
-        if part := part_of(state):
+        if part := part_of(state) or part_of(newest.get(patient, ABSENT)):
             many[part] += 1
             few[part] += has
             continue
@@ -247,7 +244,7 @@ def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, smallest: int, 
         own = [*versions(goes_on, patients)] if goes_on else []
         came, left = (last_in_state(own, added=added) for added in (False, True))
         moved = [one for one in moved if (came if one.was == NOWHERE else left).get(one.patient, 0) <= between.last]
-        sizes += differing(moved, {*use.modalities} & cut.used, Counter())
+        sizes += differing(moved, {*use.modalities} & cut.used, Counter(), smallest)
     return sizes
 
 
@@ -295,12 +292,12 @@ def _rules(use: Use) -> Rules:
     return Rules(use.target, use.split or "", use.recipes)
 
 
-def differing(moved: Collection[Move], both: Collection[str], stays: Stays) -> list[int]:
+def differing(moved: Collection[Move], both: Collection[str], stays: Stays, smallest: int) -> list[int]:
     """Return the sizes of all groups that sums of the two cuts show (`client.groups`), of all patients and of those
     with each modality.
 
     both: the modalities used by both cuts. Of one that a single cut used there are no two sums
-    stays: of those who are cut alike
+    stays: of those who are cut alike. smallest: of a group that may be shown
     """
     flows: defaultdict[str, Flows] = defaultdict(Counter)
     for one in moved:
@@ -312,7 +309,7 @@ def differing(moved: Collection[Move], both: Collection[str], stays: Stays) -> l
         for name in (_ALL, *names):
             if name in flows:
                 flows[name][part, part] += number
-    sizes = [size for each in flows.values() for size in groups(each)]
+    sizes = [size for each in flows.values() for size in groups(each, smallest)]
     return [*sizes, *(_PERHAPS_ONE for one in moved if one.before is None)]
 
 

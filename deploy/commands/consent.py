@@ -123,7 +123,7 @@ def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort
         return
     click.secho(
         f"  ANOTHER SPLIT: a study whose sums are out cuts these patients otherwise, by as few as {number} of a part,\n"
-        "  or of a modality in it, who are in another part of it or in none. If no other hospital's patients move,\n"
+        "  of several, or of a modality there, whom sums of both show apart. If no other hospital's patients move,\n"
         "  the difference of two sums is of these alone: their counts and means.",
         fg="yellow",
     )

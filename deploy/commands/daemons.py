@@ -223,7 +223,7 @@ def status(name: str | None, folder: Path) -> None:
         done = gone if told.round >= 0 or results_in(run) else nothing
     head = f"finished after round {told.finished} of {told.rounds}, with a model and a report; why it had ended: "
     since = f" It was resumed since, without another sum: {told.ended}" if told.ended and told.before else ""
-    why = (told.reason if told.ended else told.doing) + since
+    why = (f"{told.reason.rstrip('.')}.{since}" if since else told.reason) if told.ended else told.doing
     click.echo(f"{run.name}: {head if told.ended and told.finished >= 0 else ''}{why}")
     age = max(0.0, time.time() - told.written)
     looked = max(0.0, time.time() - told.seen)

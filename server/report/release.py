@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from server.report.counts import half_of_cases, wider_than
 from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
@@ -22,7 +23,8 @@ def released(evidence: Evidence) -> Evidence:
     """The evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
     if evidence.simulated:
         return evidence
-    coverage = tuple(_coverage(coverage) for coverage in evidence.coverage)
+    void = _void(evidence.study)
+    coverage = tuple(_coverage(coverage, void) for coverage in evidence.coverage)
     hidden = any(isinstance(entry.cases.get("validation"), str) for entry in coverage)
     return replace(
         evidence,
@@ -33,16 +35,27 @@ def released(evidence: Evidence) -> Evidence:
     )
 
 
-def _coverage(coverage: Coverage) -> Coverage:
-    """As it is where noise hides whether a count is small: what is then written is the interval of that noise."""
+def _coverage(coverage: Coverage, void: frozenset[str]) -> Coverage:
+    """As it is where noise hides whether a count is small: what is then written is the interval of that noise.
+
+    void: parts of the cohort that the study has not, as everybody knows; they count nobody
+    """
     if wider_than(coverage.noise, SMALL_CELL):
         return coverage
+    parts = {name: count for name, count in coverage.cases.items() if name not in void}
     return replace(
         coverage,
-        cases=_parts(coverage.cases),
-        present=_present(coverage.present, coverage.cases),
+        cases={name: count for name, count in coverage.cases.items() if name in void} | _parts(parts),
+        present=_present(coverage.present, parts),
         classes=_parts(coverage.classes),
     )
+
+
+def _void(study: Mapping[str, Any]) -> frozenset[str]:
+    """The parts of the cohort into which the study puts no patient."""
+    split = study.get("split", {})
+    has = {"validation": ("validation", "validation_values"), "test": ("test", "test_values")}
+    return frozenset(part for part, keys in has.items() if split and not any(split.get(key) for key in keys))
 
 
 def _present(present: Mapping[str, Cell], cases: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -61,12 +74,29 @@ def _cell(count: Cell) -> Cell:
 
 
 def _parts(counts: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Counts that add up to a total which other figures give away."""
+    """Counts that add up to a total which other figures give away: so many are withheld that a small one may be none,
+    or four, or any between. What was released before stays as it is.
+    """
+    if any(isinstance(count, str) for count in counts.values()):
+        return {name: _cell(count) for name, count in counts.items()}
     shown = {name: _cell(count) for name, count in counts.items()}
     numbers = {name: count for name, count in shown.items() if not isinstance(count, str)}
-    if len(numbers) == len(shown) - 1 and numbers:
-        shown[min(numbers, key=lambda name: numbers[name])] = "withheld"
+    small, hidden = len(counts) - len(numbers), [count for name, count in counts.items() if name not in numbers]
+    rest = sum(float(count) for count in hidden)
+    withheld = 0
+    while small and numbers and not _is_open(small, withheld, rest, min(numbers.values())):
+        smallest = min(numbers, key=lambda name: numbers[name])
+        rest += numbers.pop(smallest)
+        shown[smallest], withheld = "withheld", withheld + 1
     return shown
+
+
+def _is_open(small: int, withheld: int, rest: float, most: float) -> bool:
+    """Whether one of so many small counts may be anything from 0 to 4, where these and those withheld, each of which is
+    from 5 to `most`, come to `rest`.
+    """
+    largest = SMALL_CELL - 1
+    return rest - largest * (small - 1) - most * withheld <= 0 and rest - SMALL_CELL * withheld >= largest
 
 
 def _round(entry: RoundEvidence, *, hidden: bool) -> RoundEvidence:

@@ -56,12 +56,12 @@ def _further(
     apart = test_is_apart(study)
     after = _of(plan, "validation" if apart else part)
     scored = _releases(after, held_out, evaluations(study))
-    tests = apart and phase.evaluate == "test"
+    tests, scores = apart and phase.evaluate == "test", bool(phase.evaluate)
     if scored is None:
         yield None if held_out else 0.0
     else:
-        yield _of(plan, "test")(begun) if tests else after(scored + begun * bool(phase.evaluate))
-    times = sum(one.evaluate == "validation" for one in saved) + failed + begun * (bool(phase.evaluate) and not tests)
+        yield _all(plan, plan.evaluation_of("test", begun), failed) if tests else after(scored + begun * scores)
+    times = sum(one.evaluate == "validation" for one in saved) + failed + begun * (scores and not tests)
     yield _all(plan, plan.evaluation_of("validation" if apart else part, times), failed)
 
 

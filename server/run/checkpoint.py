@@ -75,7 +75,7 @@ def read(path: Path, study: str) -> RunState:
             arrays = {name.removeprefix("array/"): stored[name] for name in stored.files if name != "head"}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no checkpoint to resume. Start the run without --resume.") from None
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile):
         raise CheckpointError(f"{path}: is damaged. Start the run again under another --run name.") from None
     number = take_format(head, FORMAT, str(path), CheckpointError)
     if number < OLDEST:

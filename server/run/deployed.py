@@ -5,7 +5,7 @@ report. Killed at any moment, it goes on where it was: `resume`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from server.run.playable import require_playable
 from server.run.round_line import line
 from server.run.run import Outcome, Run, outcome_in
 from server.run.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
+from server.run.secure_sum import Keep
 from server.run.watch import (
     ASK_OTHERS,
     NOT_LOOKED_AT,
@@ -78,6 +79,11 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
     before = left.flower if left else 0
     if plan.resume:
         plan = _as_it_was_left(plan, tell)
+    elif left and left.round >= 0 and not (plan.folder / CHECKPOINT_FILE).exists():
+        raise RunError(
+            f"{plan.folder}: is of a run of {left.round + 1} steps whose checkpoint is gone. Choose another --run "
+            "name: what its sites were charged stays in their ledgers."
+        )
     keys = _keys_of(plan)
     with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
         open_run(plan.folder, plan.study, resume=plan.resume)
@@ -88,6 +94,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         status.sites = {name: SiteStatus(NOT_LOOKED_AT) for name in keys}
         if plan.resume:
             status = resumed_status(status, left)
+            status.run, status.round = _saved_in(plan, status)
         try:
             with Watch(status, file) as watch:
                 watch.tell = tell
@@ -95,6 +102,14 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
                 return outcome, _reported(plan, run.state.run, outcome)
         except LostSiteError as error:
             return _as_far_as_it_came(plan, error, tell)
+
+
+def _saved_in(plan: Deployment, status: RunStatus) -> tuple[str, int]:
+    """The name of a run that goes on, and the last round that is saved, also where its status is lost."""
+    if not (plan.folder / CHECKPOINT_FILE).exists():
+        return status.run, status.round
+    state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
+    return state.run, state.round
 
 
 def _reported(plan: Deployment, run: str, outcome: Outcome) -> Evidence:
@@ -201,10 +216,21 @@ def _played_once(
             wait=plan.wait,
             over=ended_runs(plan.folder),
         )
-        status.run, status.round, status.before, status.finished = run.state.run, run.state.round, "", -1
+        status.run, status.round = run.state.run, run.state.round
+        run.summation.keep = _unless_begun(status, run.summation.keep)
         watch.dropped = lambda: run.summation.dropped
         watch.joined, watch.limit = (lambda: run.summation.joined), plan.seconds
         return run, _recorded(plan, run, len(keys))
+
+
+def _unless_begun(status: RunStatus, keep: Keep) -> Keep:
+    """`keep`, by which a sum is announced: from then on the run has ended for no earlier reason."""
+
+    def begun(number: int, survivors: Sequence[str]) -> None:
+        status.before, status.finished = "", -1
+        keep(number, survivors)
+
+    return begun
 
 
 def ended_runs(mine: Path) -> tuple[str, ...]:

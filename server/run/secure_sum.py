@@ -71,6 +71,9 @@ class Total:
     bytes_down: int
 
 
+Keep = Callable[[int, Sequence[str]], None]
+
+
 class PlanFor(Protocol):
     """Makes the plan of a round for R, the sites that hold shares, of whom only U1 will work."""
 
@@ -113,7 +116,7 @@ class Summation:
     patience: Callable[[], float] = lambda: math.inf  # seconds that a lost site is still waited for
     first: int = -1  # the round that this process begins with, until a sum of it was opened
     # Saves the highest number before anyone hears of it, and U2 before anyone reveals a share for it.
-    keep: Callable[[int, Sequence[str]], None] = lambda number, survivors: None
+    keep: Keep = lambda number, survivors: None
     bound: tuple[str, ...] = ()  # the sites of a sum that some of them confirmed and not all, so that it did not open
     # The largest epsilon that any site certified for training and for held-out patients, in sums that opened or not.
     certified: tuple[float, float] = UNCERTIFIED

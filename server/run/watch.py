@@ -132,7 +132,7 @@ def stored_status(path: Path) -> RunStatus | None:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = take_format(values, STATUS_FORMAT, str(path), RunError)
         return _STATUS.validate_python(values | {"format": number})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -157,10 +157,10 @@ def mark_finished(path: Path, after: int, why: str) -> None:
 
 
 def left_in(path: Path) -> RunStatus | None:
-    """Return what a run's process left in its status; None where there is none that can be read."""
-    with suppress(RunError):
-        return read_status(path)
-    return None
+    """Return what a run's process left in its status; None where there is none that can be read. RunError for that of a
+    newer release.
+    """
+    return None if stored_status(path) is None else read_status(path)
 
 
 def chosen_in(path: Path) -> tuple[str, ...]:

@@ -16,9 +16,10 @@ from client.cut import Cut, cut_of
 from client.cuts import allow, asked_about, opening, require_alike, told_of
 from client.data.cohort import Cohort
 from client.data.recipe import Rules
+from client.data.split import part_by_hash
 from common.errors import AnsweredError
 from common.models.batch import Batch
-from common.study import Study
+from common.study import Split, Study
 from tests.client.test_shown_by_differences import OTHER_RUN, SCORES, STATISTICS, hospitals, in_study, sided
 from tests.client.test_shown_by_few import without_charts
 from tests.support.cuts import everyone
@@ -401,3 +402,46 @@ def test_a_part_that_nobody_moves_into_or_out_of_refuses_no_other_split(tmp_path
     opening(tmp_path, "a", signing(TRAIN | part | old, BOTH, YEAR), 10)
     moved = {f"t{i}": ("test", BOTH) for i in range(20)}
     assert asked_and_opened(tmp_path, "b", signing(TRAIN | part | old | moved, BOTH, WARD)) == 20
+
+
+def test_a_part_that_was_signed_for_a_while_is_not_signed_by_the_data_of_now(tmp_path: Path) -> None:
+    """Nine came and left, and the newest sum of the study had the part; then a run of more modalities showed x."""
+    x: Who = {"x": ("test", BOTH)}
+    ten, nine = (
+        {f"{kind}{i}": ("test", names) for i in range(n)} for kind, names, n in (("p", PANEL, 10), ("c", CHART, 9))
+    )
+    for who in (TRAIN | x | ten, TRAIN | x | ten | nine):
+        opening(tmp_path, "a", signing(who, CHART, YEAR), 10)
+    with pytest.raises(AnsweredError, match="by these 1 patients"):
+        opening(tmp_path, "a", signing(TRAIN | x | ten, BOTH, YEAR), 10)
+    two = tmp_path / "two"
+    others: Who = {f"p{i}": ("test", BOTH) for i in range(10)}
+    for who in (TRAIN | x | others, TRAIN | x, TRAIN | x | others):
+        opening(two, "a", signing(who, BOTH, YEAR), 10)
+    moved: Who = dict.fromkeys(others, ("train", BOTH))
+    with pytest.raises(AnsweredError, match="by 1 patients"):
+        asked_and_opened(two, "b", signing(TRAIN | x | moved, BOTH, WARD))
+
+
+@pytest.mark.parametrize(("number", "answered"), [(60, False), (300, True)])
+def test_another_key_is_given_at_a_hospital_of_some_hundreds(tmp_path: Path, number: int, answered: bool) -> None:
+    """Where a person allows it. Few who stay in a part, counted beside a hundred of the other sign, refuse nothing."""
+    one, two = (
+        {str(i): part_by_hash(str(i), Split(key=key, validation=0.15, test=0.15)) for i in range(number)}
+        for key in "ab"
+    )
+    opening(tmp_path, "a", everyone(one), 10)
+    with nullcontext() if answered else pytest.raises(AnsweredError, match="would show these apart"):
+        asked_and_opened(tmp_path, "b", everyone(two))
+
+
+def test_a_modality_of_other_columns_that_nobody_has_any_more_is_no_fault(tmp_path: Path) -> None:
+    """A run was refused for want of a word; then the columns were empty, and approval ended in an error each time."""
+    with_panel, without = TRAIN, {patient: (part, CHART) for patient, (part, _) in TRAIN.items()}
+    opening(tmp_path, "a", signing(with_panel, BOTH, YEAR), 10)
+    fewer = {patient: (part, BOTH if int(patient[1:]) < 15 else CHART) for patient, (part, _) in TRAIN.items()}
+    narrow = replace(YEAR, recipes={"chart": "c", "panel": "narrow"})
+    with pytest.raises(AnsweredError):
+        opening(tmp_path, "b", signing(fewer, BOTH, narrow), 10)
+    assert asked_about(tmp_path, "b", signing(without, CHART, narrow), 10) == 0
+    opening(tmp_path, "b", signing(without, CHART, narrow), 10)

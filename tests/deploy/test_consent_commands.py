@@ -185,7 +185,7 @@ def test_approval_asks_about_a_study_that_leaves_out_whom_another_has(north, stu
     opening(state, everybody.digest, cut_of(prepare(north, everybody), study.names), 2)
     other = written(north.root, replace(study, split=Split(column="year")))
     said = done(approve(north.root, answer="y\nn\n"))
-    assert "by as few as 3 of a part" in said and "in another part of it or in none" in said
+    assert "by as few as 3 of a part" in said and "whom sums of both show apart" in said
     here = read_site(north.root)
     with pytest.raises(AnsweredError):
         require_alike(state, other.digest, cut_of(prepare(here, other), other.names), 2)

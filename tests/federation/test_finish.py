@@ -105,7 +105,8 @@ def test_a_simulations_run_is_finished_by_its_name(
 def test_the_report_says_why_it_ended(stopped: tuple[Study, Path]) -> None:
     """The coordinator's process leaves the reason of a deployed run beside its checkpoint."""
     study, folder = stopped
-    status = RunStatus("run", study.digest, os.getpid(), ended="Round 3 of 3: site north is out of budget.")
+    run = read(folder / "checkpoint.npz", study.digest).run
+    status = RunStatus(run, study.digest, os.getpid(), ended="Round 3 of 3: site north is out of budget.")
     status.write(folder / STATUS_FILE)
     try:
         evidence = finish(folder)

@@ -25,7 +25,7 @@ from server.flower.control import Nodes
 from server.report.evidence import RoundEvidence
 from server.report.page import render
 from server.run.checkpoint import read
-from server.run.deployed import ended_runs
+from server.run.deployed import _unless_begun, ended_runs
 from server.run.finish import END_FILE, finish
 from server.run.run import Unwatched
 from server.run.site_rows import ROWS_FILE
@@ -198,6 +198,12 @@ def test_a_resume_that_comes_to_no_sum_forgets_neither_what_was_done_nor_why_it_
     assert told.startswith(f"v: {ended} It was resumed since, without another sum: 0 of 3 sites")
     assert "done: round 2 of 3" in told and told.count("last sign of life 2 h 0 min ago") == 3
     assert ended_runs(consortium / "runs" / "another") == (state.run,)
+    status, kept = read_status(run / STATUS_FILE), list[int]()
+    status.finished = 2
+    begun = _unless_begun(status, lambda number, survivors: kept.append(number))
+    assert (status.reason, status.finished) == (ended, 2)
+    begun(7, ())  # a sum is announced: from here on it has ended for no earlier reason
+    assert (status.before, status.finished, kept) == ("", -1, [7])
     done = CliRunner().invoke(commands, ["finish", "v", "--at", str(consortium)])
     assert f"before its end was reached: {ended}" in done.output
     told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output

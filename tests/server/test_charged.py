@@ -98,3 +98,25 @@ def test_scores_that_may_have_been_charged_count_by_the_part_that_they_are_of(do
     said = charged_at_most(study, state)
     assert said == pytest.approx(max(before, training, min(plan.epsilon, scores(plan, part, times))))
     assert charged_at_most(study, replace(state, round=8)) is None
+
+
+@pytest.mark.parametrize(("failed", "begun"), [(0, 1), (1, 3), (2, 5)])
+def test_test_patients_were_in_each_of_the_statistics_that_failed(failed: int, begun: int) -> None:
+    study, plan = private_study()
+    training, held_out = plan.epsilon_after(6), scores(plan, "validation", 8)
+    said = charged_at_most(study, stopped_after(study, 7, begun, training, held_out, failed=failed))
+    statistics = replace(plan.statistics(), steps=1 + failed)
+    ledger = epsilon([statistics, plan.evaluation_of("test", begun)], DELTA, plan.accountant)
+    assert said is not None and min(ledger, plan.epsilon) <= said * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("failed", [1, 2])
+def test_validation_patients_of_a_site_that_was_lost_may_have_been_scored_in_each_attempt(failed: int) -> None:
+    study, plan = private_study()
+    plan_of = replace(study, training=replace(study.training, local_steps=1))  # training costs little
+    plan = plan_privacy(plan_of)
+    assert plan is not None
+    state = stopped_after(plan_of, 2, 1, plan.epsilon_after(2), scores(plan, "validation", 2), failed=failed)
+    said = charged_at_most(plan_of, state)
+    ledger = epsilon([plan.statistics(), plan.evaluation_of("validation", 3 + failed)], DELTA, plan.accountant)
+    assert said is not None and min(ledger, plan.epsilon) <= said * (1 + 1e-9)

@@ -19,7 +19,7 @@ from server.run.checkpoint import read, save
 from server.run.finish import END_FILE, SITES, finish, reason_of
 from server.run.run_folder import open_run
 from server.run.site_rows import ROWS_FILE
-from server.run.watch import STATUS_FILE
+from server.run.watch import STATUS_FILE, RunStatus, resumed_status
 from tests.support.reading import read_page
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "release-0.1" / "consortium"
@@ -152,6 +152,8 @@ def test_a_run_whose_checkpoint_is_gone_is_not_called_one_that_was_never_begun(c
     with pytest.raises(RunError, match="a run whose checkpoint is gone"):
         open_run(run, study, resume=False)
     for name in ("model.safetensors", "report.json", "report.html"):
+        with pytest.raises(RunError, match="a run whose checkpoint is gone"):
+            open_run(run, study, resume=False)
         (run / name).unlink()
     open_run(run, study, resume=False)
 
@@ -185,3 +187,39 @@ def test_a_run_is_finished_after_no_more_rounds_than_it_has(consortium: Path) ->
     state.round = study.rounds + 1
     save(state, run / "checkpoint.npz")
     assert f"after round {study.rounds} of {study.rounds}," in finish(run).warnings[-1]
+
+
+def command(consortium: Path, *words: str) -> str:
+    """What a command that is refused says; no site is connected, should it come so far."""
+    done = CliRunner().invoke(commands, [*words, "--at", str(consortium)])
+    assert isinstance(done.exception, RunError), done.exception
+    return str(done.exception)
+
+
+def test_another_run_does_not_take_the_name_of_one_whose_checkpoint_is_gone(consortium: Path) -> None:
+    run = consortium / "runs" / "stopped"
+    (run / "checkpoint.npz").unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    told = command(consortium, "run", str(run / "study.yaml"), "--run", "stopped")
+    assert "of a run of 2 steps whose checkpoint is gone" in told
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
+
+
+def test_a_status_of_a_newer_release_is_refused_by_a_resume_too(consortium: Path) -> None:
+    """It was taken for none, and written over."""
+    path = consortium / "runs" / "stopped" / STATUS_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    before = path.read_bytes()
+    assert "newer release" in command(consortium, "resume", "stopped", "--wait", "0.1")
+    assert path.read_bytes() == before
+
+
+def test_a_status_too_deep_to_be_read_is_damaged(consortium: Path) -> None:
+    (consortium / "runs" / "stopped" / STATUS_FILE).write_text("[" * 100_000)
+    assert "there is no status of a run that can be read" in refused(consortium, "status")
+
+
+def test_the_status_of_another_study_says_nothing_of_a_run_that_goes_on() -> None:
+    status = RunStatus("", "study", 1)
+    other = RunStatus("other", "another", 1, round=5, ended="the budget of another", finished=4)
+    assert resumed_status(status, other) == status == resumed_status(status, None) and status.run == ""

@@ -100,3 +100,23 @@ def test_who_lacks_a_modality_is_a_cell_too(lack, shown):
 def test_noise_hides_how_many_there_are_and_then_nothing_is_withheld():
     noisy = Coverage(None, {"train": 90.0, "test": 3.0}, {"scan": 92.0}, {"no": 50.0, "yes": 40.0}, 20.0)
     assert released(deployed(coverage=(noisy,))).coverage == (noisy,)
+
+
+@pytest.mark.parametrize(
+    ("counts", "hidden"),
+    [((90, 4, 4), 3), ((5, 5, 2), 3), ((90, 30, 3), 2), ((90, 2, 2, 1), 3), ((90, 4, 4, 1), 4), ((90, 30, 5), 0)],
+)
+def test_what_the_rest_of_a_total_leaves_open_for_a_small_count_is_none_to_four(counts, hidden):
+    """Two of four each were eight together, and so four each."""
+    shown = sums(classes={str(place): float(count) for place, count in enumerate(counts)}).classes
+    assert sum(isinstance(count, str) for count in shown.values()) == hidden
+
+
+def test_a_part_that_the_study_has_not_hides_nothing():
+    """Of a study without validation every modality was withheld."""
+    cases = {"train": 90.0, "validation": 0.0, "test": 30.0}
+    entire = deployed(coverage=(Coverage(None, cases, {"scan": 120.0}, {"no": 50.0, "yes": 40.0}),))
+    without = replace(entire, study=entire.study | {"split": {"validation": 0.0, "test": 0.2, "validation_values": []}})
+    (shown,) = released(without).coverage
+    assert (dict(shown.cases), dict(shown.present)) == (cases, {"scan": 120.0})
+    assert released(entire).coverage[0].cases["validation"] == "<5"
