@@ -27,7 +27,7 @@ from tests.support.release import Release, release
 STUDIES = ("private", "none", "unsaid", "wide")
 
 
-RELEASES = ("0.1", "0.2")
+RELEASES = ("0.1", "0.2-early", "0.2")
 
 
 @pytest.fixture(params=RELEASES)
