@@ -2,11 +2,16 @@
 
 `make test` and `make soak` give the budget in the environment. Without it the sum is told and nothing fails. A single
 test that is dear is named and does not fail: the same test costs twice as much on a machine at work.
+
+The same tests also cost twice as much on one machine as on another. So beside the sum stands what a fixed piece of work
+costs on this one (`yardstick`), by which the figures of two machines can be compared.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import json
 import os
 import sys
 import time
@@ -17,6 +22,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 CPU, WALL = "WARDROUND_TESTS_CPU_SECONDS", "WARDROUND_TESTS_WALL_SECONDS"
@@ -107,6 +113,23 @@ def _children(process: str) -> list[str]:
     return children
 
 
+def yardstick() -> float:
+    """Return the CPU-s of a fixed piece of work, as tests do it: objects, text, hashes, arrays. The least of three."""
+    return min(_worked() for _ in range(3))
+
+
+def _worked() -> float:
+    began = time.process_time()
+    for number in range(10):
+        rows = [{"patient": f"{number:04}-{row}", "value": row * 0.5} for row in range(6000)]
+        text = json.dumps(sorted(rows, key=lambda row: row["patient"]))
+        hashlib.sha256(text.encode()).digest()
+        assert len(json.loads(text)) == len(rows)
+        values = np.arange(40_000, dtype=np.float64).reshape(200, 200) / 1e4
+        assert np.isfinite(values @ values).all()
+    return time.process_time() - began
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if sys.platform == "linux" and hasattr(config, "workerinput"):
         ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -151,7 +174,9 @@ def _over() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    terminalreporter.write_line(f"{_spent.seconds:.0f} CPU-s, processes that the tests started among them")
+    measure = f"{yardstick():.3f} CPU-s here" if any(os.environ.get(name) for name in (CPU, WALL)) else ""
+    beside = f"; the yardstick takes {measure}" if measure else ""
+    terminalreporter.write_line(f"{_spent.seconds:.0f} CPU-s, processes that the tests started among them{beside}")
     for test, cost in sorted(_spent.long.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{cost:.1f} CPU-s: {test} is for the soak, or has its reason in DEAR")
     for sentence in _over():
