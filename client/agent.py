@@ -27,7 +27,7 @@ from client.retention import purge_old
 from client.round import Site
 from client.secure_sum import LIFETIME_SECONDS
 from client.site import SiteFolder
-from common.disk.audit import Audit, Refused
+from common.disk.audit import AUDIT_FILE, Audit, Refused
 from common.disk.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
@@ -68,7 +68,7 @@ class Agent:
         self._warm: SiteHandler | None = None
         self._answered = time.monotonic()
         self._lease = Lease()
-        self._audit = Audit(self.state / "audit.jsonl")
+        self._audit = Audit(self.state / AUDIT_FILE)
 
     @property
     def folder(self) -> SiteFolder:

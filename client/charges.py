@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from client.ledger import Charges, Entry, Known, Ledger
 from client.spending import Account
-from common.disk.audit import Audit, LedgerAccepted, Masked, SentUnmasked, Spent
+from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Masked, SentUnmasked, Spent
 from common.errors import ProtocolOrderError, WardroundError
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from common.study import Privacy, Study
 
 LEDGER_FILE = "ledger.jsonl"
-AUDIT_FILE = "audit.jsonl"
 
 
 def ledger_of(state: Path) -> Ledger:

@@ -15,9 +15,8 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 
-from client.charges import AUDIT_FILE
 from common.disk.atomic_file import make_private, write_whole
-from common.disk.audit import Audit, CutsKept, SumsAccepted
+from common.disk.audit import AUDIT_FILE, Audit, CutsKept, SumsAccepted
 from common.errors import RunError
 
 FILE = "cuts.json"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from client.data.cache import Cache
-from common.disk.audit import Audit, Expired
+from common.disk.audit import AUDIT_FILE, Audit, Expired
 
 
 def purge_old(state: Path, days: int, now: datetime | None = None) -> int:
@@ -16,5 +16,5 @@ def purge_old(state: Path, days: int, now: datetime | None = None) -> int:
     oldest = (now or datetime.now(UTC)).timestamp() - 86_400.0 * days
     entries = Cache(state / "cache").purge(unused_since=oldest)
     if entries:
-        Audit(state / "audit.jsonl").append(Expired(entries))
+        Audit(state / AUDIT_FILE).append(Expired(entries))
     return entries

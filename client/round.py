@@ -35,7 +35,7 @@ from client.training.evaluate import evaluate, noised
 from client.training.gradient import Clipping
 from client.training.local import train_locally
 from client.training.update import update_of
-from common.disk.audit import Audit
+from common.disk.audit import AUDIT_FILE, Audit
 from common.errors import RunError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
@@ -140,7 +140,7 @@ class Site:
 
     @cached_property
     def audit(self) -> Audit:
-        return Audit(self.state / "audit.jsonl")
+        return Audit(self.state / AUDIT_FILE)
 
     @cached_property
     def network(self) -> MultimodalNetwork:

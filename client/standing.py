@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from client.charges import AUDIT_FILE, exact_sums, judged_at, ledger_of
+from client.charges import exact_sums, judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
 from client.cuts_file import require_whole
 from client.data.accepted import doubt_of
@@ -15,7 +15,7 @@ from client.data.left_out import said_of, staying_out
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
 from client.sums_made import records_of
-from common.disk.audit import Audit, Failed, LedgerAccepted
+from common.disk.audit import AUDIT_FILE, Audit, Failed, LedgerAccepted
 from common.errors import WardroundError
 
 SHOWN = 12  # digits of a digest

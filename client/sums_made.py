@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.charges import AUDIT_FILE
 from client.sum_records import Known, Made, SumRecords
-from common.disk.audit import Audit, Masked, Offered, SumsAccepted
+from common.disk.audit import AUDIT_FILE, Audit, Masked, Offered, SumsAccepted
 
 
 def records_of(state: Path) -> SumRecords:

@@ -36,14 +36,14 @@ def agent(folder: Path) -> None:
 
     from client.agent import Agent
     from client.site import read_site
-    from common.disk.audit import Audit, Started
+    from common.disk.audit import AUDIT_FILE, Audit, Started
 
     site = read_site(folder)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     made = Agent(site)
     make_private(made.state)
     with _logged(), _until_told() as stopped, alone(made.state / AGENT_LOCK, f"agent of {site.file.site}"):
-        Audit(made.state / "audit.jsonl").append(Started(version("wardround")))
+        Audit(made.state / AUDIT_FILE).append(Started(version("wardround")))
         server = made.serve(site.path(site.file.socket))
         log.info("agent of site %s: listening", site.file.site)
         threading.Thread(target=_load_the_rest, name="load", daemon=True).start()

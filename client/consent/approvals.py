@@ -21,7 +21,7 @@ from pydantic import Field
 from client.data.cache import Cache
 from common import schema as border
 from common.disk.atomic_file import make_private, write_whole
-from common.disk.audit import Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
+from common.disk.audit import AUDIT_FILE, Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
 from common.release import OF_0_1
 from common.schema import schema
@@ -200,7 +200,7 @@ class Approvals:
             os.close(lock)
 
     def _tell(self, event: Event) -> None:
-        Audit(self._state / "audit.jsonl").append(event)
+        Audit(self._state / AUDIT_FILE).append(event)
 
 
 def approved_study(state: Path, digest: str, *, asked: bool = True) -> Study:

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.charges import AUDIT_FILE
 from client.data.exclusions import Found
 from client.data.pseudonym import SiteSecret, site_secret
 from common.disk.atomic_file import make_private, write_whole
-from common.disk.audit import Audit, LeftOut, OptOutsAccepted
+from common.disk.audit import AUDIT_FILE, Audit, LeftOut, OptOutsAccepted
 from common.errors import DataError
 
 FILE, LOCK = "opted_out.json", "opted_out.lock"

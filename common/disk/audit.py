@@ -55,12 +55,14 @@ from common.disk.audit_events import (
 from common.errors import AuditError
 
 __all__ = [
+    "AUDIT_FILE",
     "Admitted", "AllowedSet", "Approved", "Audit", "Began", "Break", "Confirmed", "CutsKept", "Ended", "Event",
     "Expired", "Failed", "Joined", "LedgerAccepted", "LeftOut", "Masked", "Offered", "OptOutsAccepted", "Paused",
     "Purged", "Record", "Refused", "Removed", "Repaired", "Resumed", "Revealed", "Sent", "SentUnmasked", "Spent",
     "Started", "Summed", "SumsAccepted", "Verdict", "Withdrew",
 ]  # fmt: skip
 
+AUDIT_FILE = "audit.jsonl"  # of a site, or of the coordinator, in its state folder
 _BREAKS = {
     "changed": "is not as it was written, or not what was written after the line before",
     "missing": "one or more lines are missing here",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from client.data.cohort import Cohort
     from client.data.exclusions import Found
     from client.site import SiteFolder
-    from common.disk.audit import Audit
+    from common.disk.audit import AUDIT_FILE, Audit
     from common.study import Study
 
 _SHOWN = 12  # digits of a digest
@@ -43,9 +43,9 @@ def _approvals(folder: Path) -> Approvals:
 
 
 def _audit(folder: Path) -> Audit:
-    from common.disk.audit import Audit
+    from common.disk.audit import AUDIT_FILE, Audit
 
-    log = _state(folder) / "audit.jsonl"
+    log = _state(folder) / AUDIT_FILE
     if not log.exists():
         click.echo(f"Nothing is recorded here yet: there is no {log}.", err=True)
     return Audit(log)
@@ -340,7 +340,7 @@ def site_audit(head: str | None, folder: Path) -> None:
     verdict = _audit(folder).verify(head)
     click.echo(f"{verdict.count} lines are as they were written, by {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}.")
     if verdict.broken is not None:
-        raise AuditError(f"{_state(folder) / 'audit.jsonl'}, {verdict.broken}.")
+        raise AuditError(f"{_state(folder) / AUDIT_FILE}, {verdict.broken}.")
     if verdict.unfinished:
         click.echo(f"A crash cut off {verdict.unfinished} bytes of a last line; the next event takes them away.")
     click.echo(f"Head: {verdict.head}")

@@ -80,13 +80,14 @@ def coordinator_up(folder: Path, bind: str) -> None:
 @_at
 def coordinator_audit(head: str | None, folder: Path) -> None:
     """Verify the coordinator's own log (admissions, runs, rounds), and say where its chain is broken."""
+    from common.disk.audit import AUDIT_FILE
     from common.errors import AuditError
     from server.consortium.consortium import Consortium
 
     verdict = Consortium.read(folder).audit.verify(head)
     click.echo(f"{verdict.count} lines are as they were written.")
     if verdict.broken is not None:
-        raise AuditError(f"{folder / 'state' / 'audit.jsonl'}, {verdict.broken}.")
+        raise AuditError(f"{folder / 'state' / AUDIT_FILE}, {verdict.broken}.")
     click.echo(f"Head: {verdict.head}")
 
 

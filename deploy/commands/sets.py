@@ -23,7 +23,7 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     from client.membership.identity import SiteIdentity
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
-    from common.disk.audit import AllowedSet, Audit
+    from common.disk.audit import AUDIT_FILE, AllowedSet, Audit
 
     here = read_site(folder)
     state = state_of(here)
@@ -37,7 +37,7 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     if not yes and not click.confirm(f"Shall sums over {', '.join(sites)} be given, as long as they show nobody else?"):
         click.echo("Not allowed. Nothing was changed.")
         raise click.exceptions.Exit(1)
-    Audit(state / "audit.jsonl").append(AllowedSet(len(sites)))
+    Audit(state / AUDIT_FILE).append(AllowedSet(len(sites)))
     records.allow(keys, told)
     click.echo("Allowed, and on record. Every other site of them has to allow the same set.")
 

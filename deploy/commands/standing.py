@@ -10,7 +10,7 @@ import click
 from deploy.commands.groups import at_site, site
 
 if TYPE_CHECKING:
-    from common.disk.audit import Audit
+    from common.disk.audit import AUDIT_FILE, Audit
     from common.disk.audit_events import Event
 
 
@@ -33,7 +33,7 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
 
     What it lacks is not counted any more, and patients have then spent more than this site knows.
     """
-    from client.charges import AUDIT_FILE, LEDGER_FILE, charged_in
+    from client.charges import LEDGER_FILE, charged_in
     from client.ledger import Ledger
     from client.site import read_site, state_of
     from common.disk.audit import Audit, LedgerAccepted
@@ -60,7 +60,6 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     patients, and may answer over others: the difference of two such sums shows what few sites, or patients, added.
     """
     from client import cuts_file
-    from client.charges import AUDIT_FILE
     from client.site import read_site, state_of
     from client.sum_records import SumRecords
     from client.sums_file import RECORDS

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from client.charges import AUDIT_FILE
 from client.cut import Cut
 from client.cuts import allow, asked_about, opening
 from client.cuts_file import FILE, read
 from client.data.recipe import Rules
+from common.disk.audit import AUDIT_FILE
 from common.errors import AnsweredError
 
 BASE = {f"t{i}": ("train", "ab") for i in range(40)}

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.charges import AUDIT_FILE, LEDGER_FILE, charged_in, exact_sums, ledger_of
+from client.charges import LEDGER_FILE, charged_in, exact_sums, ledger_of
 from client.forecast import left, require_carried
 from client.ledger import Entry, Known, Ledger
 from client.spending import Account, sides_of
-from common.disk.audit import Audit, LedgerAccepted, Spent
+from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Spent
 from common.errors import BudgetError
 from common.privacy.accounting import Accountant, Release, curve, curve_above, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.charges import AUDIT_FILE, LEDGER_FILE, judged_at, ledger_of
+from client.charges import LEDGER_FILE, judged_at, ledger_of
 from client.data.prepare import prepare
 from client.site import read_site
+from common.disk.audit import AUDIT_FILE
 from common.errors import BudgetError, RunError
 from common.privacy.plan import plan_privacy
 from common.study import Study
