@@ -24,8 +24,8 @@ from client.membership.identity import ROSTER_FILE
 from client.relay import RelayServer
 from client.replies import remove_expired
 from client.retention import purge_old
-from client.round import Site
 from client.secure_sum import LIFETIME_SECONDS
+from client.session import Site
 from client.site import SiteFolder
 from common.disk.audit import AUDIT_FILE, Audit, Refused
 from common.disk.audit_events import REQUEST_KINDS, UNREADABLE

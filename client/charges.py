@@ -15,7 +15,7 @@ from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan
 
 if TYPE_CHECKING:
-    from client.round import Site
+    from client.session import Site
     from client.site import Policy
     from common.plan import RoundPlan
     from common.study import Privacy, Study

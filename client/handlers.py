@@ -31,8 +31,9 @@ from client.plan_checks import (
 )
 from client.questions import Asked, asked_by
 from client.replies import Replies
-from client.round import Site, rounding, work
+from client.round import rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of
+from client.session import Site
 from common.derived import Derived, derive
 from common.disk.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
 from common.disk.audit_events import UNREADABLE

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from client.kept_sets import KeptSet
-from client.round import Site
+from client.session import Site
 from common.identity.encoding import digest, number
 from common.identity.roster import Roster
 from common.parameters import SHARED

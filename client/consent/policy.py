@@ -12,7 +12,7 @@ import numpy as np
 from client.consent.approvals import Approvals
 from client.consent.hours import Hours
 from client.consent.terms import require_terms
-from client.round import Site
+from client.session import Site
 from common.errors import OutsideHoursError, PolicyError
 from common.messages import ConfirmRequest, JoinRequest, Reply, Request, RevealRequest, RoundRequest
 from common.plan import layout_of

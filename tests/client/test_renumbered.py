@@ -14,7 +14,7 @@ from client.cuts import asked_about, opening
 from client.data.prepare import prepare
 from client.preflight import preflight
 from client.renumbered import said_of_unknown
-from client.round import Site
+from client.session import Site
 from client.site import SiteFolder, read_site
 from common.study import Study
 from tests.client.data.test_opt_outs import NUMBERS, STUDY, ward, write_list

@@ -14,7 +14,7 @@ from client.consent.readiness import readiness
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.forecast import left
-from client.round import Site
+from client.session import Site
 from client.sides import split_of
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import epsilon

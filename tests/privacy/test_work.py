@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from client.consent.terms import require_terms
-from client.round import Site, work
+from client.round import work
+from client.session import Site
 from client.standing import standing
 from client.training import evaluate as evaluation
 from client.training.clipped_sum import LoopClipper

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.handlers import SiteHandler
-from client.round import Site
+from client.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from client.sum_records import SumRecords
 from common.derived import derive

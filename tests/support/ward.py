@@ -12,7 +12,7 @@ import numpy as np
 from client.consent.policy import Gate
 from client.data.cohort import Cohort
 from client.handlers import SiteHandler
-from client.round import Site
+from client.session import Site
 from client.site import read_site
 from common.messages import Refusal, Reply
 from common.study import Study

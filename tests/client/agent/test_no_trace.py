@@ -14,7 +14,7 @@ from flwr.app import RecordDict
 from client.agent import with_gate
 from client.consent.policy import Gate
 from client.handlers import SiteHandler
-from client.round import Site
+from client.session import Site
 from common.disk.audit import Audit
 from common.messages import Refusal, Reply, Request
 from tests.support.agent import AgentSite, answered, sent

@@ -18,7 +18,7 @@ from client.consent.hours import Hours
 from client.consent.policy import Gate, bytes_of
 from client.consent.terms import objections
 from client.handlers import SiteHandler
-from client.round import Site
+from client.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common import errors
 from common import schema as border

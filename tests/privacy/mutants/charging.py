@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant("who changed sides is moved", "client.data.prepare.staying", _as_the_file_says,
            (f"{SIDES}test_a_patient_whose_word_changes_between_two_runs_stays_on_the_side_that_was_charged",
             f"{SIDES}test_what_is_certified_is_the_same_whoever_changed_sides")),
-    Mutant("lost sides are not noticed", "client.round.split_of", _one_split,
+    Mutant("lost sides are not noticed", "client.session.split_of", _one_split,
            (f"{SIDES}test_where_what_was_kept_is_lost_the_earlier_charges_count_for_every_side",)),
     Mutant("a ledger that was put back is taken", "client.ledger.Ledger._require_all", _never_missed,
            ("tests/client/test_spending.py::test_a_ledger_that_was_deleted_or_put_back_is_refused_in_words",)),
