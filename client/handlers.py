@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
+from client.asked import Asked
 from client.charges import judged_at
 from client.consent.policy import Gate
 from client.cut import Cut, cut_of
@@ -29,7 +30,7 @@ from client.plan_checks import (
     require_parts,
     require_phase,
 )
-from client.questions import Asked, asked_by
+from client.questions import asked_by
 from client.replies import Replies
 from client.round import rounding, work
 from client.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock, Timer
 
+from client.asked import Asked
 from client.membership.identity import SiteIdentity
-from client.questions import Asked
 from client.sums_made import records_of
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
 from common.plan import Declaration, threshold_of

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.asked import Asked
 from client.kept_sets import KeptSet, atoms, is_allowed, is_apart
-from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
 

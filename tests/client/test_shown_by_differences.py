@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from client.asked import Asked
 from client.cut import cut_of
 from client.cuts import allow
 from client.data.cohort import Cohort
 from client.data.split import PARTS
-from client.questions import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
 from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundRequest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.questions import Asked
+from client.asked import Asked
 from client.sum_records import SumRecords
 from common.errors import AnsweredError, ProtocolOrderError, RunError
 

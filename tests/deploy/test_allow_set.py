@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from client.asked import Asked
 from client.consent.approvals import keep_study
 from client.membership.identity import ROSTER_FILE
-from client.questions import Asked
 from client.sum_records import SumRecords
 from common.disk.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from client.agent import Agent
+from client.asked import Asked
 from client.charges import ledger_of
 from client.consent.approvals import approved_study, kept_study
 from client.cuts import opening, require_alike
 from client.cuts_file import opened
-from client.questions import Asked
 from client.site import read_site
 from client.sum_records import SumRecords
 from common.errors import AnsweredError
