@@ -26,7 +26,6 @@ from client.charges import judged_at, ledger_of
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
 from client.consent.terms import require_terms
-from client.cuts_file import require_whole
 from client.data.accepted import require_accepted
 from client.data.cohort import Cohort
 from client.data.exclusions import found_here
@@ -34,11 +33,12 @@ from client.data.left_out import said_of as left_out_said
 from client.data.left_out import staying_out
 from client.data.losses import LOUD_WORD
 from client.data.prepare import Progress, prepare
+from client.exact_sums.cuts_file import require_whole
+from client.exact_sums.renumbered import said_of_unknown
+from client.exact_sums.sums_made import records_of
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
-from client.renumbered import said_of_unknown
 from client.site import SiteFolder, state_of
-from client.sums_made import records_of
 from client.training.local import train_locally
 from common.errors import WardroundError
 from common.identity.authority import in_last_year, require_in_force, term

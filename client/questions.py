@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from client.asked import Asked
+from client.exact_sums.asked import Asked
 from client.session import Site
 from common.identity.encoding import digest, number
 from common.identity.roster import Roster

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock, Timer
 
-from client.asked import Asked
+from client.exact_sums.asked import Asked
+from client.exact_sums.sums_made import records_of
 from client.membership.identity import SiteIdentity
-from client.sums_made import records_of
 from common.errors import ProtocolOrderError, SecureSumError, TooFewSitesError
 from common.plan import Declaration, threshold_of
 from common.secure_sum.fixed_point import word_bits

@@ -18,8 +18,8 @@ from client.data.exclusions import read_exclusions
 from client.data.left_out import decided
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
+from client.exact_sums.renumbered import said_of_unknown
 from client.ledger import Ledger
-from client.renumbered import said_of_unknown
 from client.sides import split_of
 from client.site import Policy, SiteFolder
 from common.disk.audit import AUDIT_FILE, Audit

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from client.charges import exact_sums, judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
-from client.cuts_file import require_whole
 from client.data.accepted import doubt_of
 from client.data.exclusions import found_here
 from client.data.left_out import said_of, staying_out
+from client.exact_sums.cuts_file import require_whole
+from client.exact_sums.sums_made import records_of
 from client.ledger import Ledger
 from client.site import SiteFolder, state_of
-from client.sums_made import records_of
 from common.disk.audit import AUDIT_FILE, Audit, Failed, LedgerAccepted
 from common.errors import WardroundError
 

@@ -20,9 +20,9 @@ def site_allow_set(names: tuple[str, ...], folder: Path, yes: bool) -> None:
     for whom you are told of: when such a sum shows others by then, it is refused, and you are asked again.
     """
     from client.consent.approvals import most_colluding
+    from client.exact_sums.sum_records import SumRecords
     from client.membership.identity import SiteIdentity
     from client.site import read_site, state_of
-    from client.sum_records import SumRecords
     from common.disk.audit import AUDIT_FILE, AllowedSet, Audit
 
     here = read_site(folder)

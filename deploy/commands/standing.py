@@ -59,11 +59,11 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     Without differential privacy this site no longer knows then over which sites it was summed, or how studies cut its
     patients, and may answer over others: the difference of two such sums shows what few sites, or patients, added.
     """
-    from client import cuts_file
+    from client.exact_sums import cuts_file
+    from client.exact_sums.sum_records import SumRecords
+    from client.exact_sums.sums_file import RECORDS
+    from client.exact_sums.sums_made import made_in
     from client.site import read_site, state_of
-    from client.sum_records import SumRecords
-    from client.sums_file import RECORDS
-    from client.sums_made import made_in
     from common.disk.audit import Audit, SumsAccepted
 
     state = state_of(read_site(folder))

@@ -11,12 +11,12 @@ from threading import Thread
 
 import pytest
 
-from client.cut import Cut, cut_of
-from client.cuts import allow, asked_about, opening, require_alike
-from client.cuts_file import Kept, lacking, read, require_whole
 from client.data.cohort import Cohort
 from client.data.split import PARTS, part_by_hash, rank
-from client.moves import differing, moves
+from client.exact_sums.cut import Cut, cut_of
+from client.exact_sums.cuts import allow, asked_about, opening, require_alike
+from client.exact_sums.cuts_file import Kept, lacking, read, require_whole
+from client.exact_sums.moves import differing, moves
 from common.disk.audit import Audit, SumsAccepted
 from common.errors import AnsweredError, AuditError, RunError
 from common.study import Split, Study

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from client.cut import Cut
-from client.cuts import allow, asked_about, opening
-from client.cuts_file import FILE, read
 from client.data.recipe import Rules
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts import allow, asked_about, opening
+from client.exact_sums.cuts_file import FILE, read
 from common.disk.audit import AUDIT_FILE
 from common.errors import AnsweredError
 

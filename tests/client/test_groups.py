@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from client.groups import NOWHERE, Flows, groups
+from client.exact_sums.groups import NOWHERE, Flows, groups
 
 PARTS = ("train", "validation", "test")
 WAYS = [(was, now) for was in (*PARTS, NOWHERE) for now in (*PARTS, NOWHERE) if was or now]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.asked import Asked
-from client.kept_sets import KeptSet, atoms, is_allowed, is_apart
-from client.sum_records import SumRecords
+from client.exact_sums.asked import Asked
+from client.exact_sums.kept_sets import KeptSet, atoms, is_allowed, is_apart
+from client.exact_sums.sum_records import SumRecords
 from common.errors import AnsweredError
 
 SITES = tuple("abcdefghijkl")

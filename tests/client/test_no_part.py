@@ -16,12 +16,12 @@ import pytest
 import torch
 import yaml
 
-from client.cut import Cut, cut_of
-from client.cuts import allow, asked_about, opening, require_alike
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
 from client.data.recipe import Rules, rules_of
 from client.data.split import PARTS
+from client.exact_sums.cut import Cut, cut_of
+from client.exact_sums.cuts import allow, asked_about, opening, require_alike
 from client.site import SiteFolder, read_site
 from common.errors import AnsweredError
 from common.models.batch import Batch

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from client.consent.approvals import Approvals
-from client.cut import Cut, cut_of
-from client.cuts import asked_about, opening
 from client.data.prepare import prepare
+from client.exact_sums.cut import Cut, cut_of
+from client.exact_sums.cuts import asked_about, opening
+from client.exact_sums.renumbered import said_of_unknown
 from client.preflight import preflight
-from client.renumbered import said_of_unknown
 from client.session import Site
 from client.site import SiteFolder, read_site
 from common.study import Study

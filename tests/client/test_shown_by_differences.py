@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from client.asked import Asked
-from client.cut import cut_of
-from client.cuts import allow
 from client.data.cohort import Cohort
 from client.data.split import PARTS
-from client.sum_records import SumRecords
+from client.exact_sums.asked import Asked
+from client.exact_sums.cut import cut_of
+from client.exact_sums.cuts import allow
+from client.exact_sums.sum_records import SumRecords
 from common.errors import AnsweredError
 from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundRequest
 from common.models.batch import Batch

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from client.cut import cut_of
-from client.cuts import allow
 from client.data.cohort import Cohort
 from client.data.split import PARTS
+from client.exact_sums.cut import cut_of
+from client.exact_sums.cuts import allow
 from client.round import work
 from common.derived import derive
 from common.messages import ConfirmRequest, RoundRequest

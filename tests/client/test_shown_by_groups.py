@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.cut import Cut, cut_of
-from client.cuts import allow, asked_about, opening, require_alike, told_of
 from client.data.cohort import Cohort
 from client.data.recipe import Rules
 from client.data.split import part_by_hash
+from client.exact_sums.cut import Cut, cut_of
+from client.exact_sums.cuts import allow, asked_about, opening, require_alike, told_of
 from common.errors import AnsweredError
 from common.models.batch import Batch
 from common.study import Split, Study

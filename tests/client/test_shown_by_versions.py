@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client.cut import cut_of
-from client.cuts import allow, asked_about
 from client.data.cohort import Cohort
 from client.data.recipe import Rules
+from client.exact_sums.cut import cut_of
+from client.exact_sums.cuts import allow, asked_about
 from common.study import Study
 from tests.client.test_shown_by_differences import (
     ALL,

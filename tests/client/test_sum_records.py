@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from client.asked import Asked
-from client.sum_records import SumRecords
+from client.exact_sums.asked import Asked
+from client.exact_sums.sum_records import SumRecords
 from common.errors import AnsweredError, ProtocolOrderError, RunError
 
 FOUR, THREE = ("east", "north", "south", "west"), ("east", "north", "south")

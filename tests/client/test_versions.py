@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from client.cut import Cut
-from client.cuts import allow, asked_about, opening, require_alike
-from client.cuts_file import read
-from client.versions import added, versions
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts import allow, asked_about, opening, require_alike
+from client.exact_sums.cuts_file import read
+from client.exact_sums.versions import added, versions
 from common.errors import AnsweredError
 from tests.support.cuts import everyone
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from client.asked import Asked
 from client.consent.approvals import keep_study
+from client.exact_sums.asked import Asked
+from client.exact_sums.sum_records import SumRecords
 from client.membership.identity import ROSTER_FILE
-from client.sum_records import SumRecords
 from common.disk.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError
 from common.identity.roster import Roster

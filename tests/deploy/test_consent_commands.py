@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.consent.approvals import Approvals, approved_study
-from client.cut import cut_of
-from client.cuts import opening, require_alike
 from client.data.prepare import prepare
+from client.exact_sums.cut import cut_of
+from client.exact_sums.cuts import opening, require_alike
 from client.site import SiteFolder, read_site
 from common.disk.audit import Audit, Refused, Sent, Spent
 from common.errors import AnsweredError, AuditError, NotApprovedError, PausedError, PolicyError, SiteFileError

@@ -10,12 +10,12 @@ from click.testing import CliRunner, Result
 
 from client.charges import LEDGER_FILE, ledger_of
 from client.consent.approvals import Approvals
-from client.cuts import opening
+from client.exact_sums.cuts import opening
+from client.exact_sums.sums_file import RECORDS
+from client.exact_sums.sums_made import records_of
 from client.ledger import Entry
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
-from client.sums_file import RECORDS
-from client.sums_made import records_of
 from common.disk.audit import Audit, Failed, LedgerAccepted, Masked, Offered, Spent, SumsAccepted
 from common.errors import BudgetError, PolicyError, RunError
 from common.privacy.accounting import Release

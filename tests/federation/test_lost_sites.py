@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.exact_sums.sum_records import SumRecords
 from client.site import read_site
-from client.sum_records import SumRecords
 from common.disk.audit import Audit, Joined, Refused
 from common.study import Study
 from deploy.simulation.enrol import enrol

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from client.sum_records import SumRecords
+from client.exact_sums.sum_records import SumRecords
 from tests.support.deployment import Deployment
 from tests.support.survival import (
     LAST,

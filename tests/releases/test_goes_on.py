@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from client.agent import Agent
-from client.asked import Asked
 from client.charges import ledger_of
 from client.consent.approvals import approved_study, kept_study
-from client.cuts import opening, require_alike
-from client.cuts_file import opened
+from client.exact_sums.asked import Asked
+from client.exact_sums.cuts import opening, require_alike
+from client.exact_sums.cuts_file import opened
+from client.exact_sums.sum_records import SumRecords
 from client.site import read_site
-from client.sum_records import SumRecords
 from common.errors import AnsweredError
 from common.messages import JoinReply, from_bytes, from_records
 from common.models.network import build_network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from client.cut import Cut
+from client.exact_sums.cut import Cut
 
 
 def everyone(parts: Mapping[str, str], *names: str) -> Cut:

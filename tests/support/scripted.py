@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
+from client.exact_sums.sum_records import SumRecords
 from client.handlers import SiteHandler
 from client.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
-from client.sum_records import SumRecords
 from common.derived import derive
 from common.disk.audit import Refused
 from common.errors import PUBLIC_CODES

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from client.moves import in_each
+from client.exact_sums.moves import in_each
 from tests.privacy.mutants.mutant import Mutant
+
+EXACT = "client.exact_sums."
 
 NO_PART = (
     "tests/client/test_no_part.py::test_a_study_that_leaves_one_patient_out_is_not_answered_beside_one_that_does_not",
@@ -62,7 +64,7 @@ def _together(_: Any) -> Any:
 def _by_single_parts(_: Any) -> Any:
     """Each part is judged by itself."""
 
-    def groups(flows: Any) -> set[int]:
+    def groups(flows: Any, smallest: int) -> set[int]:
         parts = {part for way in flows for part in way if part}
         sides = [[sum(n for way, n in flows.items() if way[i] == part != way[1 - i]) for i in (0, 1)] for part in parts]
         return {size for side in sides for size in side if size}
@@ -102,21 +104,21 @@ def _of_the_study(original: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("who is in no part is on no side", "client.moves.taken_or_left_in", _nobody, NO_PART),
-    Mutant("whoever changed parts is on no side", "client.moves.moves", _nobody, SPLIT),
+    Mutant("who is in no part is on no side", EXACT + "moves.taken_or_left_in", _nobody, NO_PART),
+    Mutant("whoever changed parts is on no side", EXACT + "moves.moves", _nobody, SPLIT),
     Mutant("a change of the data is one of the study", "client.data.recipe.Rules.would_take", _never, DATA),
     Mutant("modalities with the same settings are one", "client.data.recipe.Rules.recipe", _by_settings_alone, NAMES),
-    Mutant("what was refused is not asked about", "client.cuts._keep_refused", _unasked, WORD),
-    Mutant("all sums of a study are one", "client.cuts.in_each", _together, VERSIONS),
-    Mutant("a version keeps neither part nor modalities", "client.moves.added", _unasked, WITH),
-    Mutant("who comes or goes by the modalities is not counted", "client.cuts.coming_or_going", _nobody, LEAVES),
-    Mutant("a modality that is read newly brings nobody", "client.moves._is_newly_read", _never, NEWLY),
-    Mutant("another column of the site takes nobody more", "client.cuts.by_other_columns", _nobody, COLUMN),
-    Mutant("each part by itself", "client.moves.groups", _by_single_parts, ALL_PARTS),
-    Mutant("a part counts as summed though it was not signed", "client.moves.by_signing", _nobody, SIGNING),
-    Mutant("who came once comes with the data for ever", "client.moves.last_in_state", _ever, ONCE + A_WHILE),
-    Mutant("a yes for what nobody was told", "client.cuts._told", lambda _: lambda *_: frozenset(), MEANWHILE),
-    Mutant("a word for whoever moves", "client.cuts._are_allowed", _for_whoever_moves, TOLD),
+    Mutant("what was refused is not asked about", EXACT + "cuts._keep_refused", _unasked, WORD),
+    Mutant("all sums of a study are one", EXACT + "cuts.in_each", _together, VERSIONS),
+    Mutant("a version keeps neither part nor modalities", EXACT + "moves.added", _unasked, WITH),
+    Mutant("who comes or goes by the modalities is not counted", EXACT + "cuts.coming_or_going", _nobody, LEAVES),
+    Mutant("a modality that is read newly brings nobody", EXACT + "moves._is_newly_read", _never, NEWLY),
+    Mutant("another column of the site takes nobody more", EXACT + "cuts.by_other_columns", _nobody, COLUMN),
+    Mutant("each part by itself", EXACT + "moves.groups", _by_single_parts, ALL_PARTS),
+    Mutant("a part counts as summed though it was not signed", EXACT + "moves.by_signing", _nobody, SIGNING),
+    Mutant("who came once comes with the data for ever", EXACT + "moves.last_in_state", _ever, ONCE + A_WHILE),
+    Mutant("a yes for what nobody was told", EXACT + "cuts._told", lambda _: lambda *_: frozenset(), MEANWHILE),
+    Mutant("a word for whoever moves", EXACT + "cuts._are_allowed", _for_whoever_moves, TOLD),
     Mutant("scores over any owners", "client.handlers.asked_by", _of_training_alone, SCORES),
     Mutant("a part of what was not signed", "client.handlers.SiteHandler._declared", _of_the_study, JUDGED),
     Mutant("a list of opt-outs may be emptied", "client.data.accepted._is_emptied", _never, EMPTIED),

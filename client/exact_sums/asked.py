@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from client.kept_sets import KeptSet
+from client.exact_sums.kept_sets import KeptSet
 from common.parameters import SHARED
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from client.cut import Cut
-from client.cuts_file import Book, read
 from client.data.cohort import Cohort
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts_file import Book, read
 
 
 def keep_unknown(book: Book, cut: Cut) -> None:

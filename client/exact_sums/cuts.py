@@ -9,9 +9,9 @@ are compared in pairs: of three or more a coordinator may compute smaller groups
 
 A cut is of the patients who add to the sums, by the modalities of the run: who has nothing else is in none of them, and
 hides nobody. Who is in the sums of one study and in none of another, by what the studies say, is a side as well
-(`client/moves.py`). Within one study the modalities of a run are chosen by what the sites sign, a colluding one too: so
-who comes into the sums, or leaves them, by that alone is a side of a part like any other. Cuts that agree about all
-patients whom they share are one entry of the file (`client/cuts_file.py`).
+(`client/exact_sums/moves.py`). Within one study the modalities of a run are chosen by what the sites sign, a colluding
+one too: so who comes into the sums, or leaves them, by that alone is a side of a part like any other. Cuts that agree
+about all patients whom they share are one entry of the file (`client/exact_sums/cuts_file.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from client.cut import Cut
-from client.cuts_file import Book, Kept, Use, opened
-from client.groups import NOWHERE
-from client.moves import Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
-from client.renumbered import keep_unknown
-from client.versions import ADDS, keep_version
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts_file import Book, Kept, Use, opened
+from client.exact_sums.groups import NOWHERE
+from client.exact_sums.moves import Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
+from client.exact_sums.renumbered import keep_unknown
+from client.exact_sums.versions import ADDS, keep_version
 from common.errors import AnsweredError
 
 Words = frozenset[str]  # the studies that a person's word lets differ

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from client.cut import Cut
-from client.cuts_file import Use
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts_file import Use
 
 # Of a patient in a version: ABSENT, NOT, or the part, then ADDS, or UNSIGNED where the site did not sign for the part
 # and added nothing in it, and a bit for each modality used that the patient has.

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
-from client.asked import Asked
-from client.kept_sets import KeptSet, is_allowed, is_apart, small_atoms
-from client.sums_file import RECORDS, opened
+from client.exact_sums.asked import Asked
+from client.exact_sums.kept_sets import KeptSet, is_allowed, is_apart, small_atoms
+from client.exact_sums.sums_file import RECORDS, opened
 from common.errors import AnsweredError, ProtocolOrderError, RunError
 from common.parameters import SHARED
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.sum_records import Known, Made, SumRecords
+from client.exact_sums.sum_records import Known, Made, SumRecords
 from common.disk.audit import AUDIT_FILE, Audit, Masked, Offered, SumsAccepted
 
 

@@ -53,8 +53,9 @@ class Use:
     nowhere: who had a target, and added to no sum as long as it was asked -> the part, where the site never signed for
         it; else "". came: those of them who added later
     target, split, recipes: by what the study takes a patient (`client.data.recipe.Rules`); None: nobody kept it
-    words: study -> those by whom a person lets it differ from these sums, and between which parts (`client.moves`)
-    changes: of each version of these sums (`client.versions`) whoever adds, is nowhere or is absent since the last one
+    words: study -> those by whom a person lets it differ from these sums, and between which parts (`Move.word`)
+    changes: of each version of these sums (`client.exact_sums.versions`) whoever adds, is nowhere or is absent since
+        the last one
     last: of each version the order of its last sum, among the sums of all studies (`Book.order`); 0: nobody kept it
     """
 
@@ -85,7 +86,7 @@ class Book:
     """All that the file holds: the cuts that were opened, and who was in the cohort of each study's sums.
 
     refused: study -> modalities and parts of its runs that were refused, until a person allows what they differ by
-    unknown: who was not in the target's file when most were not (`client.renumbered`)
+    unknown: who was not in the target's file when most were not (`client.exact_sums.renumbered`)
     """
 
     cuts: list[Kept] = field(default_factory=list)

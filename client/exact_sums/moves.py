@@ -13,12 +13,12 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from client.cut import Cut
-from client.cuts_file import Kept, Use
 from client.data.recipe import Rules
 from client.data.split import PARTS
-from client.groups import NOWHERE, Flows, groups
-from client.versions import ABSENT, NOT, State, added, adds, is_signed, last_in_state, part_of, versions
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts_file import Kept, Use
+from client.exact_sums.groups import NOWHERE, Flows, groups
+from client.exact_sums.versions import ABSENT, NOT, State, added, adds, is_signed, last_in_state, part_of, versions
 
 Stays = Counter[tuple[str, frozenset[str]]]  # part, modalities with which they add both times -> patients
 _ALL = ""  # of whatever modality
@@ -293,8 +293,8 @@ def _rules(use: Use) -> Rules:
 
 
 def differing(moved: Collection[Move], both: Collection[str], stays: Stays, smallest: int) -> list[int]:
-    """Return the sizes of all groups that sums of the two cuts show (`client.groups`), of all patients and of those
-    with each modality.
+    """Return the sizes of all groups that sums of the two cuts show (`client.exact_sums.groups`), of all patients and
+    of those with each modality.
 
     both: the modalities used by both cuts. Of one that a single cut used there are no two sums
     stays: of those who are cut alike. smallest: of a group that may be shown
