@@ -15,8 +15,8 @@ from threading import Event, Lock
 from client.activity import Activities
 from client.consent.approvals import approved_study
 from client.consent.current import CurrentSite
-from client.consent.policy import Gate
 from client.failures import place_of
+from client.gate import Gate
 from client.handlers import SiteHandler
 from client.lease import Lease
 from client.log_line import in_a_line

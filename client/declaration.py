@@ -21,7 +21,7 @@ def declared(site: Site, smallest: int, used: Collection[str] | None = None, *, 
 
     Without privacy a part has at least `smallest` patients, and a modality as many training patients: what is
     counted and scored over the sites that signed is of that many patients of each. Updates are not, for a round trains
-    on a few batches (`client.consent.terms`). With privacy nothing hangs on how many there are, for that
+    on a few batches (`client.terms`). With privacy nothing hangs on how many there are, for that
     would tell it without noise: every part is signed.
     """
     if site.privacy is not None:

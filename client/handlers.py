@@ -12,13 +12,13 @@ import torch
 from flwr.app import Message, RecordDict
 
 from client.charges import judged_at
-from client.consent.policy import Gate
 from client.declaration import declared, require_as_signed
 from client.exact_sums.asked import Asked
 from client.exact_sums.cut import Cut, cut_of
 from client.exact_sums.cuts import opening, require_alike
 from client.failures import place_of
 from client.forecast import require_carried
+from client.gate import Gate
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
     Decided,

@@ -55,7 +55,7 @@ class Entry:
     """What one attempt at one round releases from one account's patients.
 
     study: the study's digest
-    split: which of the splits that the study had at this site: see `client/sides.py`
+    split: which of the splits that the study had at this site: see `client/data/sides.py`
     exact: the study has no privacy, and there is nothing to add up: exact sums are out
     """
 

@@ -25,7 +25,6 @@ import torch
 from client.charges import judged_at, ledger_of
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
-from client.consent.terms import require_terms
 from client.data.accepted import require_accepted
 from client.data.cohort import Cohort
 from client.data.exclusions import found_here
@@ -39,6 +38,7 @@ from client.exact_sums.sums_made import records_of
 from client.forecast import said_of
 from client.membership.identity import SiteIdentity
 from client.site import SiteFolder, state_of
+from client.terms import require_terms
 from client.training.local import train_locally
 from common.errors import WardroundError
 from common.identity.authority import in_last_year, require_in_force, term

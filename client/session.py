@@ -18,9 +18,9 @@ from client.data.exclusions import read_exclusions
 from client.data.left_out import decided
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
+from client.data.sides import split_of
 from client.exact_sums.renumbered import said_of_unknown
 from client.ledger import Ledger
-from client.sides import split_of
 from client.site import Policy, SiteFolder
 from common.disk.audit import AUDIT_FILE, Audit
 from common.errors import RunError
@@ -140,7 +140,7 @@ class Site:
 
     @property
     def split(self) -> str:
-        """Which split of the study these patients are in, and stay in from here on: see `client/sides.py`."""
+        """Which split of the study these patients are in, and stay in from here on: see `client/data/sides.py`."""
         if self.study.split.column is None:
             return ""
         if self._split is None or self._split[0] != self.cohort.version:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from client.consent.hours import Hours
+from client.hours import Hours
 from common import schema as border
 from common.errors import SiteFileError
 from common.schema import schema

@@ -251,8 +251,8 @@ def study_check(path: Path, hospitals: Path | None) -> None:
 
 def _say_refused_by_default(study: Study) -> None:
     """What each deployed hospital has to allow before it can approve: better asked for before the study is sent."""
-    from client.consent.terms import objections_of
     from client.site import Policy
+    from client.terms import objections_of
 
     if sentences := objections_of(Policy(), study):
         click.secho("  A deployed hospital refuses it, unless `policy` in its site.yaml says otherwise:", fg="yellow")
@@ -273,8 +273,8 @@ def _say_too_few(study: Study, sites: int) -> None:
 
 def _check_hospitals(study: Study, hospitals: Path) -> None:
     """Look at every site, and name all that cannot take part at the end, with what is wrong at each."""
-    from client.consent.terms import objections
     from client.site import read_site
+    from client.terms import objections
     from deploy.progress import ProgressLines
     from deploy.simulation.hospitals import (
         hospitals_in,

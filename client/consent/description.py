@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from client.charges import exact_sums, judged_at
-from client.consent.terms import allowed
 from client.data.labels import cases_of
 from client.data.sources import sources_here
 from client.forecast import said_of
 from client.site import ImageSource, SiteFolder
+from client.terms import allowed
 from client.training.hooks import GIVEN_UP
 from common.models.network import build_network
 from common.parameters import Parameters

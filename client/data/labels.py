@@ -13,7 +13,7 @@ from client.site import ColumnSource, SiteFolder
 from common.errors import CohortError, DataError, SiteFileError, WardroundError
 from common.study import Study
 
-# Counted of a cohort: `client/sides.py`
+# Counted of a cohort: `client/data/sides.py`
 KEEPING = "split: patients with another part in the file than when the study began, who keep that one"
 
 

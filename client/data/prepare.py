@@ -20,9 +20,9 @@ from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.recipe import recipe_of, rules_of
+from client.data.sides import staying
 from client.data.sources import Reader, Source, fingerprint, sources_here
 from client.data.tensors import Row, row_layout, row_of
-from client.sides import staying
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
@@ -50,7 +50,7 @@ def prepare(
     `state` is where the ledger is, and the sides that patients keep, by default the same folder.
     `at_work`: nobody is there to look at the list of opt-outs. In a study with differential privacy one that is not in
     order is then no error. There whom it finds is left out, and whom any list left out before (`client.data.left_out`).
-    Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/sides.py`); no value
+    Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/data/sides.py`); no value
     of a patient stands in their text.
     For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
     """

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from client.consent.terms import allowed
 from client.data.case import Gaps, Identifier, RawCase, RawImage, RecordValues
 from client.data.dicom import DicomFolder, find, listing, lost, no_image, stack
 from client.data.identifiers import identifiers, of_cell
@@ -21,6 +20,7 @@ from client.data.sequences import read_sequences
 from client.data.swallowed import Numbers
 from client.data.tables import Table, read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
+from client.terms import allowed
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
 from common.study import ImageModality, RecordModality, SequenceModality, Study
 

@@ -62,9 +62,9 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     """Show in plain words what STUDY (a study.yaml) will do with which data of this site, and ask."""
     from client.consent.approvals import Approvals
     from client.consent.description import describe
-    from client.consent.terms import require_terms
     from client.data.sources import sources_here
     from client.site import read_site, state_of
+    from client.terms import require_terms
     from common.study import read_study
 
     here, found = read_site(folder), read_study(study)

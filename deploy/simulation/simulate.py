@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from client.consent.terms import require_terms
 from client.data.prepare import prepare
 from client.data.statistics import statistic_sums
 from client.site import read_site
+from client.terms import require_terms
 from common.errors import CohortError, RunError, SiteFailedError
 from common.format_number import NEWER
 from common.identity.roster import Roster

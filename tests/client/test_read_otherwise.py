@@ -15,9 +15,9 @@ import yaml
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.recipe import Rules
+from client.data.sides import split_of
 from client.exact_sums.cut import Cut, cut_of
 from client.exact_sums.cuts import allow, asked_about, opening
-from client.sides import split_of
 from client.site import SiteFolder, read_site
 from common.errors import AnsweredError, DataError
 from common.study import Study

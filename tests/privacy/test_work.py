@@ -19,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from client.consent.terms import require_terms
 from client.round import work
 from client.session import Site
 from client.standing import standing
+from client.terms import require_terms
 from client.training import evaluate as evaluation
 from client.training.clipped_sum import LoopClipper
 from client.training.slots import SlotClipper

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from client.consent.approvals import Approvals
-from client.consent.policy import Gate
+from client.gate import Gate
 from client.handlers import SiteHandler
 from client.site import Policy, WithoutPrivacy
 from server.run.reasons import in_words, news_of_lost, ways_out

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from client.consent.policy import Gate
 from client.data.cohort import Cohort
+from client.gate import Gate
 from client.handlers import SiteHandler
 from client.session import Site
 from client.site import read_site

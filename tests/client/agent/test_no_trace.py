@@ -12,7 +12,7 @@ import pytest
 from flwr.app import RecordDict
 
 from client.agent import with_gate
-from client.consent.policy import Gate
+from client.gate import Gate
 from client.handlers import SiteHandler
 from client.session import Site
 from common.disk.audit import Audit

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.consent.approvals import Approvals, keep_study
-from client.consent.hours import Hours
-from client.consent.policy import Gate, bytes_of
-from client.consent.terms import objections
+from client.gate import Gate, bytes_of
 from client.handlers import SiteHandler
+from client.hours import Hours
 from client.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
+from client.terms import objections
 from common import errors
 from common import schema as border
 from common.disk.audit import Refused, Sent

@@ -122,6 +122,6 @@ MUTANTS = (
     Mutant("scores over any owners", "client.handlers.asked_by", _of_training_alone, SCORES),
     Mutant("a part of what was not signed", "client.handlers.SiteHandler._declared", _of_the_study, JUDGED),
     Mutant("a list of opt-outs may be emptied", "client.data.accepted._is_emptied", _never, EMPTIED),
-    Mutant("rounds of few patients", "client.consent.terms._of_few", _nobody, ROUND),
+    Mutant("rounds of few patients", "client.terms._of_few", _nobody, ROUND),
     Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
 )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from client.consent.approvals import Approvals
-from client.consent.hours import Hours
-from client.consent.terms import require_terms
+from client.hours import Hours
 from client.session import Site
+from client.terms import require_terms
 from common.errors import OutsideHoursError, PolicyError
 from common.messages import ConfirmRequest, JoinRequest, Reply, Request, RevealRequest, RoundRequest
 from common.plan import layout_of
