@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from client.ledger import Charges, Entry, Known, Ledger
+from client.accounts import accounts, held_out, judged_at, releases
+from client.ledger import Entry
 from client.spending import Account
-from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Masked, SentUnmasked, Spent
-from common.errors import ProtocolOrderError, WardroundError
+from common.disk.audit import Spent
+from common.errors import ProtocolOrderError
 from common.privacy.accounting import Release
-from common.privacy.plan import PrivacyPlan
 
 if TYPE_CHECKING:
     from client.session import Site
-    from client.site import Policy
     from common.plan import RoundPlan
-    from common.study import Privacy, Study
-
-LEDGER_FILE = "ledger.jsonl"
-
-
-def ledger_of(state: Path) -> Ledger:
-    """Return the ledger of a state folder, held against the audit log beside it."""
-    return Ledger(state / LEDGER_FILE, lambda: charged_in(Audit(state / AUDIT_FILE)))
-
-
-def charged_in(audit: Audit) -> Known:
-    """Return the charges that the log has since a person last accepted a ledger that lacked some, and how many entries
-    that one had.
-
-    A log that is gone, or lines that cannot be read, have none: that must not stop an honest site.
-    """
-    found: Charges = Counter()
-    held = 0
-    for event in audit.readable(Spent, LedgerAccepted):
-        if isinstance(event, LedgerAccepted):
-            found.clear()
-            held = event.held
-        elif isinstance(event, Spent):
-            found[event.study, event.run, event.round, event.account] += 1
-    return Known(found, held)
-
-
-def held_out(study: Study, part: Literal["validation", "test"]) -> Account:
-    """Return the account of these patients. In studies of schema 0, validation and test patients share one."""
-    return part if study.schema >= 1 else "held_out"
-
-
-def accounts(study: Study) -> tuple[Account, ...]:
-    """Return every account of a private study, each of different patients."""
-    return tuple(dict.fromkeys(("training", held_out(study, "validation"), held_out(study, "test"))))
-
-
-def releases(plan: RoundPlan, study: Study, privacy: PrivacyPlan) -> dict[Account, list[Release]]:
-    """Return what the plan releases from the patients of each account that it touches."""
-    found = {account: list[Release]() for account in accounts(study)}
-    if plan.statistics:
-        for charged in found.values():
-            charged.append(privacy.statistics())
-    if plan.evaluate:
-        found[held_out(study, plan.evaluate)].append(privacy.evaluation_of(plan.evaluate))
-    if plan.train:
-        found["training"].append(privacy.training())
-    return {account: charged for account, charged in found.items() if charged}
-
-
-def judged_at(policy: Policy, privacy: PrivacyPlan | Privacy) -> float:
-    """Return the delta at which the ledger judges this study: the hospital's one number, or the study's if smaller."""
-    return min(policy.delta, privacy.delta)
+    from common.study import Study
 
 
 def charge(plan: RoundPlan, site: Site) -> None:
@@ -112,29 +56,3 @@ def certified(site: Site) -> tuple[float, float]:
     delta = judged_at(site.policy, privacy)
     first, *others = (site.ledger.spent(delta, one, privacy.accountant, study.digest) for one in accounts(study))
     return first, max(others)
-
-
-def exact_in(state: Path) -> frozenset[str]:
-    """Return the digests of the studies without privacy whose exact sums are out, by the ledger of this state folder
-    and, should it have lost some, by the audit log beside it.
-    """
-    from client.consent.approvals import kept_study
-
-    found = set(ledger_of(state).exact())
-    events = Audit(state / AUDIT_FILE).readable(Masked, SentUnmasked)
-    for study in {event.study for event in events if isinstance(event, Masked | SentUnmasked)} - found:
-        with suppress(WardroundError):  # a study whose text is gone
-            found |= set() if kept_study(state, study).private else {study}
-    return frozenset(found)
-
-
-def exact_sums(state: Path) -> str:
-    """Return the sentence about studies without privacy that ran here; nothing where there were none."""
-    exact = sorted(exact_in(state))
-    if not exact:
-        return ""
-    return (
-        f"EXACT SUMS ARE OUT: without differential privacy ran here {', '.join(digest[:12] for digest in exact)}. No "
-        "epsilon holds for what their sums show of these patients; what another study promises holds for that study "
-        "alone."
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.charges import LEDGER_FILE, accounts, held_out, ledger_of
+from client.accounts import LEDGER_FILE, accounts, held_out, ledger_of
 from client.ledger import ROUNDING, Entry
 from client.spending import Account
 from common.errors import BudgetError

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
-from client.charges import judged_at
+from client.accounts import judged_at
 from client.declaration import declared, require_as_signed
 from client.exact_sums.asked import Asked
 from client.exact_sums.cut import Cut, cut_of

@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import torch
 
-from client.charges import judged_at, ledger_of
+from client.accounts import judged_at, ledger_of
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
 from client.data.accepted import require_accepted

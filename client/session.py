@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from client.charges import ledger_of
+from client.accounts import ledger_of
 from client.consent.approvals import Approvals
 from client.consent.readiness import readiness, require_enough
 from client.data.cohort import Cohort

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from client.charges import exact_sums, judged_at, ledger_of
+from client.accounts import judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
+from client.consent.exact import exact_sums
 from client.data.accepted import doubt_of
 from client.data.exclusions import found_here
 from client.data.left_out import said_of, staying_out

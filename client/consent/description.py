@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from client.charges import exact_sums, judged_at
+from client.accounts import judged_at
+from client.consent.exact import exact_sums
 from client.data.labels import cases_of
 from client.data.sources import sources_here
 from client.forecast import said_of

@@ -50,8 +50,8 @@ def prepare(
     `state` is where the ledger is, and the sides that patients keep, by default the same folder.
     `at_work`: nobody is there to look at the list of opt-outs. In a study with differential privacy one that is not in
     order is then no error. There whom it finds is left out, and whom any list left out before (`client.data.left_out`).
-    Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/data/sides.py`); no value
-    of a patient stands in their text.
+    Raises SiteFileError, DataError, CohortError, DeidentificationError, or PrivacyError (`client/data/sides.py`); no
+    value of a patient stands in their text.
     For a study with differential privacy none of them hangs on a single patient, and a cohort may be empty.
     """
     try:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.charges import LEDGER_FILE, charged_in, exact_sums, ledger_of
+from client.accounts import LEDGER_FILE, charged_in, ledger_of
+from client.consent.exact import exact_sums
 from client.forecast import left, require_carried
 from client.ledger import Entry, Known, Ledger
 from client.spending import Account, sides_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from client.charges import LEDGER_FILE, ledger_of
+from client.accounts import LEDGER_FILE, ledger_of
 from client.consent.approvals import Approvals
 from client.exact_sums.cuts import opening
 from client.exact_sums.sums_file import RECORDS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.charges import LEDGER_FILE, judged_at, ledger_of
+from client.accounts import LEDGER_FILE, judged_at, ledger_of
 from client.data.prepare import prepare
 from client.site import read_site
 from common.disk.audit import AUDIT_FILE

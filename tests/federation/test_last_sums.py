@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client.charges import LEDGER_FILE, judged_at, ledger_of
+from client.accounts import LEDGER_FILE, judged_at, ledger_of
 from client.ledger import Entry, Ledger
 from client.site import read_site
 from common.privacy.plan import plan_privacy

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from client.accounts import ledger_of
 from client.agent import Agent
-from client.charges import ledger_of
 from client.consent.approvals import approved_study, kept_study
 from client.exact_sums.asked import Asked
 from client.exact_sums.cuts import opening, require_alike
