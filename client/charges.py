@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from client.accounts import accounts, held_out, judged_at, releases
-from client.ledger import Entry
-from client.spending import Account
+from client.ledger.accounts import accounts, held_out, judged_at, releases
+from client.ledger.ledger import Entry
+from client.ledger.spending import Account
 from common.disk.audit import Spent
 from common.errors import ProtocolOrderError
 from common.privacy.accounting import Release

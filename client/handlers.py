@@ -11,14 +11,14 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
-from client.accounts import judged_at
 from client.declaration import declared, require_as_signed
 from client.exact_sums.asked import Asked
 from client.exact_sums.cut import Cut, cut_of
 from client.exact_sums.cuts import opening, require_alike
 from client.failures import place_of
-from client.forecast import require_carried
 from client.gate import Gate
+from client.ledger.accounts import judged_at
+from client.ledger.forecast import require_carried
 from client.membership.identity import SiteIdentity
 from client.plan_checks import (
     Decided,

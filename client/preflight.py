@@ -22,7 +22,6 @@ import httpx
 import numpy as np
 import torch
 
-from client.accounts import judged_at, ledger_of
 from client.consent.approvals import Approvals, approved_study
 from client.consent.readiness import readiness, require_enough
 from client.data.accepted import require_accepted
@@ -35,7 +34,8 @@ from client.data.prepare import Progress, prepare
 from client.exact_sums.cuts_file import require_whole
 from client.exact_sums.renumbered import said_of_unknown
 from client.exact_sums.sums_made import records_of
-from client.forecast import said_of
+from client.ledger.accounts import judged_at, ledger_of
+from client.ledger.forecast import said_of
 from client.membership.identity import SiteIdentity
 from client.site import SiteFolder, state_of
 from client.terms import require_terms

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from client.accounts import ledger_of
 from client.consent.approvals import Approvals
 from client.consent.readiness import readiness, require_enough
 from client.data.cohort import Cohort
@@ -20,7 +19,8 @@ from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.sides import split_of
 from client.exact_sums.renumbered import said_of_unknown
-from client.ledger import Ledger
+from client.ledger.accounts import ledger_of
+from client.ledger.ledger import Ledger
 from client.site import Policy, SiteFolder
 from common.disk.audit import AUDIT_FILE, Audit
 from common.errors import RunError

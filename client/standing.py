@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from client.accounts import judged_at, ledger_of
 from client.consent.approvals import AGAIN, Approval, Approvals, kept_name, kept_study
 from client.consent.exact import exact_sums
 from client.data.accepted import doubt_of
@@ -14,7 +13,8 @@ from client.data.exclusions import found_here
 from client.data.left_out import said_of, staying_out
 from client.exact_sums.cuts_file import require_whole
 from client.exact_sums.sums_made import records_of
-from client.ledger import Ledger
+from client.ledger.accounts import judged_at, ledger_of
+from client.ledger.ledger import Ledger
 from client.site import SiteFolder, state_of
 from common.disk.audit import AUDIT_FILE, Audit, Failed, LedgerAccepted
 from common.errors import WardroundError

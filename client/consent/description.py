@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from client.accounts import judged_at
 from client.consent.exact import exact_sums
 from client.data.labels import cases_of
 from client.data.sources import sources_here
-from client.forecast import said_of
+from client.ledger.accounts import judged_at
+from client.ledger.forecast import said_of
 from client.site import ImageSource, SiteFolder
 from client.terms import allowed
 from client.training.hooks import GIVEN_UP

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from client.accounts import ledger_of
 from client.consent.approvals import kept_study
+from client.ledger.accounts import ledger_of
 from common.disk.audit import AUDIT_FILE, Audit, Masked, SentUnmasked
 from common.errors import WardroundError
 

@@ -33,8 +33,8 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
 
     What it lacks is not counted any more, and patients have then spent more than this site knows.
     """
-    from client.accounts import LEDGER_FILE, charged_in
-    from client.ledger import Ledger
+    from client.ledger.accounts import LEDGER_FILE, charged_in
+    from client.ledger.ledger import Ledger
     from client.site import read_site, state_of
     from common.disk.audit import Audit, LedgerAccepted
 

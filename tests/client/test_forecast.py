@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from client.consent.description import describe
-from client.forecast import LEDGER_FILE, forecast, said_of
-from client.ledger import Entry, Ledger
+from client.ledger.forecast import LEDGER_FILE, forecast, said_of
+from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
 from common.study import RecordModality, Study, read_study

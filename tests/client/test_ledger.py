@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger import Entry, Ledger
-from client.spending import Account as Cohort
+from client.ledger.ledger import Entry, Ledger
+from client.ledger.spending import Account as Cohort
 from common.errors import BudgetError
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy

@@ -14,7 +14,7 @@ from client.consent.readiness import readiness
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.sides import split_of
-from client.forecast import left
+from client.ledger.forecast import left
 from client.session import Site
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import epsilon

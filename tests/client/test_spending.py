@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.accounts import LEDGER_FILE, charged_in, ledger_of
 from client.consent.exact import exact_sums
-from client.forecast import left, require_carried
-from client.ledger import Entry, Known, Ledger
-from client.spending import Account, sides_of
+from client.ledger.accounts import LEDGER_FILE, charged_in, ledger_of
+from client.ledger.forecast import left, require_carried
+from client.ledger.ledger import Entry, Known, Ledger
+from client.ledger.spending import Account, sides_of
 from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Spent
 from common.errors import BudgetError
 from common.privacy.accounting import Accountant, Release, curve, curve_above, epsilon

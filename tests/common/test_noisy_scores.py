@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from client.accounts import accounts, releases
+from client.ledger.accounts import accounts, releases
 from common.privacy.accounting import epsilon
 from common.privacy.plan import evaluations, plan_privacy
 from common.study import Study, parse_study, study_text

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from client.accounts import LEDGER_FILE, ledger_of
 from client.consent.approvals import Approvals
 from client.exact_sums.cuts import opening
 from client.exact_sums.sums_file import RECORDS
 from client.exact_sums.sums_made import records_of
-from client.ledger import Entry
+from client.ledger.accounts import LEDGER_FILE, ledger_of
+from client.ledger.ledger import Entry
 from client.preflight import preflight
 from client.site import SiteFolder, read_site
 from common.disk.audit import Audit, Failed, LedgerAccepted, Masked, Offered, Spent, SumsAccepted

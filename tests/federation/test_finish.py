@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from client.data.labels import patients_of
-from client.forecast import left, require_carried
-from client.ledger import Entry, Ledger
+from client.ledger.forecast import left, require_carried
+from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
 from common.errors import BudgetError, CheckpointError, RunError
 from common.models.network import build_network

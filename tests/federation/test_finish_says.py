@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.accounts import LEDGER_FILE, judged_at, ledger_of
 from client.data.prepare import prepare
+from client.ledger.accounts import LEDGER_FILE, judged_at, ledger_of
 from client.site import read_site
 from common.disk.audit import AUDIT_FILE
 from common.errors import BudgetError, RunError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from client.accounts import LEDGER_FILE, judged_at, ledger_of
-from client.ledger import Entry, Ledger
+from client.ledger.accounts import LEDGER_FILE, judged_at, ledger_of
+from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
 from common.privacy.plan import plan_privacy
 from deploy.simulation.faults import Loss

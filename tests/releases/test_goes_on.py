@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from client.accounts import ledger_of
 from client.agent import Agent
 from client.consent.approvals import approved_study, kept_study
 from client.exact_sums.asked import Asked
 from client.exact_sums.cuts import opening, require_alike
 from client.exact_sums.cuts_file import opened
 from client.exact_sums.sum_records import SumRecords
+from client.ledger.accounts import ledger_of
 from client.site import read_site
 from common.errors import AnsweredError
 from common.messages import JoinReply, from_bytes, from_records

@@ -11,7 +11,7 @@ import pytest
 from client.consent.approvals import Approvals, kept_study
 from client.data.pseudonym import site_secret
 from client.data.split import part_by_hash
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from client.membership.identity import SiteIdentity
 from client.network.inbox import Inbox
 from common.disk.audit import Audit

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from client.ledger import Entry
+from client.ledger.ledger import Entry
 from common.derived import derive
 from common.errors import BudgetError, RunError, SecureSumError, TooFewSitesError
 from common.messages import (

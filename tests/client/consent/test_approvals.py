@@ -13,7 +13,7 @@ import pytest
 
 from client.consent.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
 from client.data.prepare import prepare
-from client.ledger import Entry, Ledger
+from client.ledger.ledger import Entry, Ledger
 from client.retention import purge_old
 from common.disk.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import AuditError, NotApprovedError, PausedError, WardroundError

@@ -58,7 +58,7 @@ def _no_statistics(original: Any) -> Any:
 
 def _own_study_only(original: Any) -> Any:
     def worst(self: Any, place: Any, side: Any, delta: float, accountant: Any) -> float:
-        from client.spending import Spending
+        from client.ledger.spending import Spending
 
         alone = Spending({place: self._spent[place]} if place in self._spent else {})
         return float(original(alone, place, side, delta, accountant))
@@ -91,11 +91,11 @@ MUTANTS = (
     Mutant("no charge", "client.round.charge", _not_at_all, KILLED),
     Mutant("held-out patients are not charged", "client.charges.releases", _only_training, KILLED),
     Mutant("statistics are not charged", "client.charges.releases", _no_statistics, KILLED),
-    Mutant("an attempt that was paid for is worked on again", "client.ledger.Ledger.spend", _twice_is_fine,
+    Mutant("an attempt that was paid for is worked on again", "client.ledger.ledger.Ledger.spend", _twice_is_fine,
            (f"{WORK}test_an_attempt_is_worked_on_once",)),
-    Mutant("other studies are not counted", "client.spending.Spending._worst", _own_study_only,
+    Mutant("other studies are not counted", "client.ledger.spending.Spending._worst", _own_study_only,
            (f"{LEDGER}test_every_run_and_study_is_counted_together",)),
-    Mutant("all accounts are one", "client.spending.sides_of", _first_side,
+    Mutant("all accounts are one", "client.ledger.spending.sides_of", _first_side,
            (f"{LEDGER}test_training_and_held_out_patients_have_a_budget_each",)),
     Mutant("the larger delta judges", "client.charges.judged_at", _larger_delta,
            (f"{WORK}test_the_ledger_judges_at_the_hospitals_delta",)),
@@ -104,6 +104,6 @@ MUTANTS = (
             f"{SIDES}test_what_is_certified_is_the_same_whoever_changed_sides")),
     Mutant("lost sides are not noticed", "client.session.split_of", _one_split,
            (f"{SIDES}test_where_what_was_kept_is_lost_the_earlier_charges_count_for_every_side",)),
-    Mutant("a ledger that was put back is taken", "client.ledger.Ledger._require_all", _never_missed,
+    Mutant("a ledger that was put back is taken", "client.ledger.ledger.Ledger._require_all", _never_missed,
            ("tests/client/test_spending.py::test_a_ledger_that_was_deleted_or_put_back_is_refused_in_words",)),
 )  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.accounts import LEDGER_FILE, accounts, held_out, ledger_of
-from client.ledger import ROUNDING, Entry
-from client.spending import Account
+from client.ledger.accounts import LEDGER_FILE, accounts, held_out, ledger_of
+from client.ledger.ledger import ROUNDING, Entry
+from client.ledger.spending import Account
 from common.errors import BudgetError
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from client.ledger import Charges, Known, Ledger
-from client.spending import Account
+from client.ledger.ledger import Charges, Known, Ledger
+from client.ledger.spending import Account
 from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Spent
 from common.privacy.accounting import Release
 from common.privacy.plan import PrivacyPlan

@@ -6,8 +6,8 @@ SHA-256 of its text and of the line before: a line that was changed, lost or mov
 write the file can also write a new one. An older copy of the whole file, or none, is noticed by the audit log beside
 it, which has a line for each charge; a copy of the whole folder is not: never restore a state folder from a backup.
 
-Which patients an entry charges: those in training, in validation or in test (`client/spending.py`). The three never
-meet in one split of one study, so each has the whole budget (parallel composition). Lines of release 0.1 have no
+Which patients an entry charges: those in training, in validation or in test (`client/ledger/spending.py`). The three
+never meet in one split of one study, so each has the whole budget (parallel composition). Lines of release 0.1 have no
 format; their `held_out` is validation and test as one.
 """
 
@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.spending import SIDES, Account, Spending, sides_of
+from client.ledger.spending import SIDES, Account, Spending, sides_of
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import Accountant, Release
 
