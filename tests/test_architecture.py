@@ -97,7 +97,7 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
         ("client/handlers.py", True), ("client/app.py", True),
         ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/run/watch.py", False),
         ("client/network/connector.py", False), ("client/agent.py", False), ("client/network/inbox.py", False),
-        ("client/network/fleet.py", True), ("client/round.py", False), ("client/training/local.py", False),
+        ("client/network/fleet.py", True), ("client/round/round.py", False), ("client/training/local.py", False),
         ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
         ("deploy/hospitals/generate.py", False),
     ],

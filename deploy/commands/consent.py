@@ -105,10 +105,10 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
 
 def _cut_at_approval(here: SiteFolder, state: Path, study: Study, cohort: Cohort, *, yes: bool) -> None:
     """Ask about a study without privacy that cuts the same patients otherwise than one whose sums are out."""
-    from client.declaration import of_enough
     from client.exact_sums.cut import cut_of
     from client.exact_sums.cuts import allow, asked_about, told_of
     from client.exact_sums.renumbered import said_of_unknown
+    from client.round.declaration import of_enough
 
     if not study.private and (unknown := said_of_unknown(state, cohort)):
         click.secho(f"  {unknown}", fg="yellow")

@@ -37,7 +37,7 @@ def serve(pipe: Connection, study: Study, places: Mapping[int, SitePlace], log: 
     import torch
 
     from client.handlers import SiteHandler
-    from client.session import Site
+    from client.round.session import Site
     from client.site import read_site
 
     torch.set_num_threads(1)

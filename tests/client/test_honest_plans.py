@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.limits import LARGEST_WEIGHT, require_honest_normaliser
+from client.round.limits import LARGEST_WEIGHT, require_honest_normaliser
 from common.plan import RoundPlan
 from common.statistics import normaliser_from_sums, ranges
 from common.study import Study

@@ -11,7 +11,7 @@ import pytest
 from client.agent import Agent
 from client.consent.approvals import Approvals
 from client.handlers import SiteHandler
-from client.session import Site
+from client.round.session import Site
 from client.site import read_site
 from common.messages import ActivityReply, JoinRequest, RoundReply, from_bytes, from_records, to_bytes, to_records
 from common.study import Study

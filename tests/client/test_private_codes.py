@@ -18,7 +18,7 @@ import pytest
 from client.consent.approvals import Approvals
 from client.data.losses import losses
 from client.data.prepare import prepare
-from client.round import work
+from client.round.round import work
 from common.messages import JoinReply, Refusal
 from common.secure_sum.messages import Member
 from tests.support.hospital import hospital, study_of, write_site
@@ -121,8 +121,8 @@ def test_a_cohort_above_max_cases_is_summed_and_cut_after_the_noise(tmp_path: Pa
 
 def test_what_is_cut_has_its_noise_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut before, 10,000 patients would look like the bound plus noise; and nothing out of range is left to refuse."""
-    from client import round as module
-    from client.round import work
+    from client.round import round as module
+    from client.round.round import work
 
     ward = Ward(tmp_path, private({"secure_sum": {"max_cases": 2}}))
     site, plan = ward.sites[ME].site, ward.plan(statistics=True, train=False, round=0)

@@ -14,7 +14,7 @@ from client.exact_sums.cut import Cut, cut_of
 from client.exact_sums.cuts import asked_about, opening
 from client.exact_sums.renumbered import said_of_unknown
 from client.preflight import preflight
-from client.session import Site
+from client.round.session import Site
 from client.site import SiteFolder, read_site
 from common.study import Study
 from tests.client.data.test_opt_outs import NUMBERS, STUDY, ward, write_list

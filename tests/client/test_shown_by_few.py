@@ -12,7 +12,7 @@ from client.data.cohort import Cohort
 from client.data.split import PARTS
 from client.exact_sums.cut import cut_of
 from client.exact_sums.cuts import allow
-from client.round import work
+from client.round.round import work
 from common.derived import derive
 from common.messages import ConfirmRequest, RoundRequest
 from common.models.record import RecordColumns

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from client.charges import certified, charge
 from client.consent.readiness import readiness
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.sides import split_of
 from client.ledger.forecast import left
-from client.session import Site
+from client.round.charges import certified, charge
+from client.round.session import Site
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import epsilon
 from common.study import Study

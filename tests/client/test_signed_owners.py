@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from client.data.cohort import Cohort
-from client.round import work
+from client.round.round import work
 from common.errors import ProtocolOrderError
 from common.messages import ConfirmRequest, RoundRequest
 from common.plan import Declaration

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.data.split import PARTS
-from client.declaration import require_as_signed
+from client.round.declaration import require_as_signed
 from common.derived import derive
 from common.errors import ProtocolOrderError
 from common.messages import ConfirmRequest, OfferRequest

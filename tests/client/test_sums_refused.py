@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.limits import LARGEST_WEIGHT
+from client.round.limits import LARGEST_WEIGHT
 from common.identity.roster import Roster, SigningKey
 from common.messages import ConfirmRequest, OfferRequest, Request, RevealRequest, RoundRequest
 from common.secure_sum.messages import SumContext

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import client.round
+import client.round.round
 import common.derived
 import server.run.secure_sum
 from common.errors import RunError, TooFewSitesError
@@ -57,7 +57,7 @@ class Meeting:
             found = layout_of(plan, study, parameters, privacy)
             return Layout(other(found.segments)) if parameters is own else found
 
-        self.monkeypatch.setattr(client.round, "layout_of", derived)
+        self.monkeypatch.setattr(client.round.round, "layout_of", derived)
         self.monkeypatch.setattr(common.derived, "layout_of", derived)
 
     @property

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from client.round import work
+from client.round.round import work
 from common.plan import RoundPlan, layout_of
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.study import Study

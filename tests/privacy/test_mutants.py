@@ -73,7 +73,7 @@ def test_a_mutant_still_applies_to_the_product(mutant: Mutant) -> None:
 
 def test_one_that_no_longer_applies_is_named() -> None:
     with pytest.raises(LookupError, match=r"client\.round\.gone is no more"):
-        _ = Mutant("gone", "client.round.gone", lambda original: original, ()).original
+        _ = Mutant("gone", "client.round.round.gone", lambda original: original, ()).original
 
 
 @pytest.mark.parametrize("mutant", [one for one in ALL if one.name in QUICK], ids=lambda mutant: mutant.name)

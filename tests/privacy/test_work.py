@@ -19,8 +19,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from client.round import work
-from client.session import Site
+from client.round.round import work
+from client.round.session import Site
 from client.standing import standing
 from client.terms import require_terms
 from client.training import evaluate as evaluation
@@ -174,10 +174,10 @@ def test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps(tmp_p
 
 # Where something can go wrong in `work` after the charge, and the part of the answer that fails with it.
 PLACES = {
-    "client.round.statistic_sums": "statistics",
-    "client.round.evaluate": "scores",
-    "client.round.train_locally": "training",
-    "client.round.update_of": "training",
+    "client.round.round.statistic_sums": "statistics",
+    "client.round.round.evaluate": "scores",
+    "client.round.round.train_locally": "training",
+    "client.round.round.update_of": "training",
     "client.training.gradient.poisson_sample": "training",
 }
 PAID = {("training", "training"), ("training", "statistics"), ("held_out", "statistics"), ("held_out", "evaluation")}
@@ -232,7 +232,7 @@ def test_a_site_whose_work_failed_answers_the_coordinator_as_any_other(
 ) -> None:
     """Through the real handlers: the sum opens, and nothing but the site's own log tells."""
     them = Hospitals(tmp_path, study_of("chart", "panel", **PRIVATE))
-    fail_once(monkeypatch, "client.round.train_locally")
+    fail_once(monkeypatch, "client.round.round.train_locally")
     summed = them.summed(1)
     assert summed["weight/shared"] == pytest.approx(len(NAMES)) and summed["update/shared"].any()
     failed = [name for name in NAMES for record in them.sites[name].audit.events() if isinstance(record.event, Failed)]
@@ -245,7 +245,7 @@ def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, mo
     def fail(*_: Any, **__: Any) -> Any:
         raise Foreign
 
-    for place in ("client.round.statistic_sums", "client.round.evaluate"):
+    for place in ("client.round.round.statistic_sums", "client.round.round.evaluate"):
         monkeypatch.setattr(place, fail)
     monkeypatch.setattr("client.training.gradient.poisson_sample", _fails_for_somebody)
     found = here.attempts(times)
@@ -315,7 +315,7 @@ def test_a_draw_outside_of_its_segment_is_moved_to_the_bound(tmp_path: Path, mon
     """It happens once in 10^23 draws; a refusal then would depend on the patients below the noise."""
     here = ward(tmp_path)
     plan = here.plan()
-    monkeypatch.setattr("client.round.noisy", lambda values, sd: values + 1e9)
+    monkeypatch.setattr("client.round.round.noisy", lambda values, sd: values + 1e9)
     worked = work(plan, here.site)
     bound = {segment.name: segment.bound for segment in worked.layout.segments}
     values = {part.segment.name: part.values for part in worked.summand.parts}
@@ -360,7 +360,8 @@ def test_the_ledger_judges_at_the_hospitals_delta(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["client.round.statistic_sums", "client.round.evaluate", "client.training.gradient.poisson_sample"]
+    "place",
+    ["client.round.round.statistic_sums", "client.round.round.evaluate", "client.training.gradient.poisson_sample"],
 )
 def test_killed_in_the_work_it_is_paid_for(tmp_path: Path, place: str) -> None:
     here = ward(tmp_path)

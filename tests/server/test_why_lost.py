@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from client.consent.approvals import Approvals
-from client.gate import Gate
 from client.handlers import SiteHandler
+from client.round.gate import Gate
 from client.site import Policy, WithoutPrivacy
 from server.run.reasons import in_words, news_of_lost, ways_out
 from server.run.secure_sum import Summation

@@ -12,7 +12,7 @@ from client.consent.approvals import Approvals
 from client.handlers import SiteHandler
 from client.membership.identity import SiteIdentity
 from client.relay import RelayClient
-from client.session import Site
+from client.round.session import Site
 from client.site import read_site
 from common.messages import JoinRequest, Refusal, Reply, Request, from_bytes, from_records, to_bytes, to_records
 from common.study import Study, read_study

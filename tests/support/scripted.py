@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from client.data.cohort import Cohort
 from client.exact_sums.sum_records import SumRecords
 from client.handlers import SiteHandler
-from client.session import Site
+from client.round.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common.derived import derive
 from common.disk.audit import Refused

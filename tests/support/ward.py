@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from client.data.cohort import Cohort
-from client.gate import Gate
 from client.handlers import SiteHandler
-from client.session import Site
+from client.round.gate import Gate
+from client.round.session import Site
 from client.site import read_site
 from common.messages import Refusal, Reply
 from common.study import Study

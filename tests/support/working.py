@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.round import work
-from client.session import Site
+from client.round.round import work
+from client.round.session import Site
 from client.site import SiteFolder
 from common.parameters import flatten
 from common.plan import RoundPlan

@@ -12,9 +12,9 @@ import pytest
 from flwr.app import RecordDict
 
 from client.agent import with_gate
-from client.gate import Gate
 from client.handlers import SiteHandler
-from client.session import Site
+from client.round.gate import Gate
+from client.round.session import Site
 from common.disk.audit import Audit
 from common.messages import Refusal, Reply, Request
 from tests.support.agent import AgentSite, answered, sent

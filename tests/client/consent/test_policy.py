@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.consent.approvals import Approvals, keep_study
-from client.gate import Gate, bytes_of
 from client.handlers import SiteHandler
 from client.hours import Hours
-from client.session import Site
+from client.round.gate import Gate, bytes_of
+from client.round.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from client.terms import objections
 from common import errors

@@ -20,7 +20,7 @@ from client.data.losses import told
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.statistics import statistic_sums
-from client.session import Site
+from client.round.session import Site
 from client.site import SiteFolder, read_site
 from common.errors import CohortError, DataError
 from tests.support.hospital import hospital, person, study_of, write_csv, write_site

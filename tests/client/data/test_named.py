@@ -19,7 +19,7 @@ from client.data.list_lines import lines_of
 from client.data.list_text import list_text
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
-from client.session import Site
+from client.round.session import Site
 from common.errors import DataError
 from tests.client.data.test_opt_outs import NUMBERS, STUDY, patients_of, ward, write_list
 from tests.support.hospital import study_of

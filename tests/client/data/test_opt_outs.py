@@ -15,7 +15,7 @@ from client.data.accepted import accept, is_accepted
 from client.data.exclusions import found_here
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
-from client.session import Site
+from client.round.session import Site
 from client.site import SiteFolder, read_site
 from common.errors import DataError
 from common.messages import JoinReply, JoinRequest, Refusal, from_bytes, from_records, to_bytes, to_records

@@ -23,7 +23,7 @@ def _exact_zeros(original: Any) -> Any:
 
 def _the_weights_as_they_were(_: Any) -> Any:
     def no_updates(self: Any) -> Any:
-        from client.round import _ready
+        from client.round.round import _ready
 
         _ready(self.plan, self.site)
         return self._moved(self.site.cohort.train.rows([])), self.site.study.training.local_steps
@@ -52,16 +52,16 @@ def _steps_of_zeros(original: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("a patient of whom the work fails takes everybody out", "client.round.of_patients", _raised,
+    Mutant("a patient of whom the work fails takes everybody out", "client.round.round.of_patients", _raised,
            (f"{WORK}test_a_patient_of_whom_the_score_fails_is_left_out_and_the_others_count",)),
     Mutant("no noise in the steps that a clock cut off", "client.training.gradient.NoisyGradient.of_nobody",
            _steps_of_zeros, (f"{WORK}test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps",)),
-    Mutant("a failure after the charge is refused", "client.round.answered", _refused, ANSWERED),
-    Mutant("zeros in place of failed statistics", "client.round._Round.no_statistics", _exact_zeros, ALONE),
-    Mutant("zeros in place of failed scores", "client.round._Round.no_scores", _exact_zeros, ALONE),
-    Mutant("no step's noise in place of failed training", "client.round._Round.no_updates",
+    Mutant("a failure after the charge is refused", "client.round.round.answered", _refused, ANSWERED),
+    Mutant("zeros in place of failed statistics", "client.round.round._Round.no_statistics", _exact_zeros, ALONE),
+    Mutant("zeros in place of failed scores", "client.round.round._Round.no_scores", _exact_zeros, ALONE),
+    Mutant("no step's noise in place of failed training", "client.round.round._Round.no_updates",
            _the_weights_as_they_were, ALONE),
-    Mutant("values outside of their bounds", "client.round.clamped", _as_they_are,
+    Mutant("values outside of their bounds", "client.round.round.clamped", _as_they_are,
            (f"{WORK}test_a_draw_outside_of_its_segment_is_moved_to_the_bound",)),
-    Mutant("who is told of a failure stops the round", "client.failures._tell", _paused_by_the_failure, ANSWERED),
+    Mutant("who is told of a failure stops the round", "client.round.failures._tell", _paused_by_the_failure, ANSWERED),
 )  # fmt: skip

@@ -123,5 +123,5 @@ MUTANTS = (
     Mutant("a part of what was not signed", "client.handlers.SiteHandler._declared", _of_the_study, JUDGED),
     Mutant("a list of opt-outs may be emptied", "client.data.accepted._is_emptied", _never, EMPTIED),
     Mutant("rounds of few patients", "client.terms._of_few", _nobody, ROUND),
-    Mutant("few patients where a clock stopped", "client.clock.require_enough", _unasked, CLOCK),
+    Mutant("few patients where a clock stopped", "client.round.clock.require_enough", _unasked, CLOCK),
 )

@@ -14,7 +14,7 @@ from unittest.mock import patch
 class Mutant:
     """What is replaced, by what, and which tests are to notice.
 
-    target: dotted name of the object, as the code that uses it finds it: "client.round.noisy", "client.data.cohort.Cohort.x"
+    target: dotted name of the object, as the code that uses it finds it: "client.round.round.noisy"
     make: the original object -> its replacement
     tests: node ids; at least one has to fail. Whoever adds a mutant names the cheapest that do
     """

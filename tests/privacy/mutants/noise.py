@@ -48,11 +48,13 @@ def _in_single_precision(_: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("statistics without noise", "client.round.noisy", _none, STATISTICS),
-    Mutant("statistics with half the noise", "client.round.noisy", _half, STATISTICS),
-    Mutant("statistics with one draw for all entries", "client.round.noisy", _one_draw_for_all_entries, STATISTICS),
-    Mutant("statistics of a smaller sensitivity", "client.round.patient_sensitivity", _smaller, STATISTICS),
-    Mutant("scores without noise", "client.round.noised", _without, SCORES),
+    Mutant("statistics without noise", "client.round.round.noisy", _none, STATISTICS),
+    Mutant("statistics with half the noise", "client.round.round.noisy", _half, STATISTICS),
+    Mutant(
+        "statistics with one draw for all entries", "client.round.round.noisy", _one_draw_for_all_entries, STATISTICS
+    ),
+    Mutant("statistics of a smaller sensitivity", "client.round.round.patient_sensitivity", _smaller, STATISTICS),
+    Mutant("scores without noise", "client.round.round.noised", _without, SCORES),
     Mutant("scores with half the noise", "client.training.evaluate.noisy", _half, SCORES),
     Mutant("scores with noise from a seed", "client.training.evaluate.noisy", _seeded, SCORES),
     Mutant("scores of a smaller sensitivity", "client.training.evaluate.score_sensitivity", _smaller, SCORES),

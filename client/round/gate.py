@@ -11,7 +11,7 @@ import numpy as np
 
 from client.consent.approvals import Approvals
 from client.hours import Hours
-from client.session import Site
+from client.round.session import Site
 from client.terms import require_terms
 from common.errors import OutsideHoursError, PolicyError
 from common.messages import ConfirmRequest, JoinRequest, Reply, Request, RevealRequest, RoundRequest

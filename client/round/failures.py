@@ -21,7 +21,7 @@ from common.errors import RangeError, WardroundError
 from common.summand import Layout
 
 if TYPE_CHECKING:
-    from client.session import Site
+    from client.round.session import Site
     from common.plan import RoundPlan
 
 log = logging.getLogger("wardround.site")

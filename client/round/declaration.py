@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from client.data.cohort import Cohort
 from client.data.split import PARTS
-from client.session import Site
+from client.round.session import Site
 from common.errors import ProtocolOrderError
 from common.plan import Declaration
 from common.secure_sum.messages import KNOWS_OF_ONE, WAITS

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from client.exact_sums.asked import Asked
-from client.session import Site
+from client.round.session import Site
 from common.identity.encoding import digest, number
 from common.identity.roster import Roster
 from common.parameters import SHARED

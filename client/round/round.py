@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client import clock
-from client.charges import certified, charge
 from client.data.cohort import Cohort
 from client.data.split import PARTS
 from client.data.statistics import statistic_sums
-from client.failures import answered, clamped, fitting, of_patients
-from client.limits import require_honest_normaliser, require_honest_weights
-from client.session import Site
+from client.round import clock
+from client.round.charges import certified, charge
+from client.round.failures import answered, clamped, fitting, of_patients
+from client.round.limits import require_honest_normaliser, require_honest_weights
+from client.round.session import Site
 from client.training.evaluate import evaluate, noised
 from client.training.gradient import Clipping
 from client.training.local import train_locally

@@ -12,7 +12,7 @@ from common.errors import ProtocolOrderError
 from common.privacy.accounting import Release
 
 if TYPE_CHECKING:
-    from client.session import Site
+    from client.round.session import Site
     from common.plan import RoundPlan
     from common.study import Study
 
