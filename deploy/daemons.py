@@ -34,7 +34,7 @@ def agent(folder: Path) -> None:
     """Run a site's agent until it is told to stop."""
     import torch
 
-    from client.agent import Agent
+    from client.agent.agent import Agent
     from client.site import read_site
     from common.disk.audit import AUDIT_FILE, Audit, Started
 

@@ -94,9 +94,9 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
     [
         ("common/messages.py", True), ("common/plan.py", False), ("common/models/network.py", False),
         ("server/run/step.py", True), ("server/flower/control.py", True),
-        ("client/handlers.py", True), ("client/app.py", True),
+        ("client/agent/handlers.py", True), ("client/app.py", True),
         ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/run/watch.py", False),
-        ("client/network/connector.py", False), ("client/agent.py", False), ("client/network/inbox.py", False),
+        ("client/network/connector.py", False), ("client/agent/agent.py", False), ("client/network/inbox.py", False),
         ("client/network/fleet.py", True), ("client/round/round.py", False), ("client/training/local.py", False),
         ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
         ("deploy/hospitals/generate.py", False),
@@ -112,7 +112,7 @@ def test_where_flower_may_be_imported(tree, name, may):
     [
         ("client/network/a.py", "from client.data import case", ["client/network/a.py imports client.data.case"]),
         ("client/network/a.py", "import client.site", ["client/network/a.py imports client.site"]),
-        ("client/agent.py", "import client.network.fleet", ["client/agent.py imports client.network.fleet"]),
+        ("client/agent/agent.py", "import client.network.x", ["client/agent/agent.py imports client.network.x"]),
         ("client/network/a.py", "from client.relay import RelayClient\nfrom client.network.inbox import Inbox", []),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = [
-    *("client.handlers", "client.training.local", "client.training.evaluate", "client.data.prepare"),
+    *("client.agent.handlers", "client.training.local", "client.training.evaluate", "client.data.prepare"),
     *("torch._dynamo", "opacus.grad_sample", "opacus.accountants"),  # what a first step loads, for seconds
 ]
 

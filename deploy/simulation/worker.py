@@ -36,7 +36,7 @@ def serve(pipe: Connection, study: Study, places: Mapping[int, SitePlace], log: 
     """Answer messages until the pipe closes. `places`: node -> the site that this worker plays."""
     import torch
 
-    from client.handlers import SiteHandler
+    from client.agent.handlers import SiteHandler
     from client.round.session import Site
     from client.site import read_site
 

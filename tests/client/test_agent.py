@@ -17,14 +17,14 @@ import pytest
 import yaml
 from flwr.app import ConfigRecord, RecordDict
 
-from client import agent as agent_module
-from client import lease as lease_module
-from client.agent import LARGEST_REQUEST, Agent
+from client.agent import agent as agent_module
+from client.agent import lease as lease_module
+from client.agent.agent import LARGEST_REQUEST, Agent
+from client.agent.lease import LEASE_SECONDS
+from client.agent.log_line import in_a_line
+from client.agent.secure_sum import LIFETIME_SECONDS
 from client.consent.approvals import Approvals, keep_study
 from client.data.prepare import prepare
-from client.lease import LEASE_SECONDS
-from client.log_line import in_a_line
-from client.secure_sum import LIFETIME_SECONDS
 from client.site import read_site
 from common.disk.audit import Audit, Expired, Refused
 from common.messages import (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from client.agent import Agent
+from client.agent.agent import Agent
+from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals
-from client.handlers import SiteHandler
 from client.round.session import Site
 from client.site import read_site
 from common.messages import ActivityReply, JoinRequest, RoundReply, from_bytes, from_records, to_bytes, to_records

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client.agent import Agent
+from client.agent.agent import Agent
 from client.consent.approvals import approved_study, kept_study
 from client.exact_sums.asked import Asked
 from client.exact_sums.cuts import opening, require_alike

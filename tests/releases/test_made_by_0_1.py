@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from flwr.app import Message, RecordDict
 
-from client.agent import Agent
+from client.agent.agent import Agent
 from client.consent.approvals import Approvals, approved_study
 from client.site import read_site
 from common.errors import CheckpointError, NotApprovedError, PausedError, RunError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals
-from client.handlers import SiteHandler
 from client.round.gate import Gate
 from client.site import Policy, WithoutPrivacy
 from server.run.reasons import in_words, news_of_lost, ways_out

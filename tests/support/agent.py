@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.agent import Agent, with_gate
+from client.agent.agent import Agent, with_gate
+from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals
-from client.handlers import SiteHandler
 from client.membership.identity import SiteIdentity
 from client.relay import RelayClient
 from client.round.session import Site

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from client.agent.handlers import SiteHandler
 from client.data.cohort import Cohort
 from client.exact_sums.sum_records import SumRecords
-from client.handlers import SiteHandler
 from client.round.session import Site
 from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
 from common.derived import derive

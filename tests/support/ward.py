@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from client.agent.handlers import SiteHandler
 from client.data.cohort import Cohort
-from client.handlers import SiteHandler
 from client.round.gate import Gate
 from client.round.session import Site
 from client.site import read_site

@@ -24,7 +24,14 @@ from typing import Any
 from deploy.simulation import forks
 
 ROOT = Path(__file__).resolve().parents[2]
-LOADED = ("deploy.cli", "client.agent", "client.network.connector", "server.run.deployed", "opacus", "torchvision")
+LOADED = (
+    "deploy.cli",
+    "client.agent.agent",
+    "client.network.connector",
+    "server.run.deployed",
+    "opacus",
+    "torchvision",
+)
 # A process has one fork server: that of a test's simulations, if it is there first, loads for these processes too.
 forks.PRELOADED += [__name__, *(name for name in LOADED if name not in forks.PRELOADED)]
 CLONE_NEWNET = 0x40000000

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import relay_pb2 as relay
-from client.agent import LARGEST_REQUEST
+from client.agent.agent import LARGEST_REQUEST
 from client.relay import PIECE_BYTES, PROTOCOL, SERVICE, in_pieces, whole
 from common.messages import ConfirmRequest
 from tests.support.agent import answered, sent

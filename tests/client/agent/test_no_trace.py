@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 from flwr.app import RecordDict
 
-from client.agent import with_gate
-from client.handlers import SiteHandler
+from client.agent.agent import with_gate
+from client.agent.handlers import SiteHandler
 from client.round.gate import Gate
 from client.round.session import Site
 from common.disk.audit import Audit

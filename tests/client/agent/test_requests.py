@@ -12,8 +12,8 @@ from flwr.app import ConfigRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.agent import Agent
-from client.handlers import _HANDLERS
+from client.agent.agent import Agent
+from client.agent.handlers import _HANDLERS
 from common.messages import (
     MESSAGE_TYPES,
     PROTOCOL,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from client.agent.retention import purge_old
 from client.consent.approvals import Approvals, approved_study, keep_study, kept_name, kept_study
 from client.data.prepare import prepare
 from client.ledger.ledger import Entry, Ledger
-from client.retention import purge_old
 from common.disk.audit import Approved, Audit, Expired, Paused, Purged, Resumed, Withdrew
 from common.errors import AuditError, NotApprovedError, PausedError, WardroundError
 from common.study import Study, study_text

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals, keep_study
-from client.handlers import SiteHandler
 from client.hours import Hours
 from client.round.gate import Gate, bytes_of
 from client.round.session import Site

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from client.agent import Agent
+from client.agent.agent import Agent
 from client.consent.approvals import Approvals
 from client.data.accepted import accept, is_accepted
 from client.data.exclusions import found_here

@@ -8,7 +8,7 @@ from typing import Any
 from client.exact_sums.kept_sets import is_allowed, small_atoms
 from tests.privacy.mutants.mutant import Mutant
 
-EXACT = "client.exact_sums."
+EXACT, SUMS, HANDLERS = "client.exact_sums.", "client.agent.secure_sum.", "client.agent.handlers."
 
 BIPLANE = (
     "tests/client/test_kept_sets.py::test_the_records_of_the_sites_open_so_few_sets_of_the_biplane_that_none_is_shown",
@@ -67,10 +67,10 @@ def _nothing(_: Any) -> Any:
 MUTANTS = (
     Mutant("sets of sites compared in pairs", EXACT + "sum_records.is_allowed", _in_pairs, BIPLANE),
     Mutant("all that add judged by what one site knows", EXACT + "sum_records.is_apart", _by_partition, THREE),
-    Mutant("an offer under an older consent", "client.secure_sum.SiteSums._require_nothing_learnt", _unasked, OFFERED),
-    Mutant("a vector under an older consent", "client.handlers.require_as_signed", _old_word, WORKED),
+    Mutant("an offer under an older consent", SUMS + "SiteSums._require_nothing_learnt", _unasked, OFFERED),
+    Mutant("a vector under an older consent", HANDLERS + "require_as_signed", _old_word, WORKED),
     Mutant("an allowance for whatever a set shows", EXACT + "sum_records._require_one_set", _whatever, AGAIN),
-    Mutant("a vector of other cases", "client.handlers.SiteHandler._require_cases_of_before", _unasked, OPTED_OUT),
+    Mutant("a vector of other cases", HANDLERS + "SiteHandler._require_cases_of_before", _unasked, OPTED_OUT),
     Mutant("any set of sites", EXACT + "sum_records.is_apart", _always, CLAIMS),
     Mutant("the same question over any sites", EXACT + "sum_records._require_same", _nothing, CLAIMS),
 )

@@ -11,13 +11,14 @@ from typing import Any, cast
 import torch
 from flwr.app import Message, RecordDict
 
+from client.agent.replies import Replies
+from client.agent.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of
 from client.exact_sums.asked import Asked
 from client.exact_sums.cut import Cut, cut_of
 from client.exact_sums.cuts import opening, require_alike
 from client.ledger.accounts import judged_at
 from client.ledger.forecast import require_carried
 from client.membership.identity import SiteIdentity
-from client.replies import Replies
 from client.round.declaration import declared, require_as_signed
 from client.round.failures import place_of
 from client.round.gate import Gate
@@ -34,7 +35,6 @@ from client.round.plan_checks import (
 from client.round.questions import asked_by
 from client.round.round import rounding, work
 from client.round.session import Site
-from client.secure_sum import LIFETIME_SECONDS, SiteSums, declaration_of
 from common.derived import Derived, derive
 from common.disk.audit import Audit, Confirmed, Joined, Masked, Offered, Refused, Revealed, Sent, SentUnmasked
 from common.disk.audit_events import UNREADABLE

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Lock
 
-from client.activity import Activities
+from client.agent.activity import Activities
+from client.agent.handlers import SiteHandler
+from client.agent.lease import Lease
+from client.agent.log_line import in_a_line
+from client.agent.replies import remove_expired
+from client.agent.retention import purge_old
+from client.agent.secure_sum import LIFETIME_SECONDS
 from client.consent.approvals import approved_study
 from client.consent.current import CurrentSite
-from client.handlers import SiteHandler
-from client.lease import Lease
-from client.log_line import in_a_line
 from client.membership.identity import ROSTER_FILE
 from client.relay import RelayServer
-from client.replies import remove_expired
-from client.retention import purge_old
 from client.round.failures import place_of
 from client.round.gate import Gate
 from client.round.session import Site
-from client.secure_sum import LIFETIME_SECONDS
 from client.site import SiteFolder
 from common.disk.audit import AUDIT_FILE, Audit, Refused
 from common.disk.audit_events import REQUEST_KINDS, UNREADABLE
