@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.architecture import (
     FORBIDDEN,
+    arrows,
+    circle,
     flower_outside,
     imported,
     looks_inside,
@@ -43,6 +45,30 @@ def test_flower_is_imported_only_where_messages_travel():
 
 def test_the_connector_has_no_code_that_reads_patients_data():
     assert looks_inside(ROOT) == []
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_arrow_between_rooms_goes_up(package):
+    """Data flows one way: the rooms of a package stand on floors, and each imports from lower ones."""
+    assert circle(ROOT, package) == []
+    assert len(arrows(ROOT, package)) >= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("client/data/a.py", "from client.consent import terms", True),
+        ("client/data/a.py", "def f():\n    from client import site", True),
+        ("client/data/a.py", "if TYPE_CHECKING:\n    from client.consent.b import C", True),
+        ("client/consent/other.py", "from client.consent import b", False),
+        ("client/data/a.py", "from common import study", False),
+    ],
+)
+def test_an_arrow_that_goes_up_is_found(tree, name, text, found):
+    tree("client/site.py", "from client.consent.b import x")
+    tree("client/consent/b.py", "from client.data.a import y")
+    root = tree(name, text)
+    assert bool(circle(root, "client")) == found
 
 
 def test_no_file_is_named_after_nothing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 
@@ -103,6 +104,29 @@ def looks_inside(root: Path) -> list[str]:
             else within(name, "client.network")
         )
     ]
+
+
+def arrows(root: Path, package: str) -> dict[str, set[str]]:
+    """Return by room of a package, a folder or a file at its top, the other rooms that it imports from."""
+    found: dict[str, set[str]] = {}
+    for path in sources(root, package):
+        here = _room(".".join(path.relative_to(root).with_suffix("").parts))
+        there = {_room(name) for name in imported(path, root) if within(name, package)}
+        found.setdefault(here, set()).update(there - {here, package})
+    return found
+
+
+def _room(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
+def circle(root: Path, package: str) -> list[str]:
+    """Return the rooms of a circle of imports, the first one also at its end; nothing where no arrow goes up."""
+    try:
+        TopologicalSorter(arrows(root, package)).prepare()
+    except CycleError as problem:
+        return list(problem.args[1])
+    return []
 
 
 def flower_outside(root: Path) -> list[str]:
