@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from client.data.cohort import Cohort
     from client.data.exclusions import Found
     from client.site import SiteFolder
-    from common.disk.audit import AUDIT_FILE, Audit
+    from common.disk.audit import Audit
     from common.study import Study
 
 _SHOWN = 12  # digits of a digest
@@ -335,6 +335,7 @@ def _show(found: Receipts) -> None:
 @at_site
 def site_audit(head: str | None, folder: Path) -> None:
     """Verify the audit log's chain, and say where it is broken."""
+    from common.disk.audit import AUDIT_FILE
     from common.errors import AuditError
 
     verdict = _audit(folder).verify(head)

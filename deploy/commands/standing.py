@@ -10,7 +10,7 @@ import click
 from deploy.commands.groups import at_site, site
 
 if TYPE_CHECKING:
-    from common.disk.audit import AUDIT_FILE, Audit
+    from common.disk.audit import Audit
     from common.disk.audit_events import Event
 
 
@@ -36,7 +36,7 @@ def site_accept_ledger(yes: bool, folder: Path) -> None:
     from client.ledger.accounts import LEDGER_FILE, charged_in
     from client.ledger.ledger import Ledger
     from client.site import read_site, state_of
-    from common.disk.audit import Audit, LedgerAccepted
+    from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)
@@ -64,7 +64,7 @@ def site_accept_sums(yes: bool, folder: Path) -> None:
     from client.exact_sums.sums_file import RECORDS
     from client.exact_sums.sums_made import made_in
     from client.site import read_site, state_of
-    from common.disk.audit import Audit, SumsAccepted
+    from common.disk.audit import AUDIT_FILE, Audit, SumsAccepted
 
     state = state_of(read_site(folder))
     audit = Audit(state / AUDIT_FILE)
