@@ -98,7 +98,7 @@ def activity(site: SiteUp) -> str:
     """What the agent says that it does."""
     client = RelayClient(site.socket)
     try:
-        return client.agent.activity().state
+        return client.activity().state
     finally:
         client.close()
 

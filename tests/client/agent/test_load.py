@@ -20,7 +20,7 @@ from tests.support.pieces import answer_call, head
 
 
 def require_free(client: RelayClient) -> None:
-    assert client.is_serving(5) and client.agent.activity().state == "idle"
+    assert client.is_serving(5) and client.activity().state == "idle"
 
 
 def wait_until_turned_away(calls: Sequence[Any], count: int) -> None:
