@@ -144,6 +144,16 @@ def test_a_simulations_finished_report_keeps_the_row_of_each_site(failed, tmp_pa
     assert [row.site for row in finish(copied).coverage] == [None]
 
 
+def consortium_with(folder: Path, place: Path) -> Path:
+    """A consortium of three sites, none of which is connected, whose run `v` has this one's study and checkpoint."""
+    consortium = away(place / "consortium", "east", "north", "west")
+    run = consortium / "runs" / "v"
+    run.mkdir(parents=True)
+    for name in ("study.yaml", "checkpoint.npz"):
+        (run / name).write_bytes((folder / name).read_bytes())
+    return consortium
+
+
 @pytest.mark.parametrize(
     ("ended", "why"),
     [
@@ -157,11 +167,8 @@ def test_a_simulations_finished_report_keeps_the_row_of_each_site(failed, tmp_pa
 )
 def test_a_finished_run_says_in_status_and_report_why_and_not_to_continue(failed, tmp_path, ended, why) -> None:
     study, _, folder = failed
-    consortium = away(tmp_path / "consortium", "east", "north", "west")
+    consortium = consortium_with(folder, tmp_path)
     run = consortium / "runs" / "v"
-    run.mkdir(parents=True)
-    for name in ("study.yaml", "checkpoint.npz"):
-        (run / name).write_bytes((folder / name).read_bytes())
     state = read(run / "checkpoint.npz", study.digest)
     RunStatus(state.run, study.digest, os.getpid(), "round 3", 2, 3, ended=ended).write(run / STATUS_FILE)
     for _ in range(2):  # as often as one likes
@@ -181,11 +188,8 @@ def test_a_resume_that_comes_to_no_sum_forgets_neither_what_was_done_nor_why_it_
 ) -> None:
     """Of a run of two rounds the status said "nothing done yet", and its report that too few sites were connected."""
     study, _, folder = failed
-    consortium = away(tmp_path / "consortium", "east", "north", "west")
+    consortium = consortium_with(folder, tmp_path)
     run = consortium / "runs" / "v"
-    run.mkdir(parents=True)
-    for name in ("study.yaml", "checkpoint.npz"):
-        (run / name).write_bytes((folder / name).read_bytes())
     state = read(run / "checkpoint.npz", study.digest)
     ended = "Round 3 of 3: failed 3 times."
     left = RunStatus(state.run, study.digest, os.getpid(), "round 3", 2, 3, looked=time.time() - 7200, ended=ended)
