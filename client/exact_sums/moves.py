@@ -85,11 +85,12 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
     gone = {patient for before in kept for patient in before.sides} & nowhere
     some = moved | {*use.nowhere} & {*sides} | gone
     some |= {patient for change in use.changes[1:] for patient in change if patient in sides}
+    otherwise, others = signs_otherwise(use, cut), _other_columns(use, cut)
+    if otherwise:  # of how many a part was is asked, and some of them are in the file no more
+        some |= {patient for change in use.changes for patient in change} - cut.parts.keys()
     always, _ = next(versions(use, cut.parts.keys() - some))
-    # Who came into these very sums after a version, or left them, and is so still, is it by the data.
     each = [*versions(use, some)]
     came, left = (last_in_state(each, added=added) for added in (True, False))
-    otherwise, others = signs_otherwise(use, cut), _other_columns(use, cut)
     alike: Stays | None = None
     for states, last in each:
         then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
@@ -103,12 +104,15 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
             patient: state
             for patient, state in states.items()
             if not _is_data(last, *(now.get(patient, 0) for now in ((left, came) if adds(state) else (came, left))))
+            or not _is_so_still(patient, state, use, cut)
         }
-        differ = [*between, *taken_or_left_in(settled, use, kept, cut)]
+        differ = [one for one in between if not _is_in_neither(states[one.patient], one.now, cut)]
+        differ += taken_or_left_in(settled, use, kept, cut)
         if others:
             differ += _with_others(always | states, use, cut, others)
         if otherwise:
-            differ += by_signing(always | states, use, cut, smallest, {part for one in between for part in one.parts})
+            parts = {part for one in between for part in one.parts}
+            differ += by_signing(always | states, use, cut, smallest, parts)
         if not differ:
             yield Between([], Counter(), last)
             continue
@@ -119,6 +123,21 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
 def _is_data(version: int, now: int, before: int) -> bool:
     """Whether a patient has changed after a version to what the cut of now has, and not back in these sums since."""
     return now > max(version, before)
+
+
+def _is_so_still(patient: str, state: State, use: Use, cut: Cut) -> bool:
+    """Whether the other study would take a patient now who has come into its sums by the data, and not one who has left
+    them, as far as modalities tell: of who is in no part of this cut they are not known.
+    """
+    if patient not in cut.having:
+        return True
+    theirs = {_rules(use).recipe(name) for name in use.modalities}
+    return adds(state) != any(cut.rules.recipe(name) in theirs for name in cut.having[patient])
+
+
+def _is_in_neither(state: State, now: str, cut: Cut) -> bool:
+    """Whether the site signed neither for the part of then nor for that of now, and added nothing of the patient."""
+    return bool(part_of(state)) and not is_signed(state) and now not in cut.signed
 
 
 def _other_columns(use: Use, cut: Cut) -> frozenset[str]:
@@ -181,7 +200,8 @@ def _newest(use: Use) -> dict[str, State]:
 def _sizes(
     states: Mapping[str, State], use: Use, cut: Cut, moved: Collection[str]
 ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Return how many were in each part of a version; and how many would be now by that study, at least and at most.
+    """Return how many were in each part of a version; how many add in it now, by this study and by that one, at least;
+    and how many would be in it now by that one at most.
 
     Who is new in the file is in the part of now, if both studies agree about all whom it had before. Of whom it had,
     and took in no part, the same is known only where the other study would have taken this patient.
@@ -190,18 +210,18 @@ def _sizes(
     newest = _newest(use)
     same = {name for name in use.modalities if cut.rules.recipes.get(name) == use.recipes.get(name)}
     if not moved and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
-        own = Counter(part for patient, part in cut.parts.items() if cut.having[patient] & same)
-        return then, own, own
+        own = {patient: part for patient, part in cut.parts.items() if cut.having[patient] & same}
+        return then, Counter(part for patient, part in own.items() if cut.side(patient)), Counter(own.values())
     few, many, more = Counter[str](), Counter[str](), 0
     for patient in cut.parts.keys() | cut.out:
-        state, now = states.get(patient, ABSENT), cut.parts.get(patient, NOWHERE)
+        state, now = states.get(patient, ABSENT), cut.side(patient) or NOWHERE
         has = bool(cut.having.get(patient, _NONE) & same)
         if part := part_of(state) or part_of(newest.get(patient, ABSENT)):
             many[part] += 1
-            few[part] += has
+            few[part] += has and now == part
             continue
         more += 1
-        if now not in moved and has:
+        if now and now not in moved and has:
             few[now] += state == ABSENT or rules.would_take(use.modalities, cut.rules, cut.having[patient])
     return then, few, Counter({part: many[part] + more for part in PARTS})
 

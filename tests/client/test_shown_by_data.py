@@ -1,0 +1,93 @@
+"""Data that come and go between the sums of two studies hide nobody whom the second study takes, or leaves out, itself.
+
+And a hospital is refused nothing for what its data alone have changed. Without privacy, at a site that shows no fewer
+than ten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from client.exact_sums.cut import Cut
+from client.exact_sums.cuts import asked_about, opening
+from common.errors import AnsweredError
+from tests.client.test_shown_by_groups import BOTH, CHART, PANEL, TRAIN, WARD, YEAR, Who, asked_and_opened, signing
+
+CHARTS_ALONE = replace(YEAR, recipes={"chart": "c"})
+
+
+def refused_by(state: Path, study: str, cut: Cut, number: int) -> None:
+    with pytest.raises(AnsweredError, match=f"by {number} patients"):
+        asked_and_opened(state, study, cut)
+
+
+@pytest.mark.parametrize("charts", [0, 20])
+@pytest.mark.parametrize("between", [{}, {"x": ("test", PANEL)}], ids=["absent", "without a panel"])
+def test_who_comes_into_a_part_is_hidden_by_none_who_adds_nothing(tmp_path: Path, between: Who, charts: int) -> None:
+    """The first study would sign for the part now, by twenty with charts; the second one reads panels, and takes x
+    alone of them, beside ten who were in training.
+    """
+    x: Who = {"x": ("test", PANEL)}
+    more: Who = {f"c{i}": ("test", CHART) for i in range(charts)}
+    moved: Who = {f"t{i}": ("test", BOTH) for i in range(10)}
+    opening(tmp_path, "a", signing(TRAIN | x, BOTH, YEAR), 10)
+    opening(tmp_path, "a", signing(TRAIN | more, BOTH, YEAR, between), 10)
+    refused_by(tmp_path, "b", signing(TRAIN | moved | x | more, PANEL, YEAR), 1)
+
+
+def in_test(number: int) -> Who:
+    return {f"n{i}": ("test", BOTH) for i in range(number)}
+
+
+@pytest.mark.parametrize(("used", "rules"), [(BOTH, YEAR), (CHART, YEAR), (BOTH, WARD)], ids=["same", "used", "split"])
+@pytest.mark.parametrize("first", [12, 200])
+def test_a_hospital_that_shrinks_is_refused_nothing_and_asked_nothing(tmp_path: Path, first: int, used, rules) -> None:
+    """Of so many test patients nine are left: the first study signs for them no more, and no other one does."""
+    for number in (first, 9):
+        opening(tmp_path, "a", signing(TRAIN | in_test(number), BOTH, YEAR), 10)
+    cut = signing(TRAIN | in_test(9), used, rules)
+    assert asked_about(tmp_path, "b", cut, 10) == 0
+    opening(tmp_path, "b", cut, 10)
+
+
+def test_who_leaves_a_part_by_the_study_is_not_taken_along_by_those_who_are_gone(tmp_path: Path) -> None:
+    """Nine of twelve are left in the file, and one of them the second study alone puts elsewhere."""
+    opening(tmp_path, "a", signing(TRAIN | in_test(12), BOTH, YEAR), 10)
+    refused_by(tmp_path, "b", signing(TRAIN | in_test(9) | {"n0": ("train", BOTH)}, BOTH, WARD), 1)
+
+
+def test_who_is_in_no_sum_of_either_study_is_no_difference(tmp_path: Path) -> None:
+    """The site signs neither for the first study's part of five patients nor for the second one's."""
+    five: Who = {f"v{i}": ("test", BOTH) for i in range(5)}
+    other: Who = dict.fromkeys(five, ("validation", BOTH))
+    opening(tmp_path, "a", signing(TRAIN | five, BOTH, YEAR), 10)
+    cut = signing(TRAIN | other, BOTH, WARD)
+    assert asked_about(tmp_path, "b", cut, 10) == 0
+    opening(tmp_path, "b", cut, 10)
+
+
+def test_who_left_with_the_data_and_is_back_is_left_out_by_the_study(tmp_path: Path) -> None:
+    """Eleven charts were missing for a week. All are back, and the second study takes panels, which x has not."""
+    x: Who = {"x": ("train", CHART)}
+    others: Who = {f"y{i}": ("train", BOTH) for i in range(10)}
+    opening(tmp_path, "a", signing(TRAIN | x | others, CHART, YEAR), 10)
+    opening(tmp_path, "a", signing(TRAIN, CHART, YEAR, x | others), 10)
+    refused_by(tmp_path, "b", signing(TRAIN | x | others, PANEL, YEAR), 1)
+
+
+@pytest.mark.parametrize("has", [CHART, PANEL])
+def test_who_came_with_the_data_and_is_gone_is_taken_by_the_study(tmp_path: Path, has: frozenset[str]) -> None:
+    """Eleven charts came for one sum and were taken back; the second study takes x by a panel. Or x has the chart."""
+    some: Who = {"x": ("train", CHART)} | {f"y{i}": ("train", CHART) for i in range(10)}
+    opening(tmp_path, "a", signing(TRAIN, CHART, CHARTS_ALONE, some), 10)
+    opening(tmp_path, "a", signing(TRAIN | some, CHART, CHARTS_ALONE), 10)
+    gone: Who = {name: who for name, who in some.items() if name != "x"}
+    cut = signing(TRAIN | {"x": ("train", has)}, BOTH, YEAR, gone)
+    if has == CHART:
+        assert asked_about(tmp_path, "b", cut, 10) == 0
+        opening(tmp_path, "b", cut, 10)
+    else:
+        refused_by(tmp_path, "b", cut, 1)
