@@ -44,6 +44,7 @@ class Metrics:
     log_loss: mean cross entropy in nats, each case capped at LOG_LOSS_CAP
     brier: mean squared error of the probability; for K classes summed over classes, so at most 2
     calibration_error: expected calibration error; for K classes the mean over classes
+    rarest: cases of the rarest class of those that have any
     """
 
     cases: float
@@ -54,6 +55,7 @@ class Metrics:
     calibration_error: float
     auc_noise: float = 0.0
     share_noise: float = 0.0
+    rarest: float = math.nan
 
 
 def loss_rows(study: Study, logits: Tensor, target: Tensor) -> Tensor:
@@ -154,7 +156,15 @@ def metrics(study: Study, sums: Mapping[str, Counts], sd: float = 0.0) -> Metric
         calibration_error=_mean([_calibration_error(negative, positive) for negative, positive in histogram]),
         auc_noise=_auc_noise(noisy, sd) if sd else 0.0,
         share_noise=_share_noise(cases, sd) if sd else 0.0,
+        rarest=_rarest(noisy),
     )
+
+
+def _rarest(histogram: Counts) -> float:
+    """The least of the cases of each class with at least half a case, of (S, 2, bins) counts."""
+    cases = histogram.sum(axis=2)
+    classes = cases[0] if len(cases) == 1 else cases[:, 1]
+    return float(min(classes[classes >= 0.5], default=math.nan))
 
 
 def _ratio(part: float, whole: float) -> float:

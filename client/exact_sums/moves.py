@@ -278,11 +278,11 @@ def taken_or_left_in(states: Mapping[str, State], use: Use, kept: Collection[Kep
 
 
 def _taken(states: Mapping[str, State], use: Use, cut: Cut) -> Iterator[Move]:
-    """Those who add now, and did not then. Not who is in the same part, to which this site adds nothing now either."""
+    """Those who add now, and did not then. Not who is in a part to which this site adds nothing."""
     then, sides = _rules(use), cut.sides
     for patient, state in states.items():
-        before, part = use.nowhere.get(patient), sides.get(patient)
-        if state != NOT or part is None or (part == before and part not in cut.signed):
+        part = sides.get(patient)
+        if state != NOT or part not in cut.signed:
             continue
         if not then.would_take(use.modalities, cut.rules, cut.having[patient]):
             yield Move(patient, NOWHERE, part, frozenset(), cut.shown(patient))

@@ -1,10 +1,12 @@
-"""What of the evidence may be shown outside a simulation: no cell that counts fewer than five patients.
+"""What of the evidence may be shown outside a simulation: counts of patients to the nearest five, and none below five.
 
-A count whose noise of privacy is wider than that counts nobody in particular: it is kept, and written as its interval.
+So whoever subtracts counts from one another knows each of them to within two. Where that could still tell a small one,
+what is known of the total goes too: how many are in training beside a class of a few, and how many have each modality
+beside a part of a few. A count whose noise of privacy is wider than five counts nobody in particular: it is kept, and
+written as its interval.
 
-One withheld cell of a list whose total is known can be had by subtraction, so the next smallest goes with it, and with
-parts of the cohort whatever tells their total, or one of them, elsewhere: how many have a modality, which all may have,
-and how many were scored. Who lacks a modality is a cell as well.
+Scores of fewer than five patients, or of fewer than five of a class, say how each of them was scored, and are left out.
+Scores of more patients are shown as they are: from many of them it can be computed of how many patients they are.
 """
 
 from __future__ import annotations
@@ -17,21 +19,21 @@ from server.report.counts import half_of_cases, wider_than
 from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
 
 SMALL_CELL = 5
+FEW: Cell = "<5"
 
 
 def released(evidence: Evidence) -> Evidence:
-    """The evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
+    """Return the evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
     if evidence.simulated:
         return evidence
     void = _void(evidence.study)
-    coverage = tuple(_coverage(coverage, void) for coverage in evidence.coverage)
-    hidden = any(isinstance(entry.cases.get("validation"), str) for entry in coverage)
+    shown = tuple(entry for entry in evidence.comparisons if not _few(entry.metrics))
     return replace(
         evidence,
-        coverage=coverage,
-        rounds=tuple(_round(entry, hidden=hidden) for entry in evidence.rounds),
-        comparisons=tuple(entry for entry in evidence.comparisons if not _few(entry.metrics)),
-        warnings=(*evidence.warnings, *_withheld(evidence.comparisons)),
+        coverage=tuple(_coverage(coverage, void) for coverage in evidence.coverage),
+        rounds=tuple(_round(entry) for entry in evidence.rounds),
+        comparisons=tuple(replace(entry, metrics=_scores(entry.metrics)) for entry in shown),
+        warnings=(*evidence.warnings, *_left_out(evidence.comparisons)),
     )
 
 
@@ -42,80 +44,62 @@ def _coverage(coverage: Coverage, void: frozenset[str]) -> Coverage:
     """
     if wider_than(coverage.noise, SMALL_CELL):
         return coverage
-    parts = {name: count for name, count in coverage.cases.items() if name not in void}
-    return replace(
-        coverage,
-        cases={name: count for name, count in coverage.cases.items() if name in void} | _parts(parts),
-        present=_present(coverage.present, parts),
-        classes=_parts(coverage.classes),
-    )
+    cases = {name: count if name in void else _cell(count) for name, count in coverage.cases.items()}
+    present, classes = _cells(coverage.present), _cells(coverage.classes)
+    if FEW in cases.values():
+        present = {name: count if isinstance(count, str) else "withheld" for name, count in present.items()}
+    if FEW in classes.values() and not isinstance(cases.get("train", FEW), str):
+        cases["train"] = "withheld"
+    return replace(coverage, cases=cases, present=present, classes=classes)
 
 
 def _void(study: Mapping[str, Any]) -> frozenset[str]:
-    """The parts of the cohort into which the study puts no patient."""
+    """Return the parts of the cohort into which the study puts no patient."""
     split = study.get("split", {})
-    has = {"validation": ("validation", "validation_values"), "test": ("test", "test_values")}
-    return frozenset(part for part, keys in has.items() if split and not any(split.get(key) for key in keys))
+    key = "{}_values" if split.get("column") is not None else "{}"
+    return frozenset(part for part in ("validation", "test") if split and not split.get(key.format(part)))
 
 
-def _present(present: Mapping[str, Cell], cases: Mapping[str, Cell]) -> dict[str, Cell]:
-    """None of more than all but four, and none at all beside a part that is withheld."""
-    numbers = [count for count in cases.values() if not isinstance(count, str) and count >= SMALL_CELL]
-    total = sum(numbers) if len(numbers) == len(cases) else None
-    shown = {name: _cell(count) for name, count in present.items()}
-    for name, count in shown.items():
-        if not isinstance(count, str) and (total is None or 0 < total - count < SMALL_CELL):
-            shown[name] = "withheld"
-    return shown
+def _cells(counts: Mapping[str, Cell]) -> dict[str, Cell]:
+    return {name: _cell(count) for name, count in counts.items()}
 
 
 def _cell(count: Cell) -> Cell:
-    return "<5" if isinstance(count, int | float) and not count >= SMALL_CELL else count
+    if isinstance(count, str):
+        return count
+    return _rounded(count) if count >= SMALL_CELL else FEW
 
 
-def _parts(counts: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Counts that add up to a total which other figures give away: so many are withheld that a small one may be none,
-    or four, or any between. What was released before stays as it is.
-    """
-    if any(isinstance(count, str) for count in counts.values()):
-        return {name: _cell(count) for name, count in counts.items()}
-    shown = {name: _cell(count) for name, count in counts.items()}
-    numbers = {name: count for name, count in shown.items() if not isinstance(count, str)}
-    small, hidden = len(counts) - len(numbers), [count for name, count in counts.items() if name not in numbers]
-    rest = sum(float(count) for count in hidden)
-    withheld = 0
-    while small and numbers and not _is_open(small, withheld, rest, min(numbers.values())):
-        smallest = min(numbers, key=lambda name: numbers[name])
-        rest += numbers.pop(smallest)
-        shown[smallest], withheld = "withheld", withheld + 1
-    return shown
+def _rounded(count: float) -> float:
+    return SMALL_CELL * float(round(count / SMALL_CELL))
 
 
-def _is_open(small: int, withheld: int, rest: float, most: float) -> bool:
-    """Whether one of so many small counts may be anything from 0 to 4, where these and those withheld, each of which is
-    from 5 to `most`, come to `rest`.
-    """
-    largest = SMALL_CELL - 1
-    return rest - largest * (small - 1) - most * withheld <= 0 and rest - SMALL_CELL * withheld >= largest
+def _round(entry: RoundEvidence) -> RoundEvidence:
+    few = entry.metrics is None or _few(entry.metrics)
+    return replace(entry, metrics=None if few or entry.metrics is None else _scores(entry.metrics))
 
 
-def _round(entry: RoundEvidence, *, hidden: bool) -> RoundEvidence:
-    """hidden: how many validation patients there are is withheld"""
-    metrics = entry.metrics
-    if metrics is None or _few(metrics):
-        return replace(entry, metrics=None)
-    if hidden and not half_of_cases(metrics):
-        return replace(entry, metrics={name: value for name, value in metrics.items() if name != "cases"})
-    return entry
+def _scores(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """These measures with their number of cases rounded, unless noise hides it, and without that of a class."""
+    found = {name: value for name, value in metrics.items() if name != "rarest"}
+    if "cases" in found and 2 * half_of_cases(metrics) <= SMALL_CELL:
+        found["cases"] = _rounded(found["cases"])
+    return found
 
 
 def _few(metrics: Mapping[str, float]) -> bool:
-    """Measures of a handful of patients say how each of them was scored, unless noise hides how many they are."""
+    """Whether these are measures of a handful of patients in all, or of a class, and no noise hides how many they are.
+
+    Release 0.1 did not keep how many the rarest class has.
+    """
     if 2 * half_of_cases(metrics) > SMALL_CELL:
         return False
-    return "cases" in metrics and not metrics["cases"] >= SMALL_CELL
+    return any(name in metrics and not metrics[name] >= SMALL_CELL for name in ("cases", "rarest"))
 
 
-def _withheld(comparisons: tuple[Comparison, ...]) -> tuple[str, ...]:
+def _left_out(comparisons: tuple[Comparison, ...]) -> tuple[str, ...]:
     labels = [entry.label for entry in comparisons if _few(entry.metrics)]
-    return tuple(f"{label}: not shown, it was measured on fewer than {SMALL_CELL} patients." for label in labels)
+    return tuple(
+        f"{label}: not shown, it was measured on fewer than {SMALL_CELL} patients, or on as few of one class."
+        for label in labels
+    )

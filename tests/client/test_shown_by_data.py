@@ -59,11 +59,13 @@ def test_who_leaves_a_part_by_the_study_is_not_taken_along_by_those_who_are_gone
     refused_by(tmp_path, "b", signing(TRAIN | in_test(9) | {"n0": ("train", BOTH)}, BOTH, WARD), 1)
 
 
-def test_who_is_in_no_sum_of_either_study_is_no_difference(tmp_path: Path) -> None:
-    """The site signs neither for the first study's part of five patients nor for the second one's."""
+@pytest.mark.parametrize("gap", [False, True])
+def test_who_is_in_no_sum_of_either_study_is_no_difference(tmp_path: Path, gap: bool) -> None:
+    """Five have a part that the site signs for in neither study, or a gap in the first one's split column."""
     five: Who = {f"v{i}": ("test", BOTH) for i in range(5)}
     other: Who = dict.fromkeys(five, ("validation", BOTH))
-    opening(tmp_path, "a", signing(TRAIN | five, BOTH, YEAR), 10)
+    before = signing(TRAIN, BOTH, YEAR, five) if gap else signing(TRAIN | five, BOTH, YEAR)
+    opening(tmp_path, "a", before, 10)
     cut = signing(TRAIN | other, BOTH, WARD)
     assert asked_about(tmp_path, "b", cut, 10) == 0
     opening(tmp_path, "b", cut, 10)

@@ -58,14 +58,15 @@ def test_a_noisy_count_is_no_fact(make) -> None:
 def test_a_count_that_noise_leaves_within_a_tenth_is_a_number() -> None:
     many = summed((6500.0, 1900.0, 2800.0), (9100.0, 300.0), (3500.0, 3000.0), noise=20.0)
     assert row_of(many) == "6 500 1 900 2 800 81 % 9 100 2 to 3 % 260 to 340 54 % 3 500 46 % 3 000"
-    assert "Counts below 5 are not shown" not in render(deployed(coverage=(many,)))
+    assert "Counts are given to the nearest 5" not in render(deployed(coverage=(many,)))
 
 
 def test_without_known_noise_all_is_as_it_was() -> None:
     """A study without privacy; and a report of 0.1, which kept no noise."""
-    assert row_of(summed((65.0, 19.0, 28.0))) == "65 19 28 81 % 91 71 % 80 54 % 35 46 % 30"
-    assert row_of(summed((65.0, 19.0, 3.0), (168.0, 2.0), (-3.0, 93.0))) == "65 withheld <5 withheld <5 <5 withheld"
-    assert "Counts below 5 are not shown" in render(deployed(coverage=(summed(),)))
+    assert row_of(summed((65.0, 19.0, 28.0)), evidence) == "65 19 28 81 % 91 71 % 80 54 % 35 46 % 30"
+    assert row_of(summed((65.0, 19.0, 28.0))) == "65 20 30 78 % 90 70 % 80 54 % 35 46 % 30"
+    assert row_of(summed((65.0, 19.0, 3.0), (168.0, 2.0), (-3.0, 93.0))) == "withheld 20 <5 withheld <5 <5 95"
+    assert "Counts are given to the nearest 5" in render(deployed(coverage=(summed(),)))
     old = to_json(deployed(coverage=(summed(),))).replace(',\n   "noise": 0.0', "")
     assert '"noise"' not in old and from_json(old).coverage == (summed(),)
 
