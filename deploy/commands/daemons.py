@@ -219,9 +219,10 @@ def status(name: str | None, folder: Path) -> None:
     told = read_status(run / STATUS_FILE)
     done = f"done: {title(told.round, told.rounds)}" if told.round >= 0 else "nothing done yet"
     if told.ended and not (run / CHECKPOINT_FILE).exists():
-        gone = f"{done}. Its checkpoint is gone, so it cannot go on, and no other report can be made of it"
+        gone = f"{done}. Its checkpoint is gone, so it cannot go on, and no other report can be made of it; what its "
+        gone += "sites were charged stays in their ledgers"
         nothing = "nothing was begun: its name may be given to another run, or its folder deleted"
-        done = gone if told.round >= 0 or results_in(run) else nothing
+        done = gone if told.round >= 0 or told.asked or results_in(run) else nothing
     head = f"finished after round {told.finished} of {told.rounds}, with a model and a report; why it had ended: "
     since = f" It was resumed since, without another sum: {told.ended}" if told.ended and told.before else ""
     why = (f"{told.reason.rstrip('.')}.{since}" if since else told.reason) if told.ended else told.doing

@@ -24,7 +24,8 @@ def charged_at_most(study: Study, state: RunState) -> float | None:
 
     By the study's plan it is the larger of two: what the sites have certified, and each attempt since the last round
     was saved; and all rounds that were saved, each attempt that failed before, of whichever kind, and those since, for
-    a site whose answers were lost. Where what is certified is no epsilon of the plan's, a ledger has other studies
+    a site whose answers were lost; one whose ledger has other runs or studies has more, up to the study's epsilon,
+    and nobody here knows of it. Where what is certified is no epsilon of the plan's, a ledger has other studies
     beside this one, or judges at a smaller delta, and the same releases cost more there: then it is the study's own
     epsilon, beyond which no ledger goes.
     """

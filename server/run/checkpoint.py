@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from common.errors import CheckpointError
 from common.format_number import KEY, take_format
 from common.release import OF_0_1
+from server.report.evidence import RoundEvidence
 
 FORMAT = 3  # 2 is that of release 0.1
 OLDEST = 2
@@ -23,13 +25,8 @@ CHECKPOINT_FILE = "checkpoint.npz"  # in the folder of a run
 
 
 @dataclass
-class RunState:
-    """All that a run is, between two rounds. Sums only: nothing of a single site is in here.
-
-    arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics,
-    "modalities" bool (M,), those of the study that are used in this run, and "parts" bool (3,), those of the cohort
-    that are counted: from round 0 on; "sites" the names of those that the last sum was over
-    """
+class RunHead:
+    """What of a run's state is no array."""
 
     study: str
     run: str
@@ -46,7 +43,24 @@ class RunState:
     # The largest epsilon that a site certified for training and for held-out patients, in sums that opened or not.
     certified: tuple[float, float] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    __pydantic_config__ = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass
+class RunState(RunHead):
+    """All that a run is, between two rounds. Sums only: nothing of a single site is in here.
+
+    arrays: "weights" and "best" float32 (n,), "server/..." the strategy's memory, "sum/..." the summed statistics,
+    "modalities" bool (M,), those of the study that are used in this run, and "parts" bool (3,), those of the cohort
+    that are counted: from round 0 on; "sites" the names of those that the last sum was over
+    """
+
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+
+_HEAD, _HISTORY = TypeAdapter(RunHead), TypeAdapter(list[RoundEvidence])
+WEIGHTS, SUMS = ("weights", "best"), ("sum/cases", "sum/present", "sum/classes")
 
 
 def save(state: RunState, path: Path) -> None:
@@ -76,17 +90,30 @@ def read(path: Path, study: str) -> RunState:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no checkpoint to resume. Start the run without --resume.") from None
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile):
-        raise CheckpointError(f"{path}: is damaged. Start the run again under another --run name.") from None
+        raise _damaged(path) from None
+    if not isinstance(head, dict):
+        raise _damaged(path)
     number = take_format(head, FORMAT, str(path), CheckpointError)
     if number < OLDEST:
         raise CheckpointError(f"{path}: was written before release 0.1, and is read by no release since.")
-    if head["study"] != study:
+    if isinstance(head.get("study"), str) and head["study"] != study:
         raise CheckpointError(
             f"{path}: belongs to another study (digest {head['study'][:12]}…, now {study[:12]}…). "
             "Resume with the study file of that run, or start a new run under another --run name."
         )
-    certified = tuple(head.pop("certified", None) or ()) or None
-    return RunState(**head, certified=certified, format=number, arrays=arrays)
+    try:
+        whole = _HEAD.validate_python(head | {"certified": head.get("certified") or None, "format": number})
+        known = _HISTORY.validate_python(whole.history)
+    except ValidationError:
+        raise _damaged(path) from None
+    needed = (*WEIGHTS, *(SUMS if whole.round >= 0 else ()))
+    if len(known) != whole.round + 1 or any(name not in arrays for name in needed):
+        raise _damaged(path)
+    return RunState(**vars(whole), arrays=arrays)
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path}: is damaged. Start the run again under another --run name.")
 
 
 def require_resumable(state: RunState, folder: Path) -> None:

@@ -36,9 +36,7 @@ from server.run.watch import (
     RunStatus,
     SiteStatus,
     Watch,
-    chosen_in,
     clock,
-    flower_run_of,
     left_in,
     listed,
     read_status,
@@ -71,19 +69,15 @@ class Deployment:
 
 def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) -> tuple[Outcome, Evidence]:
     """Play the run. RunError with the reason when it cannot start or go on. A run that is over is only reported on."""
-    file = plan.folder / STATUS_FILE
+    left = _left(plan)
     if plan.resume and (over := _over(plan)) is not None:
-        return _told_again(plan, over)
+        return _told_again(plan, over, left)
     require_playable(plan.study)
-    left = left_in(file)  # here, for to look at this process's own lock would let it go
     before = left.flower if left else 0
     if plan.resume:
-        plan = _as_it_was_left(plan, tell)
-    elif left and left.round >= 0 and not (plan.folder / CHECKPOINT_FILE).exists():
-        raise RunError(
-            f"{plan.folder}: is of a run of {left.round + 1} steps whose checkpoint is gone. Choose another --run "
-            "name: what its sites were charged stays in their ledgers."
-        )
+        plan = _as_it_was_left(plan, left, tell)
+    else:
+        _require_free(plan, left)
     keys = _keys_of(plan)
     with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
         open_run(plan.folder, plan.study, resume=plan.resume)
@@ -96,12 +90,34 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
             status = resumed_status(status, left)
             status.run, status.round = _saved_in(plan, status)
         try:
-            with Watch(status, file) as watch:
+            with Watch(status, plan.folder / STATUS_FILE) as watch:
                 watch.tell = tell
                 run, outcome = _played(plan, keys, watch, tell)
                 return outcome, _reported(plan, run.state.run, outcome)
         except LostSiteError as error:
             return _as_far_as_it_came(plan, error, tell)
+
+
+def _left(plan: Deployment) -> RunStatus | None:
+    """What this run's process left in its status; None where there is none, or one of another run that was put here.
+    RunError for that of a newer release. Before the run is played: to look at this process's own lock lets it go.
+    """
+    left = left_in(plan.folder / STATUS_FILE)
+    if left is None or not left.run or not plan.resume or not (plan.folder / CHECKPOINT_FILE).exists():
+        return left
+    state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
+    return left if left.run == state.run else None
+
+
+def _require_free(plan: Deployment, left: RunStatus | None) -> None:
+    """Refuse a new run the name of one that had begun a sum and has lost its checkpoint, or of which nobody knows."""
+    if (plan.folder / CHECKPOINT_FILE).exists() or not (plan.folder / STATUS_FILE).exists():
+        return
+    if left is None or left.round >= 0 or left.asked:
+        of = "a run whose checkpoint is gone" if left else "a run whose status is damaged and whose checkpoint is gone"
+        raise RunError(
+            f"{plan.folder}: is of {of}. Choose another --run name: what its sites were charged stays in their ledgers."
+        )
 
 
 def _saved_in(plan: Deployment, status: RunStatus) -> tuple[str, int]:
@@ -129,10 +145,9 @@ def _over(plan: Deployment) -> RunState | None:
     return state if state.round >= plan.study.rounds + 2 else None
 
 
-def _told_again(plan: Deployment, state: RunState) -> tuple[Outcome, Evidence]:
+def _told_again(plan: Deployment, state: RunState, left: RunStatus | None) -> tuple[Outcome, Evidence]:
     """Model and report of a run that is over, written anew from its checkpoint: no site is asked, or waited for."""
-    file = plan.folder / STATUS_FILE
-    before, chosen = flower_run_of(file), list(chosen_in(file))
+    before, chosen = (left.flower, list(left.chosen)) if left else (0, [])
     with playing(plan.folder):
         open_run(plan.folder, plan.study, resume=True)
         outcome = outcome_in(plan.study, state)
@@ -141,15 +156,15 @@ def _told_again(plan: Deployment, state: RunState) -> tuple[Outcome, Evidence]:
         status = RunStatus(
             state.run, plan.study.digest, this_process(), "done", state.round, rounds, flower=before, chosen=chosen
         )
-        with Watch(status, file):
+        with Watch(status, plan.folder / STATUS_FILE):
             return outcome, evidence
 
 
-def _as_it_was_left(plan: Deployment, tell: Callable[[str], None]) -> Deployment:
+def _as_it_was_left(plan: Deployment, left: RunStatus | None, tell: Callable[[str], None]) -> Deployment:
     """A run goes on over the sites that it was begun with, unless others are named."""
-    if _not_begun(plan.folder):
-        plan = replace(plan, resume=False)
-    chosen = () if plan.sites else chosen_in(plan.folder / STATUS_FILE)
+    if left is not None and left.round < 0 and not (plan.folder / CHECKPOINT_FILE).exists():
+        plan = replace(plan, resume=False)  # no sum was opened: there is nothing to go on from
+    chosen = tuple(left.chosen) if left and not plan.sites else ()
     if not chosen:
         return plan
     tell(f"over the sites of before: {listed(chosen)} (name others with --site)")
@@ -164,13 +179,6 @@ def _as_far_as_it_came(plan: Deployment, error: LostSiteError, tell: Callable[[s
     evidence = finish_held(plan.folder, str(error), models=plan.models)
     tell(evidence.warnings[-1])
     return outcome_of(plan.study, state), evidence
-
-
-def _not_begun(folder: Path) -> bool:
-    """The run ended before any site was asked for a sum: there is nothing to go on from, and nothing was spent."""
-    with suppress(RunError):
-        return read_status(folder / STATUS_FILE).round < 0 and not (folder / CHECKPOINT_FILE).exists()
-    return False
 
 
 def _played(plan: Deployment, keys: dict[str, bytes], watch: Watch, tell: Callable[[str], None]) -> tuple[Run, Outcome]:
@@ -227,7 +235,7 @@ def _unless_begun(status: RunStatus, keep: Keep) -> Keep:
     """`keep`, by which a sum is announced: from then on the run has ended for no earlier reason."""
 
     def begun(number: int, survivors: Sequence[str]) -> None:
-        status.before, status.finished = "", -1
+        status.before, status.finished, status.asked = "", -1, True
         keep(number, survivors)
 
     return begun

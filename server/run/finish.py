@@ -21,7 +21,16 @@ from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.history import by_round, history_in
 from server.run.reasons import SAVED
 from server.run.run import Outcome
-from server.run.run_folder import STUDY_FILE, begun, coverage_of_all, evidence_of, playing, results_in, save_model
+from server.run.run_folder import (
+    STUDY_FILE,
+    begun,
+    coverage_of_all,
+    evidence_of,
+    playing,
+    require_not_played,
+    results_in,
+    save_model,
+)
 from server.run.site_rows import kept_rows
 from server.run.trained import partly_in, scored_in, uncounted_in, untrained_in
 from server.run.watch import ASK_OTHERS, GO_ON, KILLED, STATUS_FILE, mark_finished, read_status, stored_status, why_of
@@ -48,6 +57,7 @@ def finish(folder: Path, *, models: Path | None = None) -> Evidence:
     its end, or where another process plays it. The checkpoint stays: a run that may go on yet is resumed as before.
     """
     if not (folder / CHECKPOINT_FILE).exists():
+        require_not_played(folder)
         raise RunError(_without_checkpoint(folder))
     # Here, for to look at this process's own lock would let it go.
     why = reason_of(folder, read(folder / CHECKPOINT_FILE, read_study(folder / STUDY_FILE).digest).run)
@@ -64,8 +74,11 @@ def _without_checkpoint(folder: Path) -> str:
             f"{folder}: the checkpoint of this run is gone, so no other model and report can be made of it. It has "
             f"{' and '.join(there)}, which stay as they are."
         )
-    if left is not None and left.round >= 0:
-        return f"{folder}: the checkpoint of this run is gone, and with it what its rounds had come to."
+    if left is not None and (left.round >= 0 or left.asked):
+        return (
+            f"{folder}: the checkpoint of this run is gone, and with it what its sums had come to. What its sites were "
+            "charged stays in their ledgers."
+        )
     return f"{folder}: this run ended before its first sum, so there is no model. {reason_of(folder)}"
 
 
@@ -98,7 +111,8 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
 def _charged(study: Study, most: float) -> str:
     return (
         "The epsilon here is what the sites certified in this run's sums. A round that was begun and not saved may "
-        f"be charged at the sites as well: a patient may have spent about {most:.2f} then, and never more than the "
+        f"be charged at the sites as well: a patient may have spent about {most:.2f} then, or more at a site whose "
+        "answers were lost and whose ledger has other runs or studies, and never more than the "
         f"{study.privacy.epsilon:g} that the study allows. `wardround site status` shows at a hospital what is charged."
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from common.errors import CheckpointError, RunError
@@ -26,6 +27,7 @@ from common.study import Study, read_study, study_text
 from server.report.attendance import of_all, run_sites
 from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
 from server.report.noise import half_width, interval
+from server.report.page import require_no_newer
 from server.run.checkpoint import CHECKPOINT_FILE, read, require_resumable
 from server.run.left_out import left_out_in_words
 from server.run.run import Outcome
@@ -44,11 +46,18 @@ def playing(folder: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(
-                f"{folder}: process {player_of(folder)} plays this run. Wait for its end, or stop it there: what it "
-                "saved stays. `wardround status` shows how far a consortium's run is."
-            ) from None
+            require_not_played(folder)
+            raise
         yield
+
+
+def require_not_played(folder: Path) -> None:
+    """RunError where another process plays the run in `folder`. Not for one that plays it: see `player_of`."""
+    if player := player_of(folder):
+        raise RunError(
+            f"{folder}: process {player} plays this run. Wait for its end, or stop it there: what it saved stays. "
+            "`wardround status` shows how far a consortium's run is."
+        )
 
 
 def player_of(folder: Path) -> int:
@@ -67,6 +76,7 @@ def player_of(folder: Path) -> int:
 def open_run(folder: Path, study: Study, *, resume: bool) -> None:
     """Make the run's folder, or check that it holds this study. Nothing is written before the study has passed."""
     kept = folder / STUDY_FILE
+    require_no_newer(folder)
     if resume:
         require_begun(folder)
         if read_study(kept).digest != study.digest:
@@ -104,7 +114,10 @@ def require_begun(folder: Path) -> None:
 def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None) -> None:
     """Write the selected model with its normaliser, whole or not at all. What was not trained is named in the metadata,
     and absent to whoever loads the state: `used` is in it. `models`: pretrained weights that a study names.
+
+    RunError where a newer release has written the report beside it, and so perhaps the model, or on a full disk.
     """
+    require_no_newer(folder)
     network = build_network(study, models=models)
     load(network, outcome.weights)
     set_normaliser(network, dict(outcome.normaliser))
@@ -112,8 +125,11 @@ def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None
     draft = folder / f"{MODEL_FILE}.draft"
     about = {"study": study.digest, "round": str(outcome.selected_round), "untrained": ",".join(outcome.untrained)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, str(draft), about | {KEY: "1"})
-    draft.replace(folder / MODEL_FILE)
+    try:
+        save_file(state, str(draft), about | {KEY: "1"})
+        draft.replace(folder / MODEL_FILE)
+    except (OSError, SafetensorError):
+        raise RunError(f"{folder / MODEL_FILE}: cannot be written. Check space and permissions.") from None
 
 
 def evidence_of(

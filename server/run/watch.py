@@ -16,9 +16,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from common.errors import RunError, WardroundError
 from common.format_number import take_format
@@ -68,7 +68,7 @@ class RunStatus:
 
     run: str
     study: str
-    process: int
+    process: Annotated[int, Field(strict=True, gt=0)]
     doing: str = "starting"
     round: int = -1
     rounds: int = 0
@@ -78,6 +78,7 @@ class RunStatus:
     ended: str = ""  # "completed", or why not
     finished: int = -1  # the round after which it was finished with a report; less where it was not
     before: str = ""  # why it had ended, while it was resumed and no sum was begun since
+    asked: bool = False  # whether a sum was begun, for which sites may have charged; not kept by older releases
     flower: int = 0
     chosen: list[str] = field(default_factory=list)  # the sites that the run was begun with; empty: all there were
     sites: dict[str, SiteStatus] = field(default_factory=dict)
@@ -142,6 +143,7 @@ def resumed_status(status: RunStatus, left: RunStatus | None) -> RunStatus:
         return status
     kept = {name: left.sites.get(name, site) for name, site in status.sites.items()}
     status.run, status.round, status.finished, status.sites = left.run, left.round, left.finished, kept
+    status.asked = left.asked
     status.looked = left.seen
     status.before = left.reason
     return status
@@ -161,20 +163,6 @@ def left_in(path: Path) -> RunStatus | None:
     newer release.
     """
     return None if stored_status(path) is None else read_status(path)
-
-
-def chosen_in(path: Path) -> tuple[str, ...]:
-    """The sites that the run whose status this was went on with last; none where that is not known."""
-    with suppress(RunError):
-        return tuple(read_status(path).chosen)
-    return ()
-
-
-def flower_run_of(path: Path) -> int:
-    """The number at the SuperLink of the run whose status this was; 0 if there is none."""
-    with suppress(RunError):
-        return read_status(path).flower
-    return 0
 
 
 class Watch:

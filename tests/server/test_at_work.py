@@ -15,7 +15,7 @@ from common.errors import BusyError, RunError
 from server.run.at_work import at_work
 from server.run.deployed import ended_runs
 from server.run.run_folder import player_of, playing
-from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, chosen_in, read_status
+from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, read_status
 from tests.support.deployment import Process, environment, wait_for
 from tests.support.enrolment import away
 from tests.support.records import record_hospitals
@@ -88,11 +88,11 @@ def test_a_run_is_resumed_over_the_sites_that_it_was_begun_with(tmp_path: Path) 
         resumed = start("resume", "resume", "mine")
         assert player_of(folder) == resumed.pid
         assert "over the sites of before: east, north, west" in resumed.text
-        assert chosen_in(folder / STATUS_FILE) == ("east", "north", "west")
+        assert read_status(folder / STATUS_FILE).chosen == ["east", "north", "west"]
         resumed.kill()
         other = [word for site in ("east", "south", "west") for word in ("--site", site)]
         start("others", "resume", "mine", *other)
-        assert chosen_in(folder / STATUS_FILE) == ("east", "south", "west")
+        assert read_status(folder / STATUS_FILE).chosen == ["east", "south", "west"]
     finally:
         for process in started:
             process.stop()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,23 @@ from hypothesis import strategies as st
 
 from common.errors import CheckpointError
 from server.run.checkpoint import RunState, read, save
+from tests.support.evidence import round_of
 
 STUDY = "ab" * 32
 
 
 def state(number: int, size: int = 8) -> RunState:
-    weights = np.full(size, number, np.float32)
-    history = [{"round": number, "metrics": None}]
-    return RunState(STUDY, "run", round=number, history=history, arrays={"weights": weights, "server/m_t": weights * 2})
+    weights, counts = np.full(size, number, np.float32), np.ones(3)
+    history = [asdict(round_of(done, metrics=None)) for done in range(number + 1)]
+    sums = {"sum/cases": counts, "sum/present": counts, "sum/classes": counts}
+    arrays = {"weights": weights, "best": weights, "server/m_t": weights * 2} | sums
+    return RunState(STUDY, "run", round=number, history=history, arrays=arrays)
 
 
 def test_what_is_saved_is_read(tmp_path):
     save(state(3), tmp_path / "checkpoint.npz")
     found = read(tmp_path / "checkpoint.npz", STUDY)
-    assert found.round == 3 and found.history == [{"round": 3, "metrics": None}]
+    assert found.round == 3 and [entry["round"] for entry in found.history] == [0, 1, 2, 3]
     assert found.best_score == float("-inf")
     assert np.array_equal(found.arrays["server/m_t"], np.full(8, 6, np.float32))
 
@@ -57,7 +61,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
         "import numpy as np, sys\nfrom pathlib import Path\nfrom server.run.checkpoint import RunState, save\n"
         "for n in range(10**6):\n"
         "    weights = np.full(10**6, n, np.float32)\n"
-        f"    save(RunState('{STUDY}', 'run', round=n, arrays={{'weights': weights}}), Path(sys.argv[1]))\n"
+        f"    save(RunState('{STUDY}', 'run', number=n, arrays=dict(weights=weights, best=weights)), Path(sys.argv[1]))\n"
         "    print(n, flush=True)\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -75,4 +79,4 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         found = read(path, STUDY)
-        assert np.array_equal(found.arrays["weights"], np.full(10**6, found.round, np.float32))
+        assert np.array_equal(found.arrays["weights"], np.full(10**6, found.number, np.float32))

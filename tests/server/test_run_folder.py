@@ -14,7 +14,7 @@ import pytest
 from common.errors import RunError
 from deploy.daemons import process_of_run
 from server.run.run_folder import player_of, playing
-from server.run.watch import STATUS_FILE, RunStatus, flower_run_of, read_status
+from server.run.watch import STATUS_FILE, RunStatus, left_in, read_status
 from tests.support.deployment import ROOT, environment
 
 PLAYS = """
@@ -58,7 +58,7 @@ def test_a_run_that_was_killed_is_not_taken_for_another_process_with_its_number(
     assert "was killed" in read_status(tmp_path / STATUS_FILE).ended
     with pytest.raises(RunError, match="not running"):
         process_of_run(tmp_path / STATUS_FILE)
-    assert flower_run_of(tmp_path / STATUS_FILE) == 17
+    assert read_status(tmp_path / STATUS_FILE).flower == 17
 
 
 def test_the_process_that_plays_is_the_one_to_stop(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_no_status_or_another_releases_is_said_in_words(tmp_path: Path, text: st
         (tmp_path / STATUS_FILE).write_text(text)
     with pytest.raises(RunError, match="there is no status of a run"):
         read_status(tmp_path / STATUS_FILE)
-    assert flower_run_of(tmp_path / STATUS_FILE) == 0
+    assert left_in(tmp_path / STATUS_FILE) is None

@@ -1,0 +1,190 @@
+"""What a run's folder holds of a newer release, another run or a run that was begun is written over by nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from common.errors import CheckpointError
+from common.study import read_study
+from deploy.cli import commands
+from server.flower.control import Nodes
+from server.report.evidence import read_evidence
+from server.run.checkpoint import read, save
+from server.run.watch import STATUS_FILE, RunStatus, read_status
+from tests.server.test_finished_folder import command, consortium, refused, said
+from tests.server.test_run_folder import another
+
+__all__ = ["consortium"]
+
+
+@pytest.fixture
+def run(consortium: Path) -> Path:
+    """A stopped run as this release leaves it: one that it may resume."""
+    folder = consortium / "runs" / "stopped"
+    save(read(folder / "checkpoint.npz", read_study(folder / "study.yaml").digest), folder / "checkpoint.npz")
+    changed(folder / STATUS_FILE, format=1, ended="Round 2 of 4: failed 3 times.")
+    return folder
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server knows of no site."""
+    monkeypatch.setattr(Nodes, "listed", lambda self: [])
+
+
+def changed(path: Path, **values: object) -> bytes:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return path.read_bytes()
+
+
+def ended(run: Path) -> None:
+    """As after the last sum."""
+    state = read(run / "checkpoint.npz", read_study(run / "study.yaml").digest)
+    last, end = dict(state.history[-1]), state.round + 5
+    state.history += [last | {"round": number} for number in range(state.round + 1, end + 1)]
+    state.round = end
+    save(state, run / "checkpoint.npz")
+
+
+@pytest.mark.parametrize("words", [("finish",), ("resume",)])
+def test_a_report_of_a_newer_release_is_not_written_over(consortium: Path, run: Path, words) -> None:
+    """It was, without a word, and the model beside it."""
+    said(consortium, "finish")
+    if words == ("resume",):
+        ended(run)
+    report, model = run / "report.json", run / "model.safetensors"
+    kept = changed(report, format=99, precious=1)
+    model.write_bytes(b"of a newer release")
+    assert "newer release" in command(consortium, *words, "stopped")
+    assert report.read_bytes() == kept and model.read_bytes() == b"of a newer release"
+    report.write_text("{torn")
+    said(consortium, *words)
+    assert read_evidence(report).format == 1 and model.read_bytes() != b"of a newer release"
+
+
+def test_a_status_of_a_newer_release_is_not_written_over_when_a_run_is_over(consortium: Path, run: Path) -> None:
+    ended(run)
+    kept = changed(run / STATUS_FILE, format=99)
+    assert "newer release" in command(consortium, "resume", "stopped")
+    assert (run / STATUS_FILE).read_bytes() == kept and not (run / "report.json").exists()
+    changed(run / STATUS_FILE, format=1)
+    said(consortium, "resume")
+    assert read_status(run / STATUS_FILE).ended == "completed"
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_resume_takes_nothing_from_the_status_of_another_run_of_the_study(consortium: Path, run: Path) -> None:
+    """It said "finished after round 3", with a model and a report, of which there were none, and gave its reason."""
+    others = {"run": "f" * 16, "ended": "the budget of another is used up.", "finished": 3, "round": 3, "flower": 12}
+    own = json.loads((run / STATUS_FILE).read_text())
+    changed(run / STATUS_FILE, **others, chosen=["nobody"])
+    command(consortium, "resume", "stopped", "--wait", "0.1")
+    kept = json.loads((run / STATUS_FILE).read_text())
+    assert (kept["run"], kept["finished"], kept["before"], kept["flower"]) == (own["run"], -1, "", 0)
+    assert "budget of another" not in said(consortium, "status")
+    assert "budget of another" not in said(consortium, "finish")
+    changed(run / STATUS_FILE, **own)
+    command(consortium, "resume", "stopped", "--wait", "0.1")
+    assert read_status(run / STATUS_FILE).before == own["ended"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.usefixtures("nobody")
+def test_a_run_whose_first_sum_was_begun_is_not_called_one_that_was_not(consortium: Path, run: Path, asked) -> None:
+    """Its sites may have charged for it, and nothing but the checkpoint, which is gone, could go on with it."""
+    (run / "checkpoint.npz").unlink()
+    changed(run / STATUS_FILE, round=-1, asked=asked)
+    status, told = said(consortium, "status"), refused(consortium, "finish")
+    assert ("nothing was begun" in status) == (not asked) == ("ended before its first sum" in told)
+    assert ("stays in their ledgers" in status) == asked == ("stays in their ledgers" in told)
+    before = (run / "study.yaml").read_bytes(), (run / STATUS_FILE).read_bytes()
+    told = command(consortium, "run", str(run / "study.yaml"), "--run", "stopped", "--wait", "0.1")
+    assert ("whose checkpoint is gone" in told) == asked
+    assert ((run / STATUS_FILE).read_bytes() == before[1]) == asked
+
+
+def test_a_name_whose_status_is_damaged_and_whose_checkpoint_is_gone_is_not_taken(consortium: Path, run: Path) -> None:
+    """Another study took the folder, and wrote over what said which study it was."""
+    other = consortium / "other.yaml"
+    other.write_text((run / "study.yaml").read_text().replace("rounds: 4", "rounds: 3"))
+    assert read_study(other).digest != read_study(run / "study.yaml").digest
+    (run / "checkpoint.npz").unlink()
+    (run / STATUS_FILE).write_text("")
+    before = (run / "study.yaml").read_bytes()
+    assert "whose status is damaged" in command(consortium, "run", str(other), "--run", "stopped")
+    assert (run / "study.yaml").read_bytes() == before
+
+
+def test_a_run_that_waits_for_its_first_sites_is_not_called_ended(consortium: Path, run: Path) -> None:
+    (run / "checkpoint.npz").unlink()
+    with another(run) as process:
+        changed(run / STATUS_FILE, round=-1, ended="", process=process.pid)
+        assert f"process {process.pid} plays this run" in refused(consortium, "finish")
+    assert "ended before its first sum" in refused(consortium, "finish")
+
+
+@pytest.mark.parametrize("number", [0, -1, True, 1.0])
+def test_no_number_of_no_process_is_stopped(consortium: Path, run: Path, number, monkeypatch) -> None:
+    """0 was the command's own group of processes, and everybody's run for good."""
+    monkeypatch.setattr(os, "kill", lambda *told: pytest.fail(f"{told} was told"))
+    changed(run / STATUS_FILE, process=number, ended="")
+    assert "there is no status of a run that can be read" in refused(consortium, "stop")
+
+
+def test_the_process_that_plays_is_told_to_stop(consortium: Path, run: Path) -> None:
+    with another(run) as process:
+        changed(run / STATUS_FILE, process=process.pid, ended="")
+        said(consortium, "stop")
+        assert process.wait(20) in (-signal.SIGTERM, 0)
+
+
+def test_a_status_of_before_it_was_kept_whether_a_sum_was_begun_is_read(run: Path) -> None:
+    values = json.loads((run / STATUS_FILE).read_text())
+    assert "asked" not in values and read_status(run / STATUS_FILE).asked is False
+    RunStatus("a", "b", 1, asked=True, ended="x").write(run / STATUS_FILE)
+    assert read_status(run / STATUS_FILE).asked is True
+
+
+def rewritten(path: Path, head=None, *, without: str = "", instead: object = None) -> None:
+    """The checkpoint with other values in its head, or another head, or without some arrays."""
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    whole = instead if instead is not None else json.loads(arrays["head"].tobytes()) | (head or {})
+    arrays["head"] = np.frombuffer(json.dumps(whole).encode(), dtype=np.uint8)
+    np.savez(path, **{name: value for name, value in arrays.items() if not without or without not in name})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"head": {"round": "2nd"}}, {"head": {"more": 1}}, {"head": {"history": []}}, {"head": {"study": None}},
+        {"head": {"history": [{"round": 1}, {"round": 2}]}}, {"head": {"certified": [1]}}, {"instead": [1]},
+        {"without": "weights"}, {"without": "sum/"}, {"without": "best"}, {"head": {"format": "x"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_of_odd_values_is_damaged(consortium: Path, run: Path, odd) -> None:
+    """It ended the command as a fault of the program, or the run when it had gone on."""
+    whole = (run / "checkpoint.npz").read_bytes()
+    rewritten(run / "checkpoint.npz", **odd)
+    for words in (("finish", "stopped"), ("resume", "stopped", "--wait", "0.1")):
+        told = CliRunner().invoke(commands, [*words, "--at", str(consortium)]).exception
+        assert isinstance(told, CheckpointError) and ("damaged" in str(told) or "format" in str(told)), told
+    (run / "checkpoint.npz").write_bytes(whole)
+    rewritten(run / "checkpoint.npz")
+    said(consortium, "finish")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.draft"])
+def test_a_model_that_cannot_be_written_is_said(consortium: Path, run: Path, name: str) -> None:
+    (run / name).mkdir()
+    assert "model.safetensors: cannot be written" in refused(consortium, "finish")
+    (run / name).rmdir()
+    said(consortium, "finish")
