@@ -145,7 +145,7 @@ def _differences(book: Book, study: str, cut: Cut, smallest: int) -> Iterator[tu
         uses = [use for use in book.uses if use.study == other != study]
         for use in uses or [Use(other, sorted(used), changes=_of_before(book, other))]:
             for one in in_each(use, its, cut, smallest):
-                if sizes := differing(one.moved, used & now, one.stays, smallest):
+                if sizes := differing(one.moved, now.intersection(use.modalities), one.stays, smallest):
                     yield sizes, _are_allowed(one.moved, its, use, study)
 
 

@@ -93,3 +93,20 @@ def test_who_came_with_the_data_and_is_gone_is_taken_by_the_study(tmp_path: Path
         opening(tmp_path, "b", cut, 10)
     else:
         refused_by(tmp_path, "b", cut, 1)
+
+
+@pytest.mark.parametrize("was", ["gap", "train"])
+def test_a_study_that_a_person_allowed_goes_on_and_so_does_the_first(tmp_path: Path, was: str) -> None:
+    """Its second sum, of the very same patients, was refused for one of the twelve who has a panel, which the first
+    study never used: it was read from the cut of both.
+    """
+    old = {f"o{i}": ("test", BOTH) for i in range(20)}
+    twelve: Who = {f"n{i}": (was, CHART if i else BOTH) for i in range(12)}
+    first = signing(TRAIN | old, CHART, YEAR, twelve) if was == "gap" else signing(TRAIN | old | twelve, CHART, YEAR)
+    second = signing(TRAIN | old | {name: ("test", has) for name, (_, has) in twelve.items()}, BOTH, WARD)
+    opening(tmp_path, "a", first, 10)
+    assert asked_and_opened(tmp_path, "b", second) == 12
+    for _ in range(2):
+        opening(tmp_path, "a", first, 10)
+        assert asked_about(tmp_path, "b", second, 10) == 0
+        opening(tmp_path, "b", second, 10)

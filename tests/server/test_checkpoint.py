@@ -61,7 +61,8 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
         "import numpy as np, sys\nfrom pathlib import Path\nfrom server.run.checkpoint import RunState, save\n"
         "for n in range(10**6):\n"
         "    weights = np.full(10**6, n, np.float32)\n"
-        f"    save(RunState('{STUDY}', 'run', number=n, arrays=dict(weights=weights, best=weights)), Path(sys.argv[1]))\n"
+        "    arrays = {'weights': weights, 'best': weights}\n"
+        f"    save(RunState('{STUDY}', 'run', number=n, arrays=arrays), Path(sys.argv[1]))\n"
         "    print(n, flush=True)\n"
     )
     root = Path(__file__).resolve().parents[2]
