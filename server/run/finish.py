@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.disk.atomic_file import write_whole
-from common.errors import RunError
+from common.errors import RunError, WardroundError
 from common.format_number import KEY, take_format
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
@@ -60,7 +60,7 @@ def finish(folder: Path, *, models: Path | None = None) -> Evidence:
         require_not_played(folder)
         raise RunError(_without_checkpoint(folder))
     # Here, for to look at this process's own lock would let it go.
-    why = reason_of(folder, read(folder / CHECKPOINT_FILE, read_study(folder / STUDY_FILE).digest).run)
+    why = reason_of(folder, read(folder / CHECKPOINT_FILE, read_study(folder / STUDY_FILE).digest))
     with playing(folder):
         return finish_held(folder, why, models=models)
 
@@ -104,7 +104,7 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
         said.insert(0, _charged(study, charged))
     evidence = replace(evidence, warnings=(*evidence.warnings, *said), open_epsilon=charged)
     write(evidence, folder)
-    mark_finished(folder / STATUS_FILE, rounds, why)
+    mark_finished(folder / STATUS_FILE, state.run, rounds, why)
     return evidence
 
 
@@ -131,21 +131,23 @@ def _is_simulation(folder: Path) -> bool:
     return (folder / SITES).is_dir() and not (folder / STATUS_FILE).exists()
 
 
-def reason_of(folder: Path, run: str = "") -> str:
+def reason_of(folder: Path, state: RunState | None = None) -> str:
     """Why the process of this run ended, as it left it: a deployed one in its status, a simulation in a file for it.
 
-    run: its name in the checkpoint; a status of another run, put back here, says nothing of it
+    state: of its checkpoint. A status of another run, put back here, says nothing of it; and a simulation that was
+        resumed, and came to no sum, has not ended for what ended it then
     """
     if (folder / STATUS_FILE).exists():
         stored = stored_status(folder / STATUS_FILE)
-        others = stored is not None and run and stored.run not in ("", run)
+        others = stored is not None and state is not None and stored.run not in ("", state.run)
         return (read_status(folder / STATUS_FILE).reason if stored and not others else "") or UNSAID
     try:
         left: Any = json.loads((folder / END_FILE).read_text(encoding="utf-8"))
         if type(left.get(KEY)) is not int:
             return UNSAID
         take_format(left, END_FORMAT, str(folder / END_FILE), RunError)
-        return str(left["why"])
+        same = state is not None and left.get("sums") == state.number
+        return str(left.get("before") or left["why"]) if same else str(left["why"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return UNSAID
 
@@ -156,18 +158,30 @@ def leaving_its_reason(folder: Path) -> Iterator[None]:
 
     What cannot be written, on a full disk, is not kept, and hides nothing of the error that ended the run.
     """
-    _leave(folder, KILLED)
+    state = _resumed(folder)
+    before = reason_of(folder, state) if state is not None else UNSAID
+    earlier = {"sums": state.number, "before": before} if state is not None and before != UNSAID else {}
+    _leave(folder, KILLED, earlier)
     try:
         yield
     except BaseException as error:
-        _leave(folder, why_of(error))
+        why = why_of(error)
+        _leave(folder, why, {} if why.startswith(NOT_BEGUN) else earlier)  # that it cannot go on is why it ended
         raise
     _forget(folder)
 
 
-def _leave(folder: Path, why: str) -> None:
+def _resumed(folder: Path) -> RunState | None:
+    """The state that a simulation goes on from; None where there is none that can be read."""
+    with suppress(WardroundError):
+        return read(folder / CHECKPOINT_FILE, read_study(folder / STUDY_FILE).digest)
+    return None
+
+
+def _leave(folder: Path, why: str, earlier: Mapping[str, object]) -> None:
+    """earlier: why it had ended before, and after how many sums: it holds until there is another one"""
     try:
-        write_whole(folder / END_FILE, (json.dumps({KEY: END_FORMAT, "why": why}) + "\n").encode())
+        write_whole(folder / END_FILE, (json.dumps({KEY: END_FORMAT, "why": why, **earlier}) + "\n").encode())
     except RunError:
         _forget(folder)
 

@@ -149,11 +149,11 @@ def resumed_status(status: RunStatus, left: RunStatus | None) -> RunStatus:
     return status
 
 
-def mark_finished(path: Path, after: int, why: str) -> None:
-    """Keep in the status of a run, if it has one, that it was finished after this round, and why it had ended."""
+def mark_finished(path: Path, run: str, after: int, why: str) -> None:
+    """Keep in the status of this run, if it has one, that it was finished after this round, and why it had ended."""
     with suppress(RunError, OSError):
         status = stored_status(path)
-        if status is not None:
+        if status is not None and status.run in ("", run):
             status.ended, status.before, status.finished = why, "", after
             status.keep(path)  # nobody has looked at the sites since
 

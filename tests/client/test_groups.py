@@ -61,3 +61,9 @@ def test_a_part_that_is_small_and_cut_alike_is_no_group_of_the_difference() -> N
     """Its own sum would show as much, and is given or not for that."""
     flows = Counter({("train", "train"): 50, ("test", "test"): 3, ("train", "validation"): 10})
     assert groups(flows) == {10, 50}
+
+
+def test_few_are_hidden_by_five_times_the_smallest_group_and_not_by_one_less() -> None:
+    others = {(NOWHERE, "test"): 3, ("test", "train"): 400, ("validation", "test"): 400}
+    assert 3 not in groups(Counter(others | {("validation", NOWHERE): 50}), 10)
+    assert 3 in groups(Counter(others | {("validation", NOWHERE): 49}), 10)

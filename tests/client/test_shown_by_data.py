@@ -14,7 +14,18 @@ import pytest
 from client.exact_sums.cut import Cut
 from client.exact_sums.cuts import asked_about, opening
 from common.errors import AnsweredError
-from tests.client.test_shown_by_groups import BOTH, CHART, PANEL, TRAIN, WARD, YEAR, Who, asked_and_opened, signing
+from tests.client.test_shown_by_groups import (
+    BOTH,
+    CHART,
+    OTHER_COLUMNS,
+    PANEL,
+    TRAIN,
+    WARD,
+    YEAR,
+    Who,
+    asked_and_opened,
+    signing,
+)
 
 CHARTS_ALONE = replace(YEAR, recipes={"chart": "c"})
 
@@ -43,7 +54,7 @@ def in_test(number: int) -> Who:
 
 
 @pytest.mark.parametrize(("used", "rules"), [(BOTH, YEAR), (CHART, YEAR), (BOTH, WARD)], ids=["same", "used", "split"])
-@pytest.mark.parametrize("first", [12, 200])
+@pytest.mark.parametrize("first", [10, 12, 200])
 def test_a_hospital_that_shrinks_is_refused_nothing_and_asked_nothing(tmp_path: Path, first: int, used, rules) -> None:
     """Of so many test patients nine are left: the first study signs for them no more, and no other one does."""
     for number in (first, 9):
@@ -51,6 +62,53 @@ def test_a_hospital_that_shrinks_is_refused_nothing_and_asked_nothing(tmp_path: 
     cut = signing(TRAIN | in_test(9), used, rules)
     assert asked_about(tmp_path, "b", cut, 10) == 0
     opening(tmp_path, "b", cut, 10)
+
+
+def test_a_hospital_that_comes_to_ten_is_refused_nothing_and_asked_nothing(tmp_path: Path) -> None:
+    """Of nine test patients the first study adds nothing, of ten both would."""
+    for number in (9, 10):
+        opening(tmp_path, "a", signing(TRAIN | in_test(number), BOTH, YEAR), 10)
+    ten = TRAIN | in_test(10)
+    for study, cut in (("b", signing(ten, BOTH, WARD)), ("c", signing(ten, CHART, YEAR))):
+        assert asked_about(tmp_path, study, cut, 10) == 0
+        opening(tmp_path, study, cut, 10)
+
+
+FIVE: Who = {f"c{i}": ("test", CHART) for i in range(5)}
+MOVED: Who = {f"t{i}": ("test", BOTH) for i in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("summed", "now", "rules"),
+    [
+        ([{}], MOVED | FIVE, WARD),
+        ([{}], FIVE, OTHER_COLUMNS),
+        ([{}, FIVE], FIVE, OTHER_COLUMNS),
+    ],
+    ids=["new ones whom the first study may have elsewhere", "new ones by other columns", "summed by other columns"],
+)
+def test_a_part_is_not_signed_by_those_whom_the_first_study_may_not_have_in_it(
+    tmp_path: Path, summed, now, rules
+) -> None:
+    """Nine come with the second study into a part in which nobody knows that the first would have ten."""
+    for more in summed:
+        opening(tmp_path, "a", signing(TRAIN | in_test(9) | more, BOTH, YEAR), 10)
+    refused_by(tmp_path, "b", signing(TRAIN | in_test(9) | now, BOTH, rules), 9)
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_part_in_which_the_first_study_may_have_ten_is_not_left_by_the_data(tmp_path: Path, gone: int) -> None:
+    """All but one leave it by the second study, which signs for that one no more."""
+    opening(tmp_path, "a", signing(TRAIN | in_test(10 + gone), BOTH, YEAR), 10)
+    moved: Who = {f"n{i}": ("train", BOTH) for i in range(9)}
+    refused_by(tmp_path, "b", signing(TRAIN | in_test(10) | moved, BOTH, WARD), 1)
+
+
+def test_new_ones_may_be_in_the_part_by_the_first_study(tmp_path: Path) -> None:
+    """Nine of ten are left in it, and five are new, whom the second study has elsewhere."""
+    opening(tmp_path, "a", signing(TRAIN | in_test(10), BOTH, YEAR), 10)
+    new: Who = {f"c{i}": ("train", BOTH) for i in range(5)}
+    refused_by(tmp_path, "b", signing(TRAIN | in_test(9) | new, BOTH, WARD), 9)
 
 
 def test_who_leaves_a_part_by_the_study_is_not_taken_along_by_those_who_are_gone(tmp_path: Path) -> None:

@@ -117,6 +117,29 @@ def test_a_simulation_that_the_machine_ended_or_a_kill_says_so_in_its_report(tmp
     assert "it left no reason" in finish(tmp_path / "full").warnings[-1]
 
 
+class StoppedAtOnce(Unwatched):
+    """Ends a run before it comes to a sum."""
+
+    def doing(self, what: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_resume_of_a_simulation_that_comes_to_no_sum_is_not_why_it_ended(tmp_path) -> None:
+    """\"It was stopped" stood for the budget of two sites. After another sum it is why."""
+    study, folders = small_hospitals(tmp_path / "made")
+    run = tmp_path / "run"
+    plan = Simulation(study, folders, run, workers=2, compare=False)
+    with pytest.raises(BudgetError):
+        simulate(plan, EndedBy(BudgetError("the budget of two sites is used up"), run, tmp_path / "once"))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            simulate(replace(plan, resume=True), StoppedAtOnce())
+        assert finish(run).warnings[-1].endswith("the budget of two sites is used up.")
+    with pytest.raises(KeyboardInterrupt):
+        simulate(replace(plan, resume=True), EndedBy(KeyboardInterrupt(), run, tmp_path / "twice"))
+    assert finish(run).warnings[-1].endswith("before its end was reached: it was stopped.")
+
+
 def test_a_simulation_that_the_budget_ended_says_so_in_its_report(failed) -> None:
     """The three attempts used what was spare: it cannot go on, and nobody stopped it."""
     study, folders, folder = failed

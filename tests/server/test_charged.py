@@ -120,3 +120,14 @@ def test_validation_patients_of_a_site_that_was_lost_may_have_been_scored_in_eac
     said = charged_at_most(plan_of, state)
     ledger = epsilon([plan.statistics(), plan.evaluation_of("validation", 3 + failed)], DELTA, plan.accountant)
     assert said is not None and min(ledger, plan.epsilon) <= said * (1 + 1e-9)
+
+
+def test_what_a_site_has_certified_is_charged_whatever_the_plan_gives() -> None:
+    """By a sum that did not open, say, or in a ledger that holds another study."""
+    study, plan = private_study()
+    held_out = scores(plan, "validation", 1)
+    state = stopped_after(study, 1, 1, plan.epsilon_after(1), held_out)
+    for certified in ((plan.epsilon_after(5), held_out), (plan.epsilon_after(1), plan.epsilon_after(5))):
+        assert charged_at_most(study, replace(state, certified=certified)) == pytest.approx(plan.epsilon_after(5))
+    other = epsilon([plan.statistics(), plan.evaluation_of("validation", 1)], DELTA / 10, plan.accountant)
+    assert charged_at_most(study, stopped_after(study, 1, 1, plan.epsilon_after(1), other)) == plan.epsilon

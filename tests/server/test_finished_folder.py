@@ -163,9 +163,11 @@ def test_the_reason_in_the_status_of_another_run_is_not_this_ones(consortium: Pa
     run = consortium / "runs" / "stopped"
     content = json.loads((run / STATUS_FILE).read_text()) | {"ended": "the budget of another is used up."}
     (run / STATUS_FILE).write_text(json.dumps(content))
-    assert "budget of another" in reason_of(run, content["run"])
+    assert "budget of another" in reason_of(run, read(run / "checkpoint.npz", content["study"]))
     (run / STATUS_FILE).write_text(json.dumps(content | {"run": "f" * 16}))
+    before = (run / STATUS_FILE).read_bytes()
     assert "budget of another" not in finish(run).warnings[-1]
+    assert (run / STATUS_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("wrong", [{"ended": 5}, {"written": None}, {"round": None}, {"sites": [1]}, {"chosen": None}])

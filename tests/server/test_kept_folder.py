@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from server.report.evidence import read_evidence
 from server.run.checkpoint import read, save
 from server.run.watch import STATUS_FILE, RunStatus, read_status
 from tests.server.test_finished_folder import command, consortium, refused, said
-from tests.server.test_run_folder import another
+from tests.server.test_run_folder import ROOT, another, environment
 
 __all__ = ["consortium"]
 
@@ -188,3 +190,47 @@ def test_a_model_that_cannot_be_written_is_said(consortium: Path, run: Path, nam
     assert "model.safetensors: cannot be written" in refused(consortium, "finish")
     (run / name).rmdir()
     said(consortium, "finish")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_resume_whose_status_is_lost_says_how_far_the_run_is(consortium: Path, run: Path) -> None:
+    (run / STATUS_FILE).unlink()
+    command(consortium, "resume", "stopped", "--wait", "0.1")
+    state = read(run / "checkpoint.npz", read_study(run / "study.yaml").digest)
+    found = read_status(run / STATUS_FILE)
+    assert (found.run, found.round) == (state.run, 1) and "done: round 1 of 4" in said(consortium, "status")
+
+
+def test_a_run_whose_report_cannot_be_written_is_not_marked_as_finished(consortium: Path, run: Path) -> None:
+    (run / "report.json").mkdir()
+    assert "report cannot be written" in refused(consortium, "finish")
+    assert read_status(run / STATUS_FILE).finished == -1
+    (run / "report.json").rmdir()
+    said(consortium, "finish")
+    assert read_status(run / STATUS_FILE).finished == 1
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from common.errors import RunError
+from server.run.finish import finish
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+try:
+    finish(Path(sys.argv[1]))
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_model_stays_where_there_is_no_room_for_the_next(consortium: Path, run: Path) -> None:
+    """No file may be of more than 600 bytes, as on a full disk; it was called a fault of the program."""
+    said(consortium, "finish")
+    before = (run / "model.safetensors").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FULL, str(run)],
+        env=environment(), cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "model.safetensors: cannot be written" in done.stdout, done.stderr[-300:]
+    assert (run / "model.safetensors").read_bytes() == before

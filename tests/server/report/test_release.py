@@ -136,3 +136,14 @@ def test_a_part_that_the_study_has_not_hides_nothing():
         (shown,) = released(replace(entire, study=entire.study | {"split": split})).coverage
         assert (dict(shown.cases), dict(shown.present)) == (cases, {"scan": 120.0})
     assert released(entire).coverage[0].cases["validation"] == "<5"
+
+
+@pytest.mark.parametrize(("half", "is_shown"), [(0.0, False), (2.4, False), (2.6, True)])
+def test_scores_of_a_handful_are_shown_where_noise_hides_how_many_they_are(half: float, is_shown: bool) -> None:
+    """From an interval of five patients on; and their number is then written as it is, with this noise."""
+    noisy = metrics(0.9, cases=4) | {"share_noise": half * 2**0.5 / 4, "auc_noise": 0.01}
+    entry = replace(comparison("Federated", "federated", 0.9), metrics=noisy)
+    shown = released(deployed(comparisons=(entry,), rounds=(round_of(1, metrics=noisy),)))
+    assert bool(shown.comparisons) == is_shown == (shown.rounds[0].metrics is not None)
+    if is_shown:
+        assert shown.comparisons[0].metrics["cases"] == shown.rounds[0].metrics["cases"] == 4
