@@ -17,6 +17,7 @@ from deploy.cli import commands
 from deploy.hospitals.generate import generate
 from deploy.simulation.hospitals import hospitals_in
 from deploy.simulation.simulate import Simulation, simulate
+from server.run.watch import STATUS_FILE, read_status
 from tests.support.deployment import Deployment, in_own_network
 from tests.support.site_policies import without_privacy
 
@@ -80,6 +81,7 @@ def test_a_private_run_pays_at_every_site_and_ends_with_a_report(deployed: Deplo
     for site in deployed.sites.values():
         assert (site.state / "ledger.jsonl").stat().st_size > 0
     assert (deployed.at / "runs" / "private" / "model.safetensors").exists()
+    assert read_status(deployed.at / "runs" / "private" / STATUS_FILE).asked
     assert f"round   1/{ROUNDS}" in run.text and "AUC" in run.text and "epsilon" in run.text
     for site in deployed.sites.values():
         assert f"round 1 of {ROUNDS}: train and score validation patients: done in" in site.agent.text
@@ -95,6 +97,7 @@ def test_a_second_run_that_the_budgets_do_not_carry_is_not_begun(deployed: Deplo
     assert "Not begun" in run.text and all(name in run.text for name in deployed.sites)
     assert {path: path.read_bytes() for path in ledgers} == ledgers
     assert not deployed.checkpoint("again").exists()
+    assert not read_status(deployed.at / "runs" / "again" / STATUS_FILE).asked
     assert "These are all sites of the run" in run.text and "--site" not in run.text
     at = ["status", "again", "--at", str(deployed.at)]
     assert "nothing was begun: its name may be given to another run" in CliRunner().invoke(commands, at).output

@@ -32,7 +32,7 @@ from deploy.simulation.simulate import Simulation, simulate
 from server.consortium.consortium import Consortium
 from server.report.evidence import RoundEvidence, read_evidence
 from server.run.at_work import at_work
-from server.run.checkpoint import read, save
+from server.run.checkpoint import RunState, read, save
 from server.run.finish import finish
 from server.run.run import Unwatched
 from server.run.watch import STATUS_FILE, RunStatus, read_status
@@ -116,6 +116,12 @@ def test_the_report_says_why_it_ended(stopped: tuple[Study, Path]) -> None:
     assert not evidence.simulated
 
 
+def after(state: RunState, number: int) -> RunState:
+    """As if this round were the last one that was saved."""
+    rows = [state.history[min(place, len(state.history) - 1)] | {"round": place} for place in range(number + 1)]
+    return replace(state, round=number, history=rows)
+
+
 def test_what_has_no_model_or_came_to_its_end_is_not_finished(stopped: tuple[Study, Path], tmp_path: Path) -> None:
     study, folder = stopped
     with pytest.raises(RunError, match="no checkpoint"):
@@ -123,7 +129,7 @@ def test_what_has_no_model_or_came_to_its_end_is_not_finished(stopped: tuple[Stu
     state = read(folder / "checkpoint.npz", study.digest)
     (tmp_path / "study.yaml").write_bytes((folder / "study.yaml").read_bytes())
     for number, words in ((0, "no round was trained"), (study.rounds + 2, "came to its end")):
-        save(replace(state, round=number), tmp_path / "checkpoint.npz")
+        save(after(state, number), tmp_path / "checkpoint.npz")
         with pytest.raises(RunError, match=words):
             finish(tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
@@ -149,7 +155,7 @@ def test_a_run_that_is_over_is_reported_on_again_without_its_sites(stopped: tupl
     run.mkdir(parents=True)
     shutil.copyfile(folder / "study.yaml", run / "study.yaml")
     state = read(folder / "checkpoint.npz", study.digest)
-    save(replace(state, round=study.rounds + 2), run / "checkpoint.npz")
+    save(after(state, study.rounds + 2), run / "checkpoint.npz")
     with at_work(Consortium.read(consortium).state, ["east", "north", "west"], "another"):
         done = CliRunner().invoke(commands, ["resume", "over", "--at", str(consortium)])
     assert done.exit_code == 0, done.exception
