@@ -24,7 +24,16 @@ from pathlib import Path
 from client.exact_sums.cut import Cut
 from client.exact_sums.cuts_file import Book, Kept, Use, opened
 from client.exact_sums.groups import NOWHERE
-from client.exact_sums.moves import Move, by_other_columns, coming_or_going, differing, in_each, moves, words_for
+from client.exact_sums.moves import (
+    Move,
+    by_other_columns,
+    coming_or_going,
+    differing,
+    in_each,
+    moves,
+    never_in_a_sum,
+    words_for,
+)
 from client.exact_sums.renumbered import keep_unknown
 from client.exact_sums.versions import ADDS, keep_version
 from common.errors import AnsweredError
@@ -145,8 +154,12 @@ def _differences(book: Book, study: str, cut: Cut, smallest: int) -> Iterator[tu
         uses = [use for use in book.uses if use.study == other != study]
         for use in uses or [Use(other, sorted(used), changes=_of_before(book, other))]:
             for one in in_each(use, its, cut, smallest):
-                if sizes := differing(one.moved, now.intersection(use.modalities), one.stays, smallest):
-                    yield sizes, _are_allowed(one.moved, its, use, study)
+                own = [mine for mine in book.uses if mine.study == other == study]
+                # Who was in none of the study's own sums may be in an entry that it shares with others.
+                nobody = never_in_a_sum(own, one.moved, cut) if own else set[str]()
+                moved = [move for move in one.moved if move.patient not in nobody]
+                if sizes := differing(moved, now.intersection(use.modalities), one.stays, smallest):
+                    yield sizes, _are_allowed(moved, its, use, study)
 
 
 def _are_allowed(some: list[Move], its: list[Kept], use: Use, study: str) -> bool:

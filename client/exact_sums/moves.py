@@ -127,17 +127,29 @@ def _is_data(version: int, now: int, before: int) -> bool:
 
 def _is_so_still(patient: str, state: State, use: Use, cut: Cut) -> bool:
     """Whether the other study would take a patient now who has come into its sums by the data, and not one who has left
-    them, as far as modalities tell: of who is in no part of this cut they are not known.
+    them, as far as is known: of a modality that this study does not read, or otherwise, it is not, nor of who is in no
+    part of this cut.
     """
+    alike = {name for name in use.modalities if cut.rules.recipe(name) == _rules(use).recipe(name)}
     if patient not in cut.having:
         return True
-    theirs = {_rules(use).recipe(name) for name in use.modalities}
-    return adds(state) != any(cut.rules.recipe(name) in theirs for name in cut.having[patient])
+    takes = bool(alike & cut.having[patient])
+    return not takes if adds(state) else takes or alike != {*use.modalities}
 
 
 def _is_in_neither(state: State, now: str, cut: Cut) -> bool:
     """Whether the site signed neither for the part of then nor for that of now, and added nothing of the patient."""
     return bool(part_of(state)) and not is_signed(state) and now not in cut.signed
+
+
+def never_in_a_sum(uses: Collection[Use], moved: Collection[Move], cut: Cut) -> set[str]:
+    """Return those of these patients whom no sum of these had in a part that the site signed for, and none has now."""
+    signed = {one for use in uses for change in use.changes for one, state in change.items() if _may_be_signed(state)}
+    return {move.patient for move in moved if move.patient not in signed and move.now not in cut.signed}
+
+
+def _may_be_signed(state: State) -> bool:
+    return is_signed(state) or (adds(state) and not part_of(state))
 
 
 def _other_columns(use: Use, cut: Cut) -> frozenset[str]:
@@ -150,7 +162,9 @@ def _with_others(states: Mapping[str, State], use: Use, cut: Cut, others: frozen
     """Yield who is in the same part with one of these modalities by one study, and without it by the other."""
     for patient, state in states.items():
         had = added(use, state)
-        if had and had[0] == cut.side(patient) and (had[1] ^ cut.shown(patient)) & others:
+        if not had or _is_in_neither(state, had[0], cut):
+            continue
+        if had[0] == cut.side(patient) and (had[1] ^ cut.shown(patient)) & others:
             yield Move(patient, had[0], had[0], had[1], cut.shown(patient))
 
 

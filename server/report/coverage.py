@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from server.report import text
 from server.report.counts import HIDDEN, half_of, is_number, share_ends, wider_than, written_count
-from server.report.evidence import Cell, Coverage
+from server.report.evidence import NOT_COUNTED, Cell, Coverage
 from server.report.noise import WIDEST
 from server.report.release import SMALL_CELL
 
@@ -72,8 +72,9 @@ def _row(entry: Coverage, splits: Sequence[str], modalities: Sequence[str], clas
 
 
 def _total(counts: Mapping[str, Cell]) -> float | None:
-    numbers = [count for count in counts.values() if not isinstance(count, str)]
-    return sum(numbers) if len(numbers) == len(counts) else None
+    there = [count for count in counts.values() if count != NOT_COUNTED]
+    numbers = [count for count in there if not isinstance(count, str)]
+    return sum(numbers) if len(numbers) == len(there) else None
 
 
 def _shares(

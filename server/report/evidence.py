@@ -22,8 +22,9 @@ from common.study import Study
 
 Kind = Literal["federated", "federated_non_private", "pooled", "alone", "single_modality"]
 # A count of patients; or why it is not shown (see `server.report.release`), or why there is none.
-Cell = float | Literal["<5", "withheld", "not trained"]
+Cell = float | Literal["<5", "withheld", "not trained", "not counted"]
 NOT_TRAINED: Literal["not trained"] = "not trained"  # of a modality that is absent in the run, whoever has it
+NOT_COUNTED: Literal["not counted"] = "not counted"  # of a part of the cohort that is in no sum, whoever is in it
 
 REPORT_FORMAT = 1
 
@@ -160,6 +161,8 @@ def from_json(text: str, name: str = "report.json") -> Evidence:
         errors = problem.errors(include_url=False, include_input=False, include_context=False)
         where = ", ".join(".".join(str(part) for part in entry["loc"]) or "(top)" for entry in errors)
         raise RunError(f"{name}: is not a report of this version; see {where}.") from None
+    except (RecursionError, ValueError):  # lists in lists, a number of a million digits
+        raise RunError(f"{name}: is no report of wardround. Take the file of a finished run.") from None
 
 
 def read_evidence(path: Path) -> Evidence:

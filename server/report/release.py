@@ -1,12 +1,13 @@
 """What of the evidence may be shown outside a simulation: counts of patients to the nearest five, and none below five.
 
 So whoever subtracts counts from one another knows each of them to within two. Where that could still tell a small one,
-what is known of the total goes too: how many are in training beside a class of a few, and how many have each modality
-beside a part of a few. A count whose noise of privacy is wider than five counts nobody in particular: it is kept, and
-written as its interval.
+what is known of the total goes too: how many are in training beside a class of a few; and how many have each modality
+beside a class, a part or a modality of a few, or where all but a few have it. A count whose noise of privacy is wider
+than five counts nobody in particular: it is kept, and written as its interval.
 
-Scores of fewer than five patients, or of fewer than five of a class, say how each of them was scored, and are left out.
-Scores of more patients are shown as they are: from many of them it can be computed of how many patients they are.
+Scores of fewer than five patients, or of fewer than five of a class, say how each of them was scored, and are left out:
+such an entry stays, without a measure. Scores of more patients are shown as they are: from many of them it can be
+computed of how many patients they are.
 """
 
 from __future__ import annotations
@@ -27,12 +28,11 @@ def released(evidence: Evidence) -> Evidence:
     if evidence.simulated:
         return evidence
     void = _void(evidence.study)
-    shown = tuple(entry for entry in evidence.comparisons if not _few(entry.metrics))
     return replace(
         evidence,
         coverage=tuple(_coverage(coverage, void) for coverage in evidence.coverage),
         rounds=tuple(_round(entry) for entry in evidence.rounds),
-        comparisons=tuple(replace(entry, metrics=_scores(entry.metrics)) for entry in shown),
+        comparisons=tuple(_comparison(entry) for entry in evidence.comparisons),
         warnings=(*evidence.warnings, *_left_out(evidence.comparisons)),
     )
 
@@ -46,11 +46,17 @@ def _coverage(coverage: Coverage, void: frozenset[str]) -> Coverage:
         return coverage
     cases = {name: count if name in void else _cell(count) for name, count in coverage.cases.items()}
     present, classes = _cells(coverage.present), _cells(coverage.classes)
-    if FEW in cases.values():
+    if FEW in (*cases.values(), *present.values(), *classes.values()) or _some_lack(coverage):
         present = {name: count if isinstance(count, str) else "withheld" for name, count in present.items()}
     if FEW in classes.values() and not isinstance(cases.get("train", FEW), str):
         cases["train"] = "withheld"
     return replace(coverage, cases=cases, present=present, classes=classes)
+
+
+def _some_lack(coverage: Coverage) -> bool:
+    """Whether all but a few have one of the modalities: who lacks it is a cell as well."""
+    total = sum(count for count in coverage.cases.values() if not isinstance(count, str))
+    return any(0 < total - count < SMALL_CELL for count in coverage.present.values() if not isinstance(count, str))
 
 
 def _void(study: Mapping[str, Any]) -> frozenset[str]:
@@ -75,12 +81,20 @@ def _rounded(count: float) -> float:
 
 
 def _round(entry: RoundEvidence) -> RoundEvidence:
-    few = entry.metrics is None or _few(entry.metrics)
-    return replace(entry, metrics=None if few or entry.metrics is None else _scores(entry.metrics))
+    return entry if entry.metrics is None else replace(entry, metrics=_scores(entry.metrics))
+
+
+def _comparison(entry: Comparison) -> Comparison:
+    few = _few(entry.metrics)
+    return replace(entry, metrics=_scores(entry.metrics), interval=None if few else entry.interval)
 
 
 def _scores(metrics: Mapping[str, float]) -> Mapping[str, float]:
-    """These measures with their number of cases rounded, unless noise hides it, and without that of a class."""
+    """These measures with their number of cases rounded, unless noise hides it, and without that of a class; none of
+    them where they are of a few.
+    """
+    if _few(metrics):
+        return {}
     found = {name: value for name, value in metrics.items() if name != "rarest"}
     if "cases" in found and 2 * half_of_cases(metrics) <= SMALL_CELL:
         found["cases"] = _rounded(found["cases"])

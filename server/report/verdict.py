@@ -72,6 +72,9 @@ def _unmeasured(evidence: Evidence, key: str) -> Verdict:
     for entry in evidence.comparisons:
         if entry.kind == "federated" and half_width(entry.metrics, key):
             return Verdict("open", "Not known.", _capital(_hidden(entry, key)), _details(evidence, key))
+    if any(entry.kind == "federated" and not entry.metrics for entry in evidence.comparisons):
+        few = "The test score is not shown: it is of fewer than 5 patients, or of as few of one class."
+        return Verdict("open", "Not known.", few, ())
     return Verdict("open", "Not known.", "The federated model was not measured on test patients.", ())
 
 

@@ -45,6 +45,7 @@ class View:
     measure: str
     metric_chart: charts.Chart | None
     scored: bool  # whether any round has a score, drawn or not
+    few: bool  # whether a round's score is not shown, for it is of a few patients
     small_charts: tuple[charts.Chart, ...]
     comparisons: ComparisonTable | None
     privacy_chart: charts.Chart | None
@@ -81,6 +82,7 @@ def view(evidence: Evidence) -> View:
         measure=text.measure_name(key),
         metric_chart=metric_chart,
         scored=any(entry.metrics is not None for entry in rounds),
+        few=any(entry.metrics == {} for entry in rounds),
         small_charts=small_charts,
         comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),

@@ -74,10 +74,9 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         return _told_again(plan, over, left)
     require_playable(plan.study)
     before = left.flower if left else 0
+    _require_free(plan, left)
     if plan.resume:
         plan = _as_it_was_left(plan, left, tell)
-    else:
-        _require_free(plan, left)
     keys = _keys_of(plan)
     with playing(plan.folder), at_work(plan.consortium.state, keys, plan.name):
         open_run(plan.folder, plan.study, resume=plan.resume)
@@ -110,7 +109,9 @@ def _left(plan: Deployment) -> RunStatus | None:
 
 
 def _require_free(plan: Deployment, left: RunStatus | None) -> None:
-    """Refuse a new run the name of one that had begun a sum and has lost its checkpoint, or of which nobody knows."""
+    """Refuse a run, new or resumed, the folder of one that had begun a sum and has lost its checkpoint, or of which
+    nobody knows.
+    """
     if (plan.folder / CHECKPOINT_FILE).exists() or not (plan.folder / STATUS_FILE).exists():
         return
     if left is None or left.round >= 0 or left.asked:
@@ -225,17 +226,17 @@ def _played_once(
             over=ended_runs(plan.folder),
         )
         status.run, status.round = run.state.run, run.state.round
-        run.summation.keep = _unless_begun(status, run.summation.keep)
+        run.summation.keep = _saying_so(watch, run.summation.keep)
         watch.dropped = lambda: run.summation.dropped
         watch.joined, watch.limit = (lambda: run.summation.joined), plan.seconds
         return run, _recorded(plan, run, len(keys))
 
 
-def _unless_begun(status: RunStatus, keep: Keep) -> Keep:
-    """`keep`, by which a sum is announced: from then on the run has ended for no earlier reason."""
+def _saying_so(watch: Watch, keep: Keep) -> Keep:
+    """`keep`, by which a sum is announced, after the status says that one was begun."""
 
     def begun(number: int, survivors: Sequence[str]) -> None:
-        status.before, status.finished, status.asked = "", -1, True
+        watch.begun()
         keep(number, survivors)
 
     return begun

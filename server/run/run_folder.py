@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from common.schema import plain
 from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
 from server.report.attendance import of_all, run_sites
-from server.report.evidence import NOT_TRAINED, Cell, Comparison, Coverage, Evidence
+from server.report.evidence import NOT_COUNTED, NOT_TRAINED, Cell, Comparison, Coverage, Evidence
 from server.report.noise import half_width, interval
 from server.report.page import require_no_newer
 from server.run.checkpoint import CHECKPOINT_FILE, read, require_resumable
@@ -182,7 +183,9 @@ def coverage_of_all(study: Study, outcome: Outcome) -> Coverage:
     site that was in it.
     """
     noise = summed_noise(study, outcome.history[0].sites)
-    return coverage_of(study, None, outcome.statistics, outcome.untrained, noise)
+    found = coverage_of(study, None, outcome.statistics, outcome.untrained, noise)
+    cases = {part: NOT_COUNTED if part in outcome.uncounted else count for part, count in found.cases.items()}
+    return replace(found, cases=cases)
 
 
 def coverage_of(

@@ -198,6 +198,14 @@ class Watch:
         self._due = TELL_SECONDS
         self._write()
 
+    def begun(self) -> None:
+        """A sum is announced: from then on sites may charge for it, and the run has ended for no earlier reason."""
+        status = self.status
+        known = (status.before, status.finished, status.asked) == ("", -1, True)
+        status.before, status.finished, status.asked = "", -1, True
+        if not known:
+            self._write()
+
     def told(self, sentence: str) -> None:
         """What a person should know is said at the terminal and in the report, not here."""
 

@@ -168,3 +168,55 @@ def test_a_study_that_a_person_allowed_goes_on_and_so_does_the_first(tmp_path: P
         opening(tmp_path, "a", first, 10)
         assert asked_about(tmp_path, "b", second, 10) == 0
         opening(tmp_path, "b", second, 10)
+
+
+def of_the_study(cut: Cut, *names: str) -> Cut:
+    """The cut of a study that names these modalities alone: who has none of them is in no part of it."""
+    having = {patient: has & {*names} for patient, has in cut.having.items() if has & {*names}}
+    parts = {patient: part for patient, part in cut.parts.items() if patient in having}
+    rules = replace(cut.rules, recipes={name: cut.rules.recipes[name] for name in names})
+    out = cut.out | (cut.parts.keys() - having.keys())
+    return replace(cut, parts=parts, having=having, out=out, used=frozenset(names), rules=rules)
+
+
+@pytest.mark.parametrize("rules", [YEAR, OTHER_COLUMNS], ids=["panels alone", "other columns"])
+@pytest.mark.parametrize("late", [1, 9])
+def test_whose_charts_came_is_refused_to_no_study_that_cannot_know_of_them(tmp_path: Path, late: int, rules) -> None:
+    """The very patients of the first study's newest sum, some of whose charts came after an earlier one."""
+    name = "panel" if rules is YEAR else "chart"
+    some: Who = {f"x{i}": ("train", BOTH) for i in range(late)}
+    before: Who = {f"x{i}": ("train", PANEL) for i in range(late)}
+    opening(tmp_path, "a", of_the_study(signing(TRAIN | before, BOTH, YEAR), "chart"), 10)
+    newest = of_the_study(signing(TRAIN | some, BOTH, YEAR), "chart")
+    opening(tmp_path, "a", newest, 10)
+    cut = of_the_study(signing(TRAIN | some, BOTH, rules), name)
+    assert cut.sides == newest.sides and asked_about(tmp_path, "b", cut, 10) == 0
+    opening(tmp_path, "b", cut, 10)
+
+
+@pytest.mark.parametrize("number", [1, 9])
+def test_who_is_in_no_sum_of_its_own_stops_no_study(tmp_path: Path, number: int) -> None:
+    """New patients are validation patients of the second study and test patients of the first, which signs for neither:
+    it was refused its next sum, by an entry that both share.
+    """
+    new = {f"v{i}": BOTH for i in range(number)}
+    opening(tmp_path, "a", signing(TRAIN, BOTH, YEAR), 10)
+    opening(tmp_path, "b", signing(TRAIN | {name: ("validation", has) for name, has in new.items()}, BOTH, WARD), 10)
+    first = signing(TRAIN | {name: ("test", has) for name, has in new.items()}, BOTH, YEAR)
+    assert asked_about(tmp_path, "a", first, 10) == 0
+    opening(tmp_path, "a", first, 10)
+    moved = signing(TRAIN | {name: ("train", has) for name, has in new.items()}, BOTH, YEAR)
+    if number == 1:  # into a part that is summed: by another word, in the same study
+        with pytest.raises(AnsweredError):
+            opening(tmp_path, "a", moved, 10)
+
+
+def test_who_is_in_no_sum_is_no_difference_of_words_or_columns(tmp_path: Path) -> None:
+    nine = in_test(9)
+    opening(tmp_path, "a", signing(TRAIN | nine, BOTH, YEAR), 10)
+    opening(
+        tmp_path, "a", signing(TRAIN | {name: ("validation", has) for name, (_, has) in nine.items()}, BOTH, YEAR), 10
+    )
+    without = signing(TRAIN | dict.fromkeys(nine, ("test", PANEL)), BOTH, OTHER_COLUMNS)
+    assert asked_about(tmp_path, "b", without, 10) == 0
+    opening(tmp_path, "b", without, 10)

@@ -26,11 +26,11 @@ from server.flower.control import Nodes
 from server.report.evidence import RoundEvidence
 from server.report.page import render
 from server.run.checkpoint import read
-from server.run.deployed import _unless_begun, ended_runs
+from server.run.deployed import _saying_so, ended_runs
 from server.run.finish import END_FILE, finish
 from server.run.run import Unwatched
 from server.run.site_rows import ROWS_FILE
-from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, read_status
+from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, read_status, stored_status
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 from tests.support.reading import read_page
@@ -228,10 +228,11 @@ def test_a_resume_that_comes_to_no_sum_forgets_neither_what_was_done_nor_why_it_
     assert ended_runs(consortium / "runs" / "another") == (state.run,)
     status, kept = read_status(run / STATUS_FILE), list[int]()
     status.finished = 2
-    begun = _unless_begun(status, lambda number, survivors: kept.append(number))
+    begun = _saying_so(Watch(status, tmp_path / STATUS_FILE), lambda number, survivors: kept.append(number))
     assert (status.reason, status.finished) == (ended, 2)
     begun(7, ())  # a sum is announced: from here on it has ended for no earlier reason
     assert (status.before, status.finished, kept) == ("", -1, [7])
+    assert stored_status(tmp_path / STATUS_FILE).asked
     done = CliRunner().invoke(commands, ["finish", "v", "--at", str(consortium)])
     assert f"before its end was reached: {ended}" in done.output
     told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output

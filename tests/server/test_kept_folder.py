@@ -66,8 +66,9 @@ def test_a_report_of_a_newer_release_is_not_written_over(consortium: Path, run: 
     model.write_bytes(b"of a newer release")
     assert "newer release" in command(consortium, *words, "stopped")
     assert report.read_bytes() == kept and model.read_bytes() == b"of a newer release"
-    report.write_text("{torn")
-    said(consortium, *words)
+    for torn in ("{torn", "[" * 100_000, '{"format": ' + "9" * 5000 + "}"):
+        report.write_text(torn)
+        said(consortium, *words)
     assert read_evidence(report).format == 1 and model.read_bytes() != b"of a newer release"
 
 
@@ -107,9 +108,10 @@ def test_a_run_whose_first_sum_was_begun_is_not_called_one_that_was_not(consorti
     assert ("nothing was begun" in status) == (not asked) == ("ended before its first sum" in told)
     assert ("stays in their ledgers" in status) == asked == ("stays in their ledgers" in told)
     before = (run / "study.yaml").read_bytes(), (run / STATUS_FILE).read_bytes()
-    told = command(consortium, "run", str(run / "study.yaml"), "--run", "stopped", "--wait", "0.1")
-    assert ("whose checkpoint is gone" in told) == asked
-    assert ((run / STATUS_FILE).read_bytes() == before[1]) == asked
+    for words in (("resume", "stopped"), ("run", str(run / "study.yaml"), "--run", "stopped")):
+        told = command(consortium, *words, "--wait", "0.1")
+        assert ("whose checkpoint is gone" in told) == asked
+        assert ((run / STATUS_FILE).read_bytes() == before[1]) == asked
 
 
 def test_a_name_whose_status_is_damaged_and_whose_checkpoint_is_gone_is_not_taken(consortium: Path, run: Path) -> None:
@@ -120,8 +122,9 @@ def test_a_name_whose_status_is_damaged_and_whose_checkpoint_is_gone_is_not_take
     (run / "checkpoint.npz").unlink()
     (run / STATUS_FILE).write_text("")
     before = (run / "study.yaml").read_bytes()
-    assert "whose status is damaged" in command(consortium, "run", str(other), "--run", "stopped")
-    assert (run / "study.yaml").read_bytes() == before
+    for words in (("resume", "stopped"), ("run", str(other), "--run", "stopped")):
+        assert "whose status is damaged" in command(consortium, *words)
+        assert (run / "study.yaml").read_bytes() == before and (run / STATUS_FILE).read_text() == ""
 
 
 def test_a_run_that_waits_for_its_first_sites_is_not_called_ended(consortium: Path, run: Path) -> None:

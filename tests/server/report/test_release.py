@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from common.tasks import metrics as metrics_of
 from common.tasks import score_sums
 from server.report.evidence import Coverage, to_json
-from server.report.page import write
+from server.report.page import render, write
 from server.report.release import released
 from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
+from tests.support.reading import read_page
 from tests.support.tiny import study_of
 
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(-3, 40).map(float), max_size=6)
@@ -56,6 +57,36 @@ def can_be(shown) -> range:
 
 
 @settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(*[st.sampled_from([13, 32, 33, 43, 47])] * 2),
+    st.sampled_from([2, 4, 40]),
+    st.sampled_from([0, 1, 4, 9]),
+    st.sampled_from([0, 3, 4, 30]),
+)
+@example((42, 32), 4, 0, 30)
+@example((43, 13), 40, 0, 4)
+@example((47, 17), 40, 1, 30)
+def test_a_modality_that_nearly_all_have_tells_no_small_count(parts, rare, lack, other) -> None:
+    """It is the total, by which a class, or a modality, of four could be had, and who lacks one."""
+    train, test = parts
+    total = train + test
+    cases = {"train": float(train), "validation": 0.0, "test": float(test)}
+    present = {"scan": float(total - lack), "other": float(other)}
+    classes = {"no": float(max(0, train - rare)), "yes": float(rare)}
+    evidence_of = deployed(coverage=(Coverage(None, cases, present, classes),))
+    (shown,) = released(replace(evidence_of, study=evidence_of.study | {"split": WITHOUT_VALIDATION})).coverage
+    if rare < 5 or lack in (1, 4) or other < 5:
+        assert all(isinstance(count, str) for count in shown.present.values())
+    if rare < 5:
+        assert shown.cases["train"] == "withheld" and shown.classes["yes"] == "<5"
+    if lack in (0, 9) and rare >= 5 and other >= 5 and not 0 < total - other < 5 and train - rare >= 5:
+        assert shown.present["scan"] == 5 * round((total - lack) / 5)
+
+
+WITHOUT_VALIDATION = {"column": None, "validation": 0.0, "test": 0.2, "validation_values": []}
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 4, 5, 7, 8, 12, 13]), min_size=2, max_size=4))
 @example([4, 4])
 @example([0, 8, 8, 8, 8])
@@ -89,7 +120,10 @@ def test_releasing_twice_hides_no_more(parts):
 def test_measures_of_a_handful_of_patients_are_left_out_and_said():
     few = replace(comparison("Federated", "federated", 0.9), metrics=metrics(0.9, cases=3))
     shown = released(deployed(comparisons=(few,), rounds=(round_of(1, metrics=metrics(0.9, cases=4)),)))
-    assert shown.comparisons == () and shown.rounds[0].metrics is None
+    assert shown.comparisons[0].metrics == shown.rounds[0].metrics == {}
+    page = read_page(render(shown)).text
+    assert "The test score is not shown: it is of fewer than 5 patients" in page and "not measured" not in page
+    assert "No score is shown: it would be of fewer than 5 patients" in page and "No round was evaluated" not in page
     assert any("Federated" in warning and "fewer than 5" in warning for warning in shown.warnings)
 
 
@@ -101,7 +135,8 @@ def test_scores_of_a_class_of_a_handful_are_left_out_too(malignant, is_shown):
     found = asdict(metrics_of(study, score_sums(study, logits, target)))
     few = replace(comparison("Federated", "federated", 0.9), metrics=found)
     shown = released(deployed(comparisons=(few,), rounds=(round_of(1, metrics=found),)))
-    assert bool(shown.comparisons) == is_shown == (shown.rounds[0].metrics is not None)
+    assert bool(shown.comparisons[0].metrics) == is_shown == bool(shown.rounds[0].metrics)
+    assert is_shown or shown.comparisons[0].interval is None
     assert "rarest" not in to_json(shown)
 
 
@@ -130,9 +165,8 @@ def test_a_part_that_the_study_has_not_hides_nothing():
     """Of a study without validation every modality was withheld."""
     cases = {"train": 90.0, "validation": 0.0, "test": 30.0}
     entire = deployed(coverage=(Coverage(None, cases, {"scan": 120.0}, {"no": 50.0, "yes": 40.0}),))
-    by_hash = {"column": None, "validation": 0.0, "test": 0.2, "validation_values": []}
     by_column = {"column": "year", "validation": 0.1, "test": 0.2, "validation_values": [], "test_values": ["b"]}
-    for split in (by_hash, by_column):
+    for split in (WITHOUT_VALIDATION, by_column):
         (shown,) = released(replace(entire, study=entire.study | {"split": split})).coverage
         assert (dict(shown.cases), dict(shown.present)) == (cases, {"scan": 120.0})
     assert released(entire).coverage[0].cases["validation"] == "<5"
@@ -144,6 +178,16 @@ def test_scores_of_a_handful_are_shown_where_noise_hides_how_many_they_are(half:
     noisy = metrics(0.9, cases=4) | {"share_noise": half * 2**0.5 / 4, "auc_noise": 0.01}
     entry = replace(comparison("Federated", "federated", 0.9), metrics=noisy)
     shown = released(deployed(comparisons=(entry,), rounds=(round_of(1, metrics=noisy),)))
-    assert bool(shown.comparisons) == is_shown == (shown.rounds[0].metrics is not None)
+    assert bool(shown.comparisons[0].metrics) == is_shown == bool(shown.rounds[0].metrics)
     if is_shown:
         assert shown.comparisons[0].metrics["cases"] == shown.rounds[0].metrics["cases"] == 4
+
+
+def test_a_part_that_was_not_counted_is_said_and_hides_nothing():
+    """It was "<5", and every modality was withheld beside it."""
+    cases = {"train": 90.0, "validation": 30.0, "test": "not counted"}
+    entire = deployed(coverage=(Coverage(None, cases, {"scan": 120.0, "note": 60.0}, {"no": 50.0, "yes": 40.0}),))
+    (shown,) = released(entire).coverage
+    assert (shown.cases, shown.present) == (cases, {"scan": 120.0, "note": 60.0})
+    page = read_page(render(entire)).text
+    assert "not counted" in page and "50" in page
