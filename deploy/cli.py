@@ -96,7 +96,7 @@ def demo(name: str, seed: int) -> None:
 
     Where runs/NAME is there already it stays, and the new run is NAME-2, NAME-3 and so on.
     """
-    from deploy.hospitals.generate import generate
+    from deploy.research.synthetic.generate import generate
 
     folder = _free(Path("runs") / name)
     if folder.name != name:
@@ -153,10 +153,10 @@ def _simulate(
     compare: bool = True,
 ) -> None:
     from common.study import read_study
-    from deploy.simulation.display import Display
-    from deploy.simulation.faults import Loss
-    from deploy.simulation.hospitals import hospitals_in, oddities
-    from deploy.simulation.simulate import Simulation, simulate
+    from deploy.research.simulation.display import Display
+    from deploy.research.simulation.faults import Loss
+    from deploy.research.simulation.hospitals import hospitals_in, oddities
+    from deploy.research.simulation.simulate import Simulation, simulate
     from server.report.page import write
 
     study = read_study(path)
@@ -186,7 +186,7 @@ def _simulate(
 def _say_opt_outs(hospitals: Path) -> None:
     from client.data.exclusions import found_here
     from client.site import read_site
-    from deploy.simulation.hospitals import hospitals_in
+    from deploy.research.simulation.hospitals import hospitals_in
 
     for site in map(read_site, hospitals_in(hospitals)):
         if site.file.exclusions is not None:
@@ -205,7 +205,7 @@ def hospitals() -> None:
 @click.option("--scale", type=click.FloatRange(0.05, 20), default=1.0, show_default=True, help="Times the patients.")
 def hospitals_new(directory: Path, sites: int, seed: int, scale: float) -> None:
     """Make DIRECTORY with one folder a hospital (DICOM images, records, notes, genes) and a study.yaml."""
-    from deploy.hospitals.generate import generate
+    from deploy.research.synthetic.generate import generate
 
     made = generate(directory, sites=sites, seed=seed, scale=scale)
     click.echo(f"{len(made)} hospitals in {directory}. Run a study over them:")
@@ -225,7 +225,7 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     """Check a study.yaml, and show its digest and what its privacy plan comes to."""
     from common.privacy.plan import plan_privacy
     from common.study import read_study
-    from deploy.simulation.hospitals import hospitals_in
+    from deploy.research.simulation.hospitals import hospitals_in
     from server.run.playable import require_playable
 
     found = read_study(path)
@@ -276,7 +276,7 @@ def _check_hospitals(study: Study, hospitals: Path) -> None:
     from client.site import read_site
     from client.terms import objections
     from deploy.progress import ProgressLines
-    from deploy.simulation.hospitals import (
+    from deploy.research.simulation.hospitals import (
         hospitals_in,
         look,
         oddities,
@@ -319,7 +319,7 @@ _out = click.option("--out", type=click.Path(path_type=Path), required=True, hel
 @_out
 def example_heart(source: Path, out: Path) -> None:
     """UCI heart disease: four hospitals, tabular, as FLamby's Fed-Heart-Disease."""
-    from deploy.examples.heart import heart
+    from deploy.research.public_data.heart import heart
 
     heart(source, out)
     _say_example(out)
@@ -331,7 +331,7 @@ def example_heart(source: Path, out: Path) -> None:
 @click.option("--fold", type=click.IntRange(0, 4), default=0, show_default=True, help="Which fifth is the test part.")
 def example_lgg(source: Path, out: Path, fold: int) -> None:
     """TCGA lower-grade glioma: death within 36 months from MRI, clinic, mutations, chromosome arms and RNA."""
-    from deploy.examples.lgg import lgg
+    from deploy.research.public_data.lgg import lgg
 
     lgg(source, out, fold=fold)
     _say_example(out)

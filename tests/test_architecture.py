@@ -124,8 +124,8 @@ def test_what_only_looks_like_one_is_not(tree, name, text):
         ("server/report/page.py", False), ("server/flower/supervisor.py", False), ("server/run/watch.py", False),
         ("client/network/connector.py", False), ("client/agent/agent.py", False), ("client/network/inbox.py", False),
         ("client/network/fleet.py", True), ("client/round/round.py", False), ("client/training/local.py", False),
-        ("client/data/app.py", False), ("deploy/simulation/grid.py", True), ("deploy/cli.py", True),
-        ("deploy/hospitals/generate.py", False),
+        ("client/data/app.py", False), ("deploy/research/simulation/grid.py", True), ("deploy/cli.py", True),
+        ("deploy/research/synthetic/generate.py", False),
     ],
 )  # fmt: skip
 def test_where_flower_may_be_imported(tree, name, may):

@@ -46,7 +46,7 @@ from common.messages import (
 from common.models.network import build_network
 from common.parameters import Parameters
 from common.study import Study
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital, person, study_of, write_csv
 from tests.support.secure_sum import Consortium
 

@@ -13,7 +13,7 @@ from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
 from common.study import RecordModality, Study, read_study
-from deploy.hospitals.generate import generate
+from deploy.research.synthetic.generate import generate
 
 
 @pytest.fixture(scope="module")

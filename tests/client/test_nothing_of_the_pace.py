@@ -15,7 +15,7 @@ from client.round.session import Site
 from client.site import read_site
 from common.messages import ActivityReply, JoinRequest, RoundReply, from_bytes, from_records, to_bytes, to_records
 from common.study import Study
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital
 from tests.support.hospital import study_of as hospital_study
 from tests.support.scripted import ME, PLAIN, PRIVATE, Hospitals, cohort_of

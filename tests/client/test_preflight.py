@@ -14,7 +14,7 @@ from client.site import read_site
 from common.study import Privacy, Study, read_study
 from deploy.cli import commands
 from deploy.enrol_all import enrol_all
-from deploy.hospitals.generate import generate
+from deploy.research.synthetic.generate import generate
 from tests.support.deployment import free_port
 
 

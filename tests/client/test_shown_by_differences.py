@@ -29,7 +29,7 @@ from common.models.batch import Batch
 from common.models.record import RecordColumns
 from common.plan import Declaration
 from common.study import RecordModality, Study
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, allowed, cohort_of, normalised_study, refused
 from tests.support.tiny import study_of
 

@@ -16,7 +16,7 @@ from common.disk.audit import AllowedSet, Audit
 from common.errors import AnsweredError, PolicyError
 from common.identity.roster import Roster
 from deploy.cli import commands
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital
 from tests.support.tiny import study_of
 

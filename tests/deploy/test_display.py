@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from deploy.simulation.display import Display
+from deploy.research.simulation.display import Display
 from tests.support.tiny import study_of
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cli
-from deploy.hospitals.generate import generate
+from deploy.research.synthetic.generate import generate
 from tests.support.deployment import ROOT, Process, environment, free_port, wait_for
 from tests.support.warm import ran
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from common.errors import BudgetError
 from common.study import Privacy, read_study, study_text
 from deploy.cli import commands
-from deploy.hospitals.generate import generate
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
+from deploy.research.synthetic.generate import generate
 from server.run.watch import STATUS_FILE, read_status
 from tests.support.deployment import Deployment, in_own_network
 from tests.support.site_policies import without_privacy

@@ -27,8 +27,8 @@ from common.parameters import flatten
 from common.privacy.plan import plan_privacy
 from common.study import Study
 from deploy.cli import commands
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.consortium.consortium import Consortium
 from server.report.evidence import RoundEvidence, read_evidence
 from server.run.at_work import at_work

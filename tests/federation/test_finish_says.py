@@ -20,8 +20,8 @@ from common.errors import BudgetError, RunError
 from common.privacy.plan import plan_privacy
 from common.study import Study
 from deploy.cli import commands
-from deploy.simulation.faults import Loss
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.flower.control import Nodes
 from server.report.evidence import RoundEvidence
 from server.report.page import render

@@ -13,8 +13,8 @@ from client.ledger.accounts import LEDGER_FILE, judged_at, ledger_of
 from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
 from common.privacy.plan import plan_privacy
-from deploy.simulation.faults import Loss
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import render
 from server.run.finish import finish

@@ -14,10 +14,10 @@ from client.exact_sums.sum_records import SumRecords
 from client.site import read_site
 from common.disk.audit import Audit, Joined, Refused
 from common.study import Study
-from deploy.simulation.enrol import enrol
-from deploy.simulation.faults import Loss
-from deploy.simulation.grid import InProcessGrid, SitePlace
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.enrol import enrol
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.grid import InProcessGrid, SitePlace
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.report.page import render
 from server.run.checkpoint import read
 from server.run.finish import finish

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import RunError
 from common.study import Study, study_text
-from deploy.simulation.faults import LEGS, Loss
+from deploy.research.simulation.faults import LEGS, Loss
 from tests.support.federation import private, run, small_hospitals
 from tests.support.killing import killed_after
 

@@ -13,9 +13,9 @@ import pytest
 
 from common.errors import RunError
 from common.study import Study, read_study, study_text
-from deploy.simulation.faults import Loss
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.run.checkpoint import read
 from server.run.run import Run
 from tests.support.federation import run, small_hospitals

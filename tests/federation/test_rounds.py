@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import CheckpointError, CohortError, RunError
 from common.study import Study
-from deploy.simulation.faults import Loss
+from deploy.research.simulation.faults import Loss
 from tests.support.federation import private, run, small_hospitals
 
 

@@ -21,8 +21,8 @@ from common.models.batch import Batch
 from common.models.network import build_network
 from common.study import Study, study_text
 from deploy.cli import commands
-from deploy.simulation.faults import Loss
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.simulate import Simulation, simulate
 from tests.support.federation import Hearing, private, run, small_hospitals
 from tests.support.scripted import NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
 from tests.support.tiny import study_of

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from common.study import Study, read_study
-from deploy.examples.lgg import FOLDS, lgg
-from deploy.simulation.baselines import judge_model
-from deploy.simulation.hospitals import hospitals_in
+from deploy.research.public_data.lgg import FOLDS, lgg
+from deploy.research.simulation.baselines import judge_model
+from deploy.research.simulation.hospitals import hospitals_in
 from tests.support.federation import run
 
 SOURCE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "lgg"

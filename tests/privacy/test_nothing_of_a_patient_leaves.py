@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.simulation.grid import InProcessGrid
+from deploy.research.simulation.grid import InProcessGrid
 from tests.support.federation import private, run, small_hospitals
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import RunError, StudyError
 from common.study import Server
-from deploy.simulation.grid import InProcessGrid
+from deploy.research.simulation.grid import InProcessGrid
 from server.run.step import BLOCK, ServerStep, add_mean
 
 MEANS = [np.array([0.1, 0.2, -0.1, 0.0]), np.array([0.05, -0.2, 0.0, 0.3]), np.array([0.1, 0.1, 0.1, 0.1])]

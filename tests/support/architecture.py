@@ -74,7 +74,7 @@ MAY_IMPORT_FLOWER = (
     "server/flower/signature.py", "server/flower/ownership.py",
     "server/run/exchange.py", "server/run/invitation.py", "server/run/run.py",  # Grid
     "server/run/secure_sum.py", "server/run/step.py",
-    "deploy/simulation/**/*.py", "deploy/cli*.py",
+    "deploy/research/simulation/**/*.py", "deploy/cli*.py",
 )  # fmt: skip
 SEES_NO_PATIENT = ("client.network", "client.relay", "client.relay_pb2")  # all that a connector has of `client`
 NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "misc"}

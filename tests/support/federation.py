@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.study import Study, read_study
-from deploy.hospitals.generate import generate
-from deploy.simulation.faults import Loss
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.faults import Loss
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
+from deploy.research.synthetic.generate import generate
 from server.report.evidence import Evidence
 from server.run.run import Outcome, Unwatched
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.site import SiteFile, read_site
 from common.study import Study, read_study
-from deploy.hospitals.notes import SYMPTOMS
+from deploy.research.synthetic.notes import SYMPTOMS
 
 KINDS = ("image", "record", "note", "genes")
 Rows = list[dict[str, str]]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.study import Privacy, Study, read_study, study_text
-from deploy.hospitals.generate import generate
+from deploy.research.synthetic.generate import generate
 from tests.support.site_policies import without_privacy
 
 

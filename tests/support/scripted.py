@@ -43,7 +43,7 @@ from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.key_agreement import MaskKey, ShareKey
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal, SumContext
 from common.study import Study
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.tiny import MODALITIES, cases_of, study_of
 
 RUN = "0123456789abcdef"

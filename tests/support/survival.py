@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from common.study import Privacy, Study, read_study, study_text
-from deploy.hospitals.generate import generate
+from deploy.research.synthetic.generate import generate
 from server.run.watch import read_status
 from tests.support.deployment import Deployment, Process, SiteUp, environment, wait_for
 from tests.support.site_policies import without_privacy

@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from deploy.simulation import forks
+from deploy.research.simulation import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = (

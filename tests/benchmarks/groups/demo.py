@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from common.study import Study, read_study
-from deploy.hospitals.generate import generate
-from deploy.simulation.baselines import Contender, contenders, judge_all, judge_model, settings
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.baselines import Contender, contenders, judge_all, judge_model, settings
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
+from deploy.research.synthetic.generate import generate
 from tests.benchmarks.figure import Figure
 
 GROUP = "demo"

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from common.study import Study, read_study
-from deploy.examples.heart import heart
-from deploy.simulation.baselines import contenders, judge_model, train_and_judge
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.public_data.heart import heart
+from deploy.research.simulation.baselines import contenders, judge_model, train_and_judge
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "heart"

@@ -23,10 +23,10 @@ import numpy as np
 from client.data.prepare import prepare
 from client.site import read_site
 from common.study import Study, read_study
-from deploy.examples.lgg import FOLDS, lgg
-from deploy.simulation.baselines import Judged, contenders, judge_all, judge_model
-from deploy.simulation.hospitals import hospitals_in
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.public_data.lgg import FOLDS, lgg
+from deploy.research.simulation.baselines import Judged, contenders, judge_all, judge_model
+from deploy.research.simulation.hospitals import hospitals_in
+from deploy.research.simulation.simulate import Simulation, simulate
 from tests.benchmarks.figure import Figure
 
 GROUP = "lgg"

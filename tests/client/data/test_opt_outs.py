@@ -19,7 +19,7 @@ from client.round.session import Site
 from client.site import SiteFolder, read_site
 from common.errors import DataError
 from common.messages import JoinReply, JoinRequest, Refusal, from_bytes, from_records, to_bytes, to_records
-from deploy.simulation.enrol import enrol
+from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital, person, study_of, write_csv, write_site
 
 RUN = "0123456789abcdef"

@@ -23,8 +23,8 @@ from common.errors import DataError, RunError
 from common.models.network import build_network, set_normaliser
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
-from deploy.examples.heart import COLUMNS, PATIENTS, heart
-from deploy.examples.split import train_test
+from deploy.research.public_data.heart import COLUMNS, PATIENTS, heart
+from deploy.research.public_data.split import train_test
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "heart"
 SPLIT = {"cleveland": (199, 104), "hungarian": (172, 89), "switzerland": (30, 16), "va": (85, 45)}

@@ -20,9 +20,9 @@ from client.data.statistics import statistic_sums
 from client.site import read_site
 from common.errors import DataError, StudyError
 from common.study import read_study
-from deploy.examples.lgg import FOLDS, PLACES, lgg
-from deploy.examples.lgg_columns import ARMS, CLINICAL, FORBIDDEN, FORBIDDEN_PREFIXES, MUTATIONS
-from deploy.examples.wrap import wrap
+from deploy.research.public_data.lgg import FOLDS, PLACES, lgg
+from deploy.research.public_data.lgg_columns import ARMS, CLINICAL, FORBIDDEN, FORBIDDEN_PREFIXES, MUTATIONS
+from deploy.research.public_data.wrap import wrap
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "lgg"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the public glioma tables are not at ../shared/data/lgg")
@@ -234,7 +234,7 @@ def test_the_prepared_cohorts_hold_each_patient_once_and_mri_where_it_is(made: P
 @real
 @pytest.mark.parametrize("seed", range(3))
 def test_folds_are_even_over_hospitals_and_outcomes(tmp_path: Path, seed: int) -> None:
-    from deploy.examples import lgg as module
+    from deploy.research.public_data import lgg as module
 
     _, found = module._patients(REAL)
     parts = module.folds([(one.hospital, one.died) for one in found], FOLDS, seed)

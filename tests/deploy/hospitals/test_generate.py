@@ -14,10 +14,10 @@ from client.site import read_site
 from common.errors import RunError, StudyError
 from common.plan import threshold_of
 from common.study import read_study
-from deploy.hospitals.generate import generate
-from deploy.hospitals.plan import plans
-from deploy.hospitals.strength import KINDS
-from deploy.hospitals.truth import planted
+from deploy.research.synthetic.generate import generate
+from deploy.research.synthetic.plan import plans
+from deploy.research.synthetic.strength import KINDS
+from deploy.research.synthetic.truth import planted
 from tests.support.hospitals import rows
 
 SMALL = 0.08  # of the usual number of patients

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from deploy.hospitals.generate import generate
-from deploy.hospitals.strength import KINDS as PLANTED
-from deploy.hospitals.strength import Strength
+from deploy.research.synthetic.generate import generate
+from deploy.research.synthetic.strength import KINDS as PLANTED
+from deploy.research.synthetic.strength import Strength
 from tests.support.hospitals import KINDS, Told, told
 
 

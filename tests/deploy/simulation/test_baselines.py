@@ -12,7 +12,7 @@ from common.models.batch import Batch
 from common.models.network import build_network
 from common.parameters import flatten
 from common.study import Study, parse_study
-from deploy.simulation.baselines import _train
+from deploy.research.simulation.baselines import _train
 
 STUDY = """
 study: one

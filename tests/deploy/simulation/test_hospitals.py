@@ -18,9 +18,9 @@ from client.site import read_site
 from common.errors import CohortError, DataError, RunError
 from common.study import Study, study_text
 from deploy.cli import commands
-from deploy.simulation.baselines import Contender, train_and_judge
-from deploy.simulation.hospitals import hospitals_in, oddities
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.baselines import Contender, train_and_judge
+from deploy.research.simulation.hospitals import hospitals_in, oddities
+from deploy.research.simulation.simulate import Simulation, simulate
 from server.report.evidence import from_json, to_json
 from server.run.classes import require_two_classes
 from tests.support.hospital import hospital, person, study_of, write_csv, write_dicom, write_site

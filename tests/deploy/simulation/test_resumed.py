@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import CohortError, RunError
-from deploy.simulation.hospitals import Looked, look
-from deploy.simulation.resumed import keep, require_same, require_same_sites
-from deploy.simulation.simulate import Simulation, simulate
+from deploy.research.simulation.hospitals import Looked, look
+from deploy.research.simulation.resumed import keep, require_same, require_same_sites
+from deploy.research.simulation.simulate import Simulation, simulate
 from tests.client.data.test_opt_outs import write_list
 from tests.support.hospital import hospital, person, study_of, write_site
 

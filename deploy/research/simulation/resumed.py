@@ -19,7 +19,7 @@ from typing import Any
 from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.format_number import KEY, take_format
-from deploy.simulation.hospitals import Looked
+from deploy.research.simulation.hospitals import Looked
 
 DATA_FILE, KEY_FILE, FORMAT = "data.json", "patients.key", 1
 _WAY_OUT = "Give --hospitals the folder of then, or start another run (--run NAME without --resume)."

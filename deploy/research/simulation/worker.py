@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from common.study import Study
-from deploy.simulation.forks import end_with_control_c
+from deploy.research.simulation.forks import end_with_control_c
 
 
 @dataclass(frozen=True)

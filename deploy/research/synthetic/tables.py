@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.hospitals.dialect import CATEGORIES
-from deploy.hospitals.patients import Patients
-from deploy.hospitals.plan import SitePlan
-from deploy.hospitals.strength import Strength
+from deploy.research.synthetic.dialect import CATEGORIES
+from deploy.research.synthetic.patients import Patients
+from deploy.research.synthetic.plan import SitePlan
+from deploy.research.synthetic.strength import Strength
 
 GAPS = 0.05  # share of single cells that nobody filled in
 

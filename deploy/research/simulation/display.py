@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from common.study import Study
-from deploy.simulation.hospitals import Looked
-from deploy.simulation.worker import Watched
+from deploy.research.simulation.hospitals import Looked
+from deploy.research.simulation.worker import Watched
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.verdict import verdict
 from server.run.round_line import line

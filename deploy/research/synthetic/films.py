@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.hospitals.plan import Scanner
-from deploy.hospitals.strength import Strength
+from deploy.research.synthetic.plan import Scanner
+from deploy.research.synthetic.strength import Strength
 
 Film = NDArray[np.float64]
 PLACE = (0.28, 0.42)  # of the opacity: down and to the right of the centre, in half film widths

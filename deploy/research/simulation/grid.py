@@ -20,8 +20,8 @@ from flwr.supercore.run import Run as FlowerRun
 
 from common.messages import new_message
 from common.study import Study
-from deploy.simulation.forks import forks
-from deploy.simulation.worker import SitePlace, Watched, serve
+from deploy.research.simulation.forks import forks
+from deploy.research.simulation.worker import SitePlace, Watched, serve
 
 LOST = 3  # Flower's error code for a node that is not available
 

@@ -30,10 +30,10 @@ from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
 from common.schema import SCHEMA
 from common.study import Study
-from deploy.examples.lgg_columns import ARMS, CATEGORICAL, CLINICAL, MUTATIONS, NUMERIC
-from deploy.examples.split import folds
-from deploy.examples.wrap import wrap
-from deploy.folders import Whole, threshold, write_table, write_yaml
+from deploy.research.folders import Whole, threshold, write_table, write_yaml
+from deploy.research.public_data.lgg_columns import ARMS, CATEGORICAL, CLINICAL, MUTATIONS, NUMERIC
+from deploy.research.public_data.split import folds
+from deploy.research.public_data.wrap import wrap
 
 MONTHS = 36.0
 LEAST = 10  # labelled patients of a hospital
@@ -122,11 +122,13 @@ def _read(path: Path, columns: Sequence[str]) -> tuple[list[str], list[dict[str,
             header, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error):
         raise DataError(
-            f"{path}: cannot be read as a CSV file. See deploy/examples/lgg.py for where the data is from."
+            f"{path}: cannot be read as a CSV file. See deploy/research/public_data/lgg.py for where the data is from."
         ) from None
     missing = [name for name in columns if name not in header]
     if missing:
-        raise DataError(f"{path}: has no column {', '.join(missing)}. See deploy/examples/lgg.py for what it holds.")
+        raise DataError(
+            f"{path}: has no column {', '.join(missing)}. See deploy/research/public_data/lgg.py for what it holds."
+        )
     return header, rows
 
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.hospitals.hospital import Hospital
-from deploy.hospitals.strength import KINDS
+from deploy.research.synthetic.hospital import Hospital
+from deploy.research.synthetic.strength import KINDS
 
 TRUTH, IDENTIFIERS = "truth.csv", "identifiers.json"
 

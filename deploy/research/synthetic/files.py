@@ -9,10 +9,10 @@ from client.site import SiteFile
 from common.errors import SiteFileError, StudyError
 from common.schema import SCHEMA
 from common.study import Study
-from deploy.folders import threshold, write_yaml
-from deploy.hospitals.dialect import CATEGORIES, CLASSES, Dialect
-from deploy.hospitals.plan import SitePlan
-from deploy.hospitals.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
+from deploy.research.folders import threshold, write_yaml
+from deploy.research.synthetic.dialect import CATEGORIES, CLASSES, Dialect
+from deploy.research.synthetic.plan import SitePlan
+from deploy.research.synthetic.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
 
 DELTA = 1e-4  # of the study, and the most that these small hospitals allow
 

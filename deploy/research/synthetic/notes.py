@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.hospitals.dialect import Dialect
-from deploy.hospitals.people import Person
+from deploy.research.synthetic.dialect import Dialect
+from deploy.research.synthetic.people import Person
 
 
 @dataclass(frozen=True)

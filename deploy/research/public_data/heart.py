@@ -23,8 +23,8 @@ from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
 from common.schema import SCHEMA
 from common.study import Study
-from deploy.examples.split import train_test
-from deploy.folders import Whole, threshold, write_table, write_yaml
+from deploy.research.folders import Whole, threshold, write_table, write_yaml
+from deploy.research.public_data.split import train_test
 
 PATIENTS = {"cleveland": 303, "hungarian": 294, "switzerland": 123, "va": 200}  # rows of each file, gaps included
 COLUMNS = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.hospitals.people import Person, people
-from deploy.hospitals.plan import SitePlan
-from deploy.hospitals.strength import KINDS, Kind, Strength
+from deploy.research.synthetic.people import Person, people
+from deploy.research.synthetic.plan import SitePlan
+from deploy.research.synthetic.strength import KINDS, Kind, Strength
 
 UNLABELLED = 0.025  # share of patients whose outcome nobody wrote down
 

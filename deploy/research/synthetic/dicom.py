@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from deploy.hospitals.people import Person
-from deploy.hospitals.plan import COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, SECONDARY_CAPTURE, Scanner
+from deploy.research.synthetic.people import Person
+from deploy.research.synthetic.plan import COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, SECONDARY_CAPTURE, Scanner
 
 WHITEST = 4095  # of 12 bits
 MODALITY = {COMPUTED_RADIOGRAPHY: "CR", DIGITAL_XRAY: "DX", SECONDARY_CAPTURE: "OT"}

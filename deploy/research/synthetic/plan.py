@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.errors import StudyError
-from deploy.hospitals.dialect import DIALECTS, Dialect
-from deploy.hospitals.strength import KINDS, Kind
+from deploy.research.synthetic.dialect import DIALECTS, Dialect
+from deploy.research.synthetic.strength import KINDS, Kind
 
 NAMES = (
     *("saint_brigid", "lindenhof", "northfield", "santa_clara", "kestrel_bay", "mariental", "eastgate", "vallverde"),

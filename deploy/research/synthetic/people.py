@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from deploy.hospitals.dialect import Dialect
+from deploy.research.synthetic.dialect import Dialect
 
 # No name here is also a word of the notes, or a common English word: else taking it out would take signal out.
 WOMEN = (

@@ -33,7 +33,7 @@ from common.plan import Normaliser
 from common.statistics import normaliser_from_sums
 from common.study import Privacy, Study
 from common.tasks import Metrics, metrics
-from deploy.simulation.forks import end_with_control_c, forks
+from deploy.research.simulation.forks import end_with_control_c, forks
 from server.report.evidence import Kind
 
 

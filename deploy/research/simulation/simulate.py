@@ -16,13 +16,13 @@ from common.format_number import NEWER
 from common.identity.roster import Roster
 from common.messages import JoinRequest
 from common.study import Study
-from deploy.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
-from deploy.simulation.enrol import enrol
-from deploy.simulation.faults import Loss, Losses
-from deploy.simulation.grid import InProcessGrid
-from deploy.simulation.hospitals import Looked, look, require_all, require_two_classes
-from deploy.simulation.resumed import begin_anew, keep, require_same, require_same_sites
-from deploy.simulation.worker import SitePlace, Watched
+from deploy.research.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
+from deploy.research.simulation.enrol import enrol
+from deploy.research.simulation.faults import Loss, Losses
+from deploy.research.simulation.grid import InProcessGrid
+from deploy.research.simulation.hospitals import Looked, look, require_all, require_two_classes
+from deploy.research.simulation.resumed import begin_anew, keep, require_same, require_same_sites
+from deploy.research.simulation.worker import SitePlace, Watched
 from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run.checkpoint import CHECKPOINT_FILE
 from server.run.finish import SITES, leaving_its_reason

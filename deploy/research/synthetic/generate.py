@@ -6,7 +6,7 @@
     DIR/<site>/notes.csv            a row a note, with names, dates, numbers and addresses in it
     DIR/<site>/genes.csv            a row a patient: log2 expression
     DIR/<site>/images/**/*.dcm      chest films
-    DIR/truth.csv, identifiers.json for tests only: see deploy/hospitals/truth.py
+    DIR/truth.csv, identifiers.json for tests only: see deploy/research/synthetic/truth.py
 
 All is drawn from the seed: the same seed gives the same bytes. The folder appears whole or not at all.
 """
@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.folders import Whole
-from deploy.hospitals.files import write_study
-from deploy.hospitals.hospital import Hospital, Progress
-from deploy.hospitals.plan import plans
-from deploy.hospitals.strength import Strength
-from deploy.hospitals.truth import IDENTIFIERS, TRUTH, write_identifiers, write_truth
+from deploy.research.folders import Whole
+from deploy.research.synthetic.files import write_study
+from deploy.research.synthetic.hospital import Hospital, Progress
+from deploy.research.synthetic.plan import plans
+from deploy.research.synthetic.strength import Strength
+from deploy.research.synthetic.truth import IDENTIFIERS, TRUTH, write_identifiers, write_truth
 
 
 def generate(

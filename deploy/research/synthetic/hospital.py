@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.folders import write_table
-from deploy.hospitals.dicom import Archive
-from deploy.hospitals.files import write_site
-from deploy.hospitals.films import exposed, film
-from deploy.hospitals.notes import Writer
-from deploy.hospitals.patients import Patients, generator, patients
-from deploy.hospitals.plan import SitePlan
-from deploy.hospitals.strength import Strength
-from deploy.hospitals.tables import gene_columns, record_columns
+from deploy.research.folders import write_table
+from deploy.research.synthetic.dicom import Archive
+from deploy.research.synthetic.files import write_site
+from deploy.research.synthetic.films import exposed, film
+from deploy.research.synthetic.notes import Writer
+from deploy.research.synthetic.patients import Patients, generator, patients
+from deploy.research.synthetic.plan import SitePlan
+from deploy.research.synthetic.strength import Strength
+from deploy.research.synthetic.tables import gene_columns, record_columns
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
