@@ -275,7 +275,7 @@ def _check_hospitals(study: Study, hospitals: Path) -> None:
     """Look at every site, and name all that cannot take part at the end, with what is wrong at each."""
     from client.site import read_site
     from client.terms import objections
-    from deploy.progress import ProgressLines
+    from deploy.commands.progress import ProgressLines
     from deploy.research.simulation.hospitals import (
         hospitals_in,
         look,

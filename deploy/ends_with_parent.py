@@ -1,7 +1,7 @@
 """`wardround …` as a child that ends when the process that started it is gone, however that one ended.
 
-`python -m deploy.ends_with_parent PARENT WORDS…`. A supervisor that is killed must not leave an agent behind, which
-would keep the socket and the accelerator from the next one.
+`python -m deploy.ends_with_parent PARENT WORDS…`. A supervisor that is killed must not leave an agent behind,
+which would keep the socket and the accelerator from the next one.
 """
 
 from __future__ import annotations

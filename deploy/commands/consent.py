@@ -90,7 +90,7 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
     from client.consent.readiness import readiness, require_enough
     from client.data.losses import LOUD_WORD
     from client.data.prepare import prepare
-    from deploy.progress import ProgressLines
+    from deploy.commands.progress import ProgressLines
 
     cohort = prepare(here, study, progress=ProgressLines(here.file.site))
     found = readiness(cohort, study)

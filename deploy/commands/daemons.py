@@ -22,7 +22,7 @@ _at = click.option(
 @at_site
 def site_up(folder: Path) -> None:
     """Run this site: agent and connector, each started again when it ends. Under systemd use the two units instead."""
-    from deploy.daemons import up
+    from deploy.daemons.processes import up
 
     up(folder)
 
@@ -31,7 +31,7 @@ def site_up(folder: Path) -> None:
 @at_site
 def site_agent(folder: Path) -> None:
     """Run the agent alone: it sees patients, needs no network, and listens on the site's Unix socket."""
-    from deploy.daemons import agent
+    from deploy.daemons.processes import agent
 
     agent(folder)
 
@@ -42,7 +42,7 @@ def site_agent(folder: Path) -> None:
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="The agent's socket.")
 def site_connector(folder: Path, socket: Path) -> None:
     """Run the connector alone: it is on the network, and sees no patient. HTTPS_PROXY is honoured."""
-    from deploy.daemons import connector
+    from deploy.daemons.processes import connector
 
     connector(folder, socket)
 
@@ -53,7 +53,7 @@ def site_check(folder: Path) -> None:
     """Look at everything that the first round needs, and send nothing: keys, disk, coordinator, clock, data, a step."""
     from client.preflight import preflight
     from client.site import read_site
-    from deploy.progress import ProgressLines
+    from deploy.commands.progress import ProgressLines
 
     bad, progress = 0, ProgressLines("study")
     for check in preflight(read_site(folder), progress):
@@ -69,7 +69,7 @@ def site_check(folder: Path) -> None:
 @click.option("--bind", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 def coordinator_up(folder: Path, bind: str) -> None:
     """Run the server that sites connect to, until it is stopped."""
-    from deploy.daemons import coordinator as serve
+    from deploy.daemons.processes import coordinator as serve
 
     serve(folder, bind)
 
@@ -254,7 +254,7 @@ def _newest(folder: Path) -> Path:
 @_at
 def stop(name: str, folder: Path) -> None:
     """Stop the run NAME. What is saved stays: `wardround resume NAME` goes on."""
-    from deploy.daemons import process_of_run
+    from deploy.daemons.processes import process_of_run
     from server.run.watch import STATUS_FILE
 
     process = process_of_run(_folder_of(name, folder) / STATUS_FILE)

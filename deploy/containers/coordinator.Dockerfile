@@ -38,6 +38,6 @@ STOPSIGNAL SIGTERM
 USER 10004:10004
 WORKDIR /coordinator
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "coordinator", "/coordinator/consortium"]
+    CMD ["python", "-m", "deploy.daemons.health", "coordinator", "/coordinator/consortium"]
 ENTRYPOINT ["wardround"]
 CMD ["coordinator", "up", "--at", "/coordinator/consortium"]

@@ -60,7 +60,7 @@ COPY --from=connector-final /opt/wardround /opt/wardround
 USER 10002:10003
 WORKDIR /
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "agent", "/run/wardround/agent.sock"]
+    CMD ["python", "-m", "deploy.daemons.health", "agent", "/run/wardround/agent.sock"]
 CMD ["site", "connector", "--folder", "/connector", "--socket", "/run/wardround/agent.sock"]
 
 
@@ -69,5 +69,5 @@ COPY --from=agent-final /opt/wardround /opt/wardround
 USER 10001:10003
 WORKDIR /site
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "agent", "/site/run/agent.sock"]
+    CMD ["python", "-m", "deploy.daemons.health", "agent", "/site/run/agent.sock"]
 CMD ["site", "agent", "--at", "/site"]

@@ -6,15 +6,15 @@ import sys
 import pytest
 
 from common.errors import RunError
-from deploy.alone import alone
-from deploy.daemons import AGENT_LOCK, CONNECTOR_LOCK, connector, up
+from deploy.daemons.alone import alone
+from deploy.daemons.processes import AGENT_LOCK, CONNECTOR_LOCK, connector, up
 from tests.support.deployment import ROOT, environment
 from tests.support.federation import small_hospitals
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from deploy.alone import alone
+from deploy.daemons.alone import alone
 with alone(Path(sys.argv[1]), "agent of ward"):
     print("held", flush=True)
     time.sleep(60)

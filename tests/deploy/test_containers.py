@@ -225,7 +225,7 @@ class Removed:
             raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Removed())
-import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.health
+import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.daemons.health
 from common.messages import ActivityReply, from_bytes, to_bytes, to_records
 print(len(to_bytes(from_bytes(to_bytes(to_records(ActivityReply("idle", 0, 0, 0)))))))
 """
@@ -248,7 +248,7 @@ def test_the_connector_runs_without_what_its_image_leaves_out():
 
 def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-P", "-m", "deploy.health", *arguments]
+    command = [sys.executable, "-P", "-m", "deploy.daemons.health", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import RunError
-from deploy.daemons import process_of_run
+from deploy.daemons.processes import process_of_run
 from server.run.run_folder import player_of, playing
 from server.run.watch import STATUS_FILE, RunStatus, left_in, read_status
 from tests.support.deployment import ROOT, environment

@@ -65,7 +65,7 @@ def _do(code: str, words: tuple[str, ...], printed: Path) -> None:
 _CONNECTOR = """
 import concurrent.futures.thread, encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
 import httpx, httpcore
-import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.daemons
+import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.daemons.processes
 """
 
 

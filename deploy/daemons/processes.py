@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from common.disk.atomic_file import make_private
 from common.errors import RunError
-from deploy.alone import alone
+from deploy.daemons.alone import alone
 
 if TYPE_CHECKING:
     from client.site import SiteFolder

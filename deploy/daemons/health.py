@@ -1,5 +1,6 @@
-"""Whether a daemon answers: `python -m deploy.health agent SOCKET`, or `… coordinator FOLDER`. For containers' probes.
+"""Whether a daemon answers, for containers' probes.
 
+`python -m deploy.daemons.health agent SOCKET`, or `… coordinator FOLDER`.
 Exit code 0 if it does, 1 if not, with the reason in a word. Nothing is changed, and no secret is read.
 """
 
@@ -54,7 +55,7 @@ def coordinator(folder: Path) -> str | None:
 def main() -> int:
     probes = {"agent": agent, "coordinator": coordinator}
     if len(sys.argv) != 3 or sys.argv[1] not in probes:
-        print("usage: python -m deploy.health agent SOCKET | coordinator FOLDER", file=sys.stderr)
+        print("usage: python -m deploy.daemons.health agent SOCKET | coordinator FOLDER", file=sys.stderr)
         return 2
     wrong = probes[sys.argv[1]](Path(sys.argv[2]))
     print(wrong or "SERVING")
