@@ -13,9 +13,9 @@ from client.preflight import Check, preflight
 from client.site import read_site
 from common.study import Privacy, Study, read_study
 from deploy.cli import commands
-from deploy.enrol_all import enrol_all
 from deploy.research.synthetic.generate import generate
 from tests.support.deployment import free_port
+from tests.support.enrol_all import enrol_all
 
 
 @pytest.fixture(scope="module")

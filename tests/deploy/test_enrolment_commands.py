@@ -13,9 +13,9 @@ from common.errors import IdentityError, RunError, SiteFileError
 from common.identity.enrolment import Coordinator, Kit, Request
 from common.identity.roster import fingerprint
 from deploy.cli import commands
-from deploy.enrol_all import enrol_all
 from server.consortium import certificates
 from server.consortium.consortium import Consortium
+from tests.support.enrol_all import enrol_all
 from tests.support.enrolment import request, secrets, site_folder
 
 SITES = "north", "south", "west"

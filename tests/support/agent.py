@@ -16,8 +16,8 @@ from client.round.session import Site
 from client.site import read_site
 from common.messages import JoinRequest, Refusal, Reply, Request, from_bytes, from_records, to_bytes, to_records
 from common.study import Study, read_study
-from deploy.enrol_all import enrol_all
 from tests.support.deployment import Process, Wrap, wait_for
+from tests.support.enrol_all import enrol_all
 from tests.support.other_user import open_folder
 from tests.support.records import record_hospitals
 

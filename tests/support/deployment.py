@@ -16,10 +16,10 @@ from client.consent.approvals import Approvals
 from client.relay import RelayClient
 from client.site import read_site
 from common.study import Study, read_study
-from deploy.enrol_all import enrol_all
 from server.consortium.consortium import Consortium
 from server.flower.control import Nodes, by_site
 from server.flower.supervisor import node_keys, place_of
+from tests.support.enrol_all import enrol_all
 from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
