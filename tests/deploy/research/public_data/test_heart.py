@@ -26,7 +26,7 @@ from common.study import Study, read_study
 from deploy.research.public_data.heart import COLUMNS, PATIENTS, heart
 from deploy.research.public_data.split import train_test
 
-REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "heart"
+REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "heart"
 SPLIT = {"cleveland": (199, 104), "hungarian": (172, 89), "switzerland": (30, 16), "va": (85, 45)}
 SECRET = "31.75"  # a cell that no message may repeat
 real = pytest.mark.skipif(not REAL.is_dir(), reason="UCI's four files are not at ../shared/data/heart")

@@ -24,7 +24,7 @@ from deploy.research.public_data.lgg import FOLDS, PLACES, lgg
 from deploy.research.public_data.lgg_columns import ARMS, CLINICAL, FORBIDDEN, FORBIDDEN_PREFIXES, MUTATIONS
 from deploy.research.public_data.wrap import wrap
 
-REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "lgg"
+REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "lgg"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the public glioma tables are not at ../shared/data/lgg")
 PATIENTS = {"CS": 18, "DU": 55, "HT": 24, "HW": 11, "TM": 10}
 DEATHS = {"CS": 5, "DU": 26, "HT": 6, "HW": 2, "TM": 3}
@@ -367,7 +367,7 @@ def test_a_fold_that_is_none_is_refused(source: Path, tmp_path: Path, fold: int)
 
 def test_the_command_makes_them_and_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "deploy.cli", "example", "lgg", "--from", str(source), "--out", "made"]
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(__file__).resolve().parents[4])
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": root}, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (tmp_path / "made" / "study.yaml").exists(), done.stderr
     (source / "slices.csv").unlink()
