@@ -202,13 +202,13 @@ def test_a_comparison_that_diverges_costs_its_row_only(tmp_path: Path) -> None:
 
 
 def test_a_second_demo_leaves_the_first_ones_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deploy import cli
+    from deploy.commands import research
 
     monkeypatch.chdir(tmp_path)
     report = tmp_path / "runs" / "demo" / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("the first")
-    assert cli._free(Path("runs/demo")) == Path("runs/demo-2")
+    assert research._free(Path("runs/demo")) == Path("runs/demo-2")
     Path("runs/demo-2").mkdir()
-    assert cli._free(Path("runs/demo")) == Path("runs/demo-3")
-    assert cli._free(Path("runs/other")) == Path("runs/other") and report.read_text() == "the first"
+    assert research._free(Path("runs/demo")) == Path("runs/demo-3")
+    assert research._free(Path("runs/other")) == Path("runs/other") and report.read_text() == "the first"
