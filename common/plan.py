@@ -178,6 +178,17 @@ def threshold_of(study: Study, sites: int) -> int:
     return chosen
 
 
+def least_sites(study: Study) -> int:
+    """Return the fewest sites that a sum of this study, and so its run, may begin with."""
+    agreed = study.secure_sum
+    return max(agreed.threshold or 0, least_owners(study)) if agreed.enabled else 1
+
+
+def least_owners(study: Study) -> int:
+    """Return the fewest sites whose sum is opened of a modality or a part: c + 2, so that it shows none of them."""
+    return study.secure_sum.colluding + 2 if study.secure_sum.enabled else 1
+
+
 def title(number: int, rounds: int) -> str:
     """A round as a person calls it."""
     if number < 1:

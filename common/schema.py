@@ -10,23 +10,33 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Any, TypeVar, cast, dataclass_transform, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from common.errors import WardroundError
+from common.file_mistakes import (
+    Place,
+    fitting,
+    lines_of,
+    listed,
+    other_kind,
+    place_of,
+    said,
+    schemas,
+    shown,
+    without_places,
+)
 from common.format_number import KEY, NEWER, take_format
 
 T = TypeVar("T")
 Defaults = Callable[[dict[Any, Any], int], dict[Any, Any]]  # a file's plain content and its number -> filled in
 
 SCHEMA = 1  # the newest number that a study.yaml or site.yaml may have
-
-ALIEN_KEYS = 7  # missing, or unknown: then somebody took the wrong file, and must not be told to mend it
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -79,6 +89,57 @@ def parse(
     A kind with a field `schema` is a numbered file: an absent number means 0, and a file of a newer schema than
     `SCHEMA` is refused as newer. `defaults` fills in what a file of its number leaves out, before it is checked.
     """
+    found, mistakes = read_in_part(text, kind, error, name, defaults)
+    if mistakes or found is None:
+        raise error(listed(name, mistakes))
+    return found
+
+
+def read_in_part(
+    text: str,
+    kind: type[T],
+    error: Callable[[str], WardroundError],
+    name: str,
+    defaults: Defaults | None = None,
+    stand_ins: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[T | None, list[str]]:
+    """As `parse`, but return all mistakes, each with its place and line, and what can be read of the file without them:
+    to look for what else is wrong, and for nothing else. None where too little is left.
+
+    stand_ins: what stands in then for keys that the file must have
+    Raises `error` for what is no such file at all: no YAML, of a newer schema, or another kind of file.
+    """
+    value = _loaded(text, kind, error, name, defaults)
+    lines, told, without = lines_of(text), list[str](), set[Place]()
+    while True:
+        try:
+            return cast(T, _adapter(cast(Any, kind)).validate_python(value)), told
+        except ValidationError as problem:
+            entries = problem.errors(include_url=False, include_input=False, include_context=False)
+        if not told and (other := other_kind(name, entries)):
+            raise error(other)
+        places = [place_of(value, entry) for entry in entries]
+        told += [
+            said(entry, place, kind, value, lines)
+            for entry, place in zip(entries, places, strict=True)
+            if not any(place[: len(one)] == one[: len(place)] for one in without) or not place
+        ]
+        taken = [_above(place, without) for place in places]
+        value = without_places(value, taken, stand_ins)
+        if value is None:
+            return None, told
+        without |= {*taken}
+
+
+def _above(place: Place, without: set[Place]) -> Place:
+    """The place, or the nearest above it that is still there."""
+    while place and place in without:
+        place = place[:-1]
+    return place
+
+
+def _loaded(text: str, kind: Any, error: Callable[[str], WardroundError], name: str, defaults: Defaults | None) -> Any:
+    """Return the plain content of a file of this kind, with the defaults of its schema number."""
     try:
         value = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader that also refuses repeated keys)
     except yaml.reader.ReaderError:
@@ -86,10 +147,10 @@ def parse(
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown line"
-        raise error(f"{name}: is not valid YAML at {where}: {_shown(str(problem.problem))}.") from None
+        raise error(f"{name}: is not valid YAML at {where}: {shown(str(problem.problem))}.") from None
     except (ValueError, TypeError, RecursionError):  # a 30th of February, a number of a million digits, lists in lists
         raise error(f"{name}: holds a value that YAML cannot be read as. Write plain texts and numbers.") from None
-    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     if isinstance(value, dict) and KEY in fields:
         value = {KEY: take_format(value, fields[KEY].metadata["newest"], name, error)} | value
     if isinstance(value, dict) and "schema" in fields:
@@ -100,10 +161,7 @@ def parse(
                 f"{name}: {', '.join(early)}: of a later schema than this file's, {number}. Begin the file with "
                 f"`schema: {SCHEMA}`, which has other defaults too: read them before anybody approves it."
             )
-    try:
-        return cast(T, _adapter(cast(Any, kind)).validate_python(value))
-    except ValidationError as problem:
-        raise error(_explain(name, problem)) from None
+    return value
 
 
 @functools.cache
@@ -136,62 +194,18 @@ def _early(value: Any, kind: Any, number: int, where: str = "") -> list[str]:
             found.append(place)
             continue
         for at, part, kinds in _inner(inner, hints[field.name], place):
-            for one in _fitting(part, kinds):
+            for one in fitting(part, kinds):
                 found += _early(part, one, number, f"{at}.")
     return found
 
 
 def _inner(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, list[Any]]]:
     """The mappings in a value that are schema objects: their places, their contents, and what they may be."""
-    kinds = list(_schemas(hint))
+    kinds = list(schemas(hint))
     if get_origin(hint) is dict and isinstance(value, dict):
         yield from ((f"{place}.{name}", part, kinds) for name, part in value.items())
     elif kinds:
         yield place, value, kinds
-
-
-def _schemas(hint: Any) -> Iterator[Any]:
-    """The schema classes that a type names, in whatever it wraps them."""
-    if dataclasses.is_dataclass(hint):
-        yield hint
-    for inner in get_args(hint):
-        yield from _schemas(inner)
-
-
-def _fitting(value: Any, kinds: list[Any]) -> list[Any]:
-    """Of several schema classes those whose `kind` is the value's."""
-    told = value.get("kind") if isinstance(value, dict) else None
-    return [each for each in kinds if len(kinds) == 1 or told in get_args(get_type_hints(each).get("kind"))]
-
-
-def _explain(name: str, problem: ValidationError) -> str:
-    entries, lines = problem.errors(include_url=False, include_input=False, include_context=False), []
-    missing, unknown = _at_top(entries, "missing"), _at_top(entries, "unexpected_keyword_argument")
-    if missing[1:] and unknown[1:] and len(missing + unknown) >= ALIEN_KEYS:
-        there = _shown(", ".join(unknown[:8]))
-        return f"{name}: is another kind of file. It has no {', '.join(missing)}; it has {there}. Is it the right file?"
-    for entry in entries:
-        where = ".".join(str(part) for part in entry["loc"]) or "(top)"
-        what = {
-            "unexpected_keyword_argument": "unknown key; remove it or correct its spelling",
-            "extra_forbidden": "unknown key; remove it or correct its spelling",
-            "missing": "missing; add this key",
-            "missing_argument": "missing; add this key",
-            "dataclass_type": "keys with values must stand here; is it the right file?",
-        }.get(entry["type"], entry["msg"].removeprefix("Value error, "))
-        lines.append(f"  {_shown(where)}: {what}")
-    plural = "mistake" if len(lines) == 1 else "mistakes"
-    return f"{name}: {len(lines)} {plural}:\n" + "\n".join(lines)
-
-
-def _at_top(entries: list[ErrorDetails], kind: str) -> list[str]:
-    """The file's own keys of which this is said."""
-    return [str(entry["loc"][0]) for entry in entries if entry["type"] == kind and len(entry["loc"]) == 1]
-
-
-def _shown(text: str) -> str:
-    """Keys come from whoever wrote the file: nothing in them may command the reader's terminal."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def plain(value: Any) -> Any:

@@ -323,7 +323,7 @@ class Study:
                 f"a text has at most {LONGEST_TEXT} characters, all of which a screen shows in their place"
             )
         if endless := [place for place, number in _numbers(border.plain(self)) if not math.isfinite(number)]:
-            raise ValueError(f"{endless[0]}: write a finite number")
+            raise ValueError(f"{', '.join(endless)}: write a finite number")
         if self.schema >= 1 and (wide := [place for place, low, high in _ranges(self) if high - low > WIDEST]):
             raise ValueError(f"{wide[0]}: low and high are further apart than single precision can hold ({WIDEST:.1e})")
 
@@ -399,6 +399,13 @@ def read_study(path: Path) -> Study:
 def parse_study(text: str, name: str = "study.yaml") -> Study:
     """As `read_study`, from text."""
     return border.parse(text, Study, StudyError, name, defaults_of)
+
+
+def study_in_part(text: str, name: str = "study.yaml") -> tuple[Study | None, list[str]]:
+    """Return every mistake in a study.yaml, and what can be read without them, to look for what else is wrong."""
+    task = {"kind": "binary", "classes": ["no", "yes"]}
+    stand_ins = {"study": "study", "task": task, "modalities": {"note": {"kind": "note"}}, "rounds": 1}
+    return border.read_in_part(text, Study, StudyError, name, defaults_of, stand_ins)
 
 
 def study_text(study: Study) -> str:

@@ -66,8 +66,10 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     from client.site import read_site, state_of
     from client.terms import require_terms
     from common.study import read_study
+    from common.study_check import require_playable
 
     here, found = read_site(folder), read_study(study)
+    require_playable(found)
     state = state_of(here)
     require_terms(here.file, found)
     Approvals(state).require_not_withdrawn(found.digest)

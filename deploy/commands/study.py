@@ -18,20 +18,21 @@ def study() -> None:
 
 @study.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--sites", type=click.IntRange(1), default=None, help="How many hospitals are to take part.")
 @click.option("--hospitals", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None,
               help="Also read the data of the site folders in here.")  # fmt: skip
-def study_check(path: Path, hospitals: Path | None) -> None:
-    """Check a study.yaml, and show its digest and what its privacy plan comes to."""
-    from common.privacy.plan import plan_privacy
-    from common.study import read_study
-    from deploy.research.simulation.hospitals import hospitals_in
-    from server.run.playable import require_playable
+def study_check(path: Path, sites: int | None, hospitals: Path | None) -> None:
+    """Check a study.yaml, and show its digest, the size of its model and what its privacy plan comes to.
 
-    found = read_study(path)
-    require_playable(found)
-    sites = len(hospitals_in(hospitals)) if hospitals is not None else 0
+    Whatever is wrong with it is named at once, each mistake with its line where the file has it.
+    """
+    from common.privacy.plan import plan_privacy
+    from deploy.research.simulation.hospitals import hospitals_in
+
+    found = _in_order(path, sites)
     plan = plan_privacy(found)
     click.echo(f"{path}: in order. Digest {found.digest}")
+    _say_size(found)
     if plan is None:
         click.secho("  privacy: NONE. The model may remember single patients.", fg="yellow")
     else:
@@ -42,10 +43,41 @@ def study_check(path: Path, hospitals: Path | None) -> None:
     if not found.secure_sum.enabled:
         click.secho("  secure sum: OFF. The coordinator sees every site's update.", fg="yellow")
     if hospitals is not None:
-        _say_too_few(found, sites)
+        _say_too_few(found, len(hospitals_in(hospitals)))
         _check_hospitals(found, hospitals)
     else:
         _say_refused_by_default(found)
+
+
+def _in_order(path: Path, sites: int | None) -> Study:
+    """The study, or all that is wrong with its file, and with what it asks for, in one error."""
+    from common.errors import StudyError
+    from common.file_mistakes import listed
+    from common.schema import text_of
+    from common.study import study_in_part
+    from common.study_check import problems, require_playable
+
+    found, mistakes = study_in_part(text_of(path, StudyError), str(path))
+    if mistakes or found is None:
+        more = problems(found, sites) if found is not None else []
+        raise StudyError(listed(str(path), [*mistakes, *map(str, more)]))
+    require_playable(found, sites)
+    return found
+
+
+def _say_size(study: Study) -> None:
+    from common.plan import least_sites
+    from common.study_check import size_of
+    from server.report.text import size
+
+    model, t = size_of(study), study.secure_sum.threshold
+    click.echo(
+        f"  model: {model.parameters:,} parameters; a site sends at least {size(model.sent)} in a round, and needs "
+        f"{size(model.memory)} of memory for them beside its data"
+    )
+    if study.secure_sum.enabled:
+        most = f" to {2 * t - study.secure_sum.colluding - 1}" if t else " or more"
+        click.echo(f"  secure sum: over {least_sites(study)}{most} sites")
 
 
 def _say_refused_by_default(study: Study) -> None:
@@ -62,7 +94,7 @@ def _say_refused_by_default(study: Study) -> None:
 def _say_too_few(study: Study, sites: int) -> None:
     """No reason to refuse: a hospital looks at its own folder alone."""
     from common.errors import WardroundError
-    from server.run.playable import require_playable
+    from common.study_check import require_playable
 
     try:
         require_playable(study, sites)

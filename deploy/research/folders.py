@@ -63,8 +63,3 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
-
-
-def threshold(sites: int, colluding: int = 1) -> int:
-    """The smallest t of a secure sum with 2t > sites + colluding and t >= colluding + 2."""
-    return max((sites + colluding) // 2 + 1, colluding + 2)

@@ -13,7 +13,9 @@ from typing import Literal
 
 from common.disk.audit import Began, Ended, Summed
 from common.errors import RunError
+from common.plan import least_sites
 from common.study import Study
+from common.study_check import require_playable
 from server.consortium.consortium import Consortium
 from server.flower.control import Nodes, RefusedByServerError, by_site
 from server.flower.grid import FlowerRun
@@ -24,7 +26,6 @@ from server.run.at_work import at_work
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.finish import finish_held, outcome_of
 from server.run.lost_sites import LostSiteError
-from server.run.playable import require_playable
 from server.run.round_line import line
 from server.run.run import Outcome, Run, outcome_in
 from server.run.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
@@ -278,22 +279,18 @@ def _keys_of(plan: Deployment) -> dict[str, bytes]:
     if unknown:
         raise RunError(f"No site of the consortium is called {', '.join(unknown)}. Its sites: {there}.")
     chosen = {site: key for site, key in keys.items() if not plan.sites or site in plan.sites}
-    if len(chosen) < _least(plan.study):
+    least = least_sites(plan.study)
+    if len(chosen) < least:
         raise RunError(
-            f"The study needs {_least(plan.study)} sites, and there are {len(chosen)}: {', '.join(chosen) or 'none'}. "
+            f"The study needs {least} sites, and there are {len(chosen)}: {', '.join(chosen) or 'none'}. "
             "Admit more (`wardround consortium admit REQUEST`), or choose more with --site."
         )
     return chosen
 
 
-def _least(study: Study) -> int:
-    """The fewest sites that a run of this study can begin with."""
-    return max(3, study.secure_sum.threshold or 0) if study.secure_sum.enabled else 1
-
-
 def _connected(plan: Deployment, nodes: Nodes, keys: dict[str, bytes], tell: Callable[[str], None]) -> dict[int, str]:
     """The nodes of the chosen sites, connected or not, with their names, once enough are connected to begin."""
-    least = _least(plan.study)
+    least = least_sites(plan.study)
     ends, until, said = time.monotonic() + plan.wait, time.time() + plan.wait, ""
     while True:
         there = by_site(nodes.listed(), keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from common.plan import least_owners
 from common.study import Study
 from server.run.trained import Scored
 
@@ -20,7 +21,7 @@ def left_out_in_words(
     """Return one sentence for each modality that is not trained, or in some rounds alone (`partly`: in how many, and of
     how many), or that scores were taken without, and for each part that is not counted.
     """
-    least = _least(study)
+    least = least_owners(study)
     return [
         *(_untrained(name, least, at_start=name in scored.at_start) for name in untrained),
         *(
@@ -73,7 +74,7 @@ def _rounds(rounds: Sequence[int]) -> str:
 
 def changed_in_words(study: Study, gone: Sequence[str], back: Sequence[str]) -> list[str]:
     """Return one sentence for each modality that a round's sum is without, as the one before was not, or has again."""
-    least = _least(study)
+    least = least_owners(study)
     return [
         *(
             f"The modality {name} is in no sum from this round on: fewer than {least} of the sites that took part have "
@@ -83,7 +84,3 @@ def changed_in_words(study: Study, gone: Sequence[str], back: Sequence[str]) -> 
         ),
         *(f"The modality {name} is in the sums again." for name in back),
     ]
-
-
-def _least(study: Study) -> int:
-    return study.secure_sum.colluding + 2 if study.secure_sum.enabled else 1

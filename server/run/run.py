@@ -19,7 +19,7 @@ from common.errors import RunError, SecureSumError, TooFewSitesError
 from common.identity.roster import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, Phase, RoundPlan, phase_of, title
+from common.plan import Normaliser, Phase, RoundPlan, least_owners, phase_of, title
 from common.privacy.plan import plan_privacy
 from common.statistics import normaliser_from_sums
 from common.study import Study
@@ -332,7 +332,7 @@ class Run:
 
     @property
     def _least_owners(self) -> int:
-        return self.study.secure_sum.colluding + 2 if self.study.secure_sum.enabled else 1
+        return least_owners(self.study)
 
     @property
     def used(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from common.messages import (
     RoundReply,
     RoundRequest,
 )
-from common.plan import RoundPlan, threshold_of
+from common.plan import RoundPlan, least_sites, threshold_of
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import add_packed, cut
@@ -384,10 +384,7 @@ class Summation:
     @property
     def least(self) -> int:
         """The fewest sites that a sum can begin with."""
-        if not self.study.secure_sum.enabled:
-            return 1
-        agreed = self.study.secure_sum
-        return max(agreed.threshold or 0, agreed.colluding + 2)
+        return least_sites(self.study)
 
     def _invitation(self) -> JoinRequest:
         return JoinRequest(

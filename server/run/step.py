@@ -7,7 +7,6 @@ single updates (medians, Krum, trimmed means) cannot work behind a secure sum, a
 
 from __future__ import annotations
 
-import inspect
 import logging
 from typing import Any
 
@@ -16,13 +15,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import Grid, strategy
 from numpy.typing import NDArray
 
-from common.errors import RunError, StudyError
+from common.errors import RunError
 from common.messages import new_message
+from common.strategies import require_strategy
 from common.study import Server
 
 KEY = "model"
 BLOCK = 1 << 20
-_SINGLE_UPDATES = {"FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg"}
 _STATE = ("m_t", "v_t", "momentum_vector", "current_arrays")
 
 
@@ -80,27 +79,9 @@ def add_mean(model: NDArray[np.float32], total: NDArray[np.float64], weight: flo
 
 def make_strategy(server: Server) -> strategy.FedAvg:
     """The strategy that the study names, with its options, or StudyError saying what is possible."""
-    kinds: dict[str, type[strategy.FedAvg]] = {
-        name: kind
-        for name, kind in vars(strategy).items()
-        if inspect.isclass(kind) and issubclass(kind, strategy.FedAvg) and not name.startswith("FedXgb")
-    }
-    able = sorted(set(kinds) - _SINGLE_UPDATES)
-    if server.strategy in _SINGLE_UPDATES:
-        raise StudyError(
-            f"server.strategy: {server.strategy} has to see single sites' updates, which a secure sum never shows. "
-            f"Choose one of {', '.join(able)}."
-        )
-    if server.strategy not in able:
-        raise StudyError(f"server.strategy: {server.strategy} is not one of {', '.join(able)}.")
-    try:
-        return kinds[server.strategy](**{"fraction_train": 0.0, "fraction_evaluate": 0.0, **server.options})  # type: ignore[arg-type]
-    except TypeError:
-        names = [name for name in inspect.signature(kinds[server.strategy]).parameters if name not in _OURS]
-        raise StudyError(f"server.options: {server.strategy} takes {', '.join(names)}.") from None
-
-
-_OURS = {"self", "fraction_train", "fraction_evaluate"}
+    require_strategy(server)
+    kind: type[strategy.FedAvg] = getattr(strategy, server.strategy)
+    return kind(**{"fraction_train": 0.0, "fraction_evaluate": 0.0, **server.options})  # type: ignore[arg-type]
 
 
 def _record(model: NDArray[np.float32]) -> ArrayRecord:

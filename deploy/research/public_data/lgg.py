@@ -29,8 +29,9 @@ import numpy as np
 from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
 from common.schema import SCHEMA
+from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
-from deploy.research.folders import Whole, threshold, write_table, write_yaml
+from deploy.research.folders import Whole, write_table, write_yaml
 from deploy.research.public_data.lgg_columns import ARMS, CATEGORICAL, CLINICAL, MUTATIONS, NUMERIC
 from deploy.research.public_data.split import folds
 from deploy.research.public_data.wrap import wrap
@@ -234,7 +235,7 @@ def _study(genes: Sequence[str], hospitals: int, fold: int, seed: int) -> dict[s
         "evaluation": {"every": 3},
         "server": {"strategy": "FedAvg"},
         "privacy": {"mode": "none"},
-        "secure_sum": {"enabled": True, "threshold": threshold(hospitals)},
+        "secure_sum": {"enabled": True, "threshold": smallest_threshold(hospitals, 1)},
         "split": {
             "column": "fold",
             "validation_values": [str((fold + 1) % FOLDS)],

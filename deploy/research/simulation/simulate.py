@@ -16,6 +16,7 @@ from common.format_number import NEWER
 from common.identity.roster import Roster
 from common.messages import JoinRequest
 from common.study import Study
+from common.study_check import require_playable
 from deploy.research.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
 from deploy.research.simulation.enrol import enrol
 from deploy.research.simulation.faults import Loss, Losses
@@ -27,7 +28,6 @@ from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run.checkpoint import CHECKPOINT_FILE
 from server.run.finish import SITES, leaving_its_reason
 from server.run.invitation import invite
-from server.run.playable import require_playable
 from server.run.run import Observer, Outcome, Run, Unwatched
 from server.run.run_folder import (
     REPORT_FILE,

@@ -8,8 +8,9 @@ from typing import Any
 from client.site import SiteFile
 from common.errors import SiteFileError, StudyError
 from common.schema import SCHEMA
+from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
-from deploy.research.folders import threshold, write_yaml
+from deploy.research.folders import write_yaml
 from deploy.research.synthetic.dialect import CATEGORIES, CLASSES, Dialect
 from deploy.research.synthetic.plan import SitePlan
 from deploy.research.synthetic.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
@@ -90,7 +91,7 @@ def write_study(path: Path, sites: int) -> None:
             "sample_rate": 0.4,
             "expected_batch_size": 160.0,
         },
-        "secure_sum": {"enabled": True, "threshold": threshold(sites)},
+        "secure_sum": {"enabled": True, "threshold": smallest_threshold(sites, 1)},
         "evaluation": {"every": 9, "bins": 10},  # with noise on every bin, a few coarse ones tell more
         "split": {"key": "deterioration_30d", "validation": 0.11, "test": 0.24},
     }
