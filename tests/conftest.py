@@ -4,6 +4,7 @@ from tests.support.budget import (
     pytest_configure,
     pytest_runtest_protocol,
     pytest_sessionfinish,
+    pytest_sessionstart,
     pytest_terminal_summary,
     pytest_testnodedown,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "pytest_configure",
     "pytest_runtest_protocol",
     "pytest_sessionfinish",
+    "pytest_sessionstart",
     "pytest_terminal_summary",
     "pytest_testnodedown",
 ]
