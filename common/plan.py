@@ -134,7 +134,7 @@ def phase_of(study: Study, number: int) -> Phase:
 
 def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:
     """The segments that every site adds for this plan, each bounded by public constants of the study."""
-    from common.tasks import score_segments, score_sensitivity
+    from common.scores import score_segments, score_sensitivity
 
     segments: list[Segment] = []
     if plan.statistics:

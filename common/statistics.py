@@ -50,7 +50,7 @@ def ranges(study: Study) -> dict[str, tuple[Vector, Vector]]:
 def statistic_segments(study: Study, groups: Collection[str] | None = None) -> tuple[Segment, ...]:
     """The segments of a plan with these groups (or with all), bounded by the largest cohort that the study allows."""
     bound = float(study.secure_sum.max_cases)
-    lengths = {"cases": 3, "present": len(study.names), "classes": len(study.task.classes)}
+    lengths = {"cases": 3, "present": len(study.names), "classes": len(study.task.groups)}
     summed = study.names if groups is None else groups
     lengths |= {f"moments/{name}": 3 * low.size for name, (low, _) in ranges(study).items() if name in summed}
     return tuple(Segment(name, length, bound) for name, length in lengths.items())

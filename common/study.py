@@ -13,6 +13,7 @@ from pydantic import Field
 from common import schema as border
 from common.errors import StudyError
 from common.schema import schema
+from common.tasks import Task
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,25 +23,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 LONGEST_TEXT = 100
 WIDEST = 3.4e38  # of float32: further apart, a value and the width of its range are infinite
 PRIVATE_BINS = 10  # of a histogram of scores, by default of schema 1: each bin more is a noise more
-
-
-# ---------------------------------------------------------------------------------------------------------- the task
-
-
-@schema
-class Task:
-    """What is predicted. `classes` is the closed list of labels, for `binary` [negative, positive]."""
-
-    kind: Literal["binary", "multiclass"]
-    classes: list[str]
-
-    def __post_init__(self) -> None:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes must differ from each other")
-        if self.kind == "binary" and len(self.classes) != 2:
-            raise ValueError("a binary task has exactly two classes: [negative, positive]")
-        if self.kind == "multiclass" and len(self.classes) < 3:
-            raise ValueError("a multiclass task has three classes or more; for two, use kind: binary")
 
 
 # ---------------------------------------------------------------------------------------------------- the modalities

@@ -153,7 +153,7 @@ def test_a_vague_name_is_found(tree, name):
     assert len(vague_names(tree(name, ""))) == 1
 
 
-TRAINING = "client.training.local", "common.models.network", "common.secure_sum", "common.tasks"
+TRAINING = "client.training.local", "common.models.network", "common.secure_sum", "common.scores"
 
 
 def test_what_trains_runs_without_flower():

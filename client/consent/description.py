@@ -34,8 +34,7 @@ def describe(folder: SiteFolder, study: Study) -> list[str]:
 def _head(folder: SiteFolder, study: Study) -> Iterator[str]:
     target = folder.file.target
     yield f"Study {study.study}, digest {study.digest}"
-    classes = _listed([repr(name) for name in study.task.classes])
-    yield f"  It learns to tell apart {classes}: column {target.column!r} of {target.file}."
+    yield f"  It {study.task.described}: column {target.column!r} of {target.file}."
 
 
 def _data(folder: SiteFolder, study: Study) -> Iterator[str]:

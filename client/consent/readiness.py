@@ -6,7 +6,6 @@ patients there are. Counts, never values; none of them leaves this site.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +34,8 @@ def readiness(cohort: Cohort, study: Study) -> Readiness:
     sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
     present = sum((np.asarray(part.present).sum(axis=0) for part in parts.values()), np.zeros(len(study.names), int))
     having = ", ".join(f"{name} {number}" for name, number in zip(study.names, present, strict=True))
-    classes = Counter(np.asarray(cohort.train.target).tolist())
-    taught = ", ".join(f"{name} {classes[place]}" for place, name in enumerate(study.task.classes))
+    counts = study.task.counted(np.asarray(cohort.train.target))
+    taught = ", ".join(f"{name} {number:.0f}" for name, number in zip(study.task.groups, counts, strict=True))
     lines = [f"Cases: {sizes}", f"Patients who have: {having}", f"Training cases of: {taught}"]
     return Readiness(tuple(lines + list(told(cohort.counts))), tuple(warnings(cohort, study)))
 

@@ -133,6 +133,12 @@ def _require_bound(site: str, study: Study, number: int) -> None:
         )
 
 
+def _octets(target: object) -> str:
+    """The targets' bytes in hex, little-endian on every machine."""
+    values = np.asarray(target)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes().hex()
+
+
 def _version(
     parts: Mapping[Part, Batch],
     pseudonyms: Mapping[str, str],
@@ -143,5 +149,5 @@ def _version(
     content = [f"{name}\0{entry.checksum}\0{'.'.join(entry.pseudonyms)}\0" for name, entry in entries.items()]
     for part, several in members.items():
         content.append(f"{part}\0{'.'.join(pseudonyms[one] for one in several)}\0")
-        content.append(np.asarray(parts[part].target).astype("<i8").tobytes().hex())
+        content.append(_octets(parts[part].target))
     return secret.digest("cohort", "".join(content).encode())

@@ -19,9 +19,9 @@ KEEPING = "split: patients with another part in the file than when the study beg
 
 @dataclass(frozen=True, repr=False)
 class Label:
-    """`target` is an index into the task's classes."""
+    """`target`: as the study's task has it, of a class its index."""
 
-    target: int
+    target: float
     part: Part
 
 
@@ -71,25 +71,25 @@ def require_usable(site: str, labels: Mapping[str, Label]) -> None:
     raise CohortError(f"Site {site}: {problem} in site.yaml.")
 
 
-def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, int], frozenset[str]]:
-    """Return patient -> class of those who have a target, and all who stand in its file."""
+def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, float], frozenset[str]]:
+    """Return patient -> target of those who have a target, and all who stand in its file."""
     source = folder.file.target
     words = _column(folder, source, "target", study.private, counts)
-    index = {name: number for number, name in enumerate(study.task.classes)}
-    unknown = sum(word not in index for word in words.values() if word)
+    found = {patient: study.task.target_of(word) for patient, word in words.items() if word}
+    unknown = sum(target is None for target in found.values())
     if unknown and not study.private:
         raise DataError(
             f"{folder.path(source.file)}: column {source.column!r}: {unknown} of {len(words)} patients have a target "
-            f"that is none of the study's classes {list(index)}. Map each word under target.values in site.yaml, or "
+            f"that is none of {study.task.expected}. Map each word under target.values in site.yaml, or "
             "list it under target.missing."
         )
     counts["target: values that are no class of the study"] += unknown
     counts["target: patients without a value"] += sum(not word for word in words.values())
-    return {patient: index[word] for patient, word in words.items() if word in index}, frozenset(words)
+    return {patient: target for patient, target in found.items() if target is not None}, frozenset(words)
 
 
 def _parts_from_column(
-    folder: SiteFolder, study: Study, targets: Mapping[str, int], counts: Counter[str]
+    folder: SiteFolder, study: Study, targets: Mapping[str, float], counts: Counter[str]
 ) -> dict[str, Label]:
     source = folder.file.split
     if source is None:

@@ -42,7 +42,7 @@ def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
     """
     split = study.split.column and [study.split.column, file.split and file.split.column]
     recipes = {name: _digest(membership_of(modality)) for name, modality in study.modalities.items() if name in read}
-    return Rules(_digest([file.target.column, *sorted(study.task.classes)]), _digest(split) if split else "", recipes)
+    return Rules(_digest([file.target.column, *study.task.vocabulary]), _digest(split) if split else "", recipes)
 
 
 def _digest(what: object) -> str:

@@ -25,7 +25,7 @@ def statistic_sums(study: Study, cohort: Cohort, smallest: int = 1) -> dict[str,
     sums = {
         "cases": np.array([len(part) for part in parts], dtype=np.float64),
         "present": np.sum([np.asarray(part.present).sum(axis=0) for part in parts], axis=0).astype(np.float64),
-        "classes": np.bincount(np.asarray(cohort.train.target), minlength=len(study.task.classes)).astype(np.float64),
+        "classes": study.task.counted(np.asarray(cohort.train.target)),
     }
     for name, (low, high) in ranges(study).items():
         values, known = _values(study, name, cohort.train)

@@ -74,7 +74,7 @@ def _sequence_row(values: Gaps, modality: SequenceModality) -> Row | None:
     return np.stack([clipped, gaps.astype(np.float64)]).astype(np.float32)
 
 
-def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str], targets: Sequence[int]) -> Batch:
+def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str], targets: Sequence[float]) -> Batch:
     """The cases of `pseudonyms`, in that order, with zeros where `entries` has no row of a case."""
     present = np.zeros((len(pseudonyms), len(study.names)), dtype=np.bool_)
     inputs = {}
@@ -83,7 +83,8 @@ def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str],
         if name in entries:
             present[:, place] = _fill(rows, entries[name], pseudonyms)
         inputs[name] = torch.from_numpy(rows)
-    return Batch(inputs, torch.from_numpy(present), torch.tensor(list(targets), dtype=torch.int64))
+    target = torch.from_numpy(np.array(targets, dtype=study.task.target_type))
+    return Batch(inputs, torch.from_numpy(present), target)
 
 
 def _rows(modality: Modality, number: int) -> Row:

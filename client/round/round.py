@@ -29,9 +29,9 @@ from common.models.network import set_normaliser, use_modalities
 from common.parameters import load
 from common.plan import Declaration, RoundPlan, layout_of, trained_groups
 from common.privacy.mechanism import noisy
+from common.scores import score_segments
 from common.statistics import patient_sensitivity, statistic_segments
 from common.summand import Layout, Summand
-from common.tasks import score_segments
 
 Values = NDArray[Any] | tuple[NDArray[Any], float]
 

@@ -15,8 +15,8 @@ from client.training.rows import Failed, chunks, of_row, one_by_one
 from client.training.subnormal import flushed_to_zero
 from common.models.batch import Batch
 from common.privacy.mechanism import noisy
+from common.scores import score_segments, score_sensitivity, score_sums
 from common.study import Study
-from common.tasks import score_segments, score_sensitivity, score_sums
 
 Sums = dict[str, NDArray[np.float64]]
 
@@ -31,7 +31,7 @@ def evaluate(
     alone: bool | None = None,
     failed: Failed | None = None,
 ) -> Sums:
-    """`common.tasks.score_sums` of all cases; zeros for no cases.
+    """`common.scores.score_sums` of all cases; zeros for no cases.
 
     `alone` (None: if the study is private): each case by itself, so that one patient changes nobody else's score,
     whatever the weights are, and subnormal numbers flushed to zero, so that none takes longer for them. Otherwise

@@ -19,8 +19,8 @@ from common.models.batch import Batch
 from common.models.fusion import drop_modalities
 from common.privacy.mechanism import noisy, poisson_sample, uniform
 from common.privacy.plan import PrivacyPlan
+from common.scores import loss_rows
 from common.study import Study
-from common.tasks import loss_rows
 
 log = logging.getLogger("wardround.site")
 

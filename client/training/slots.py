@@ -53,7 +53,7 @@ SHOWN = frozenset(
         *(f"common.models.note.{name}" for name in ("NoteTokens", "Transformer")),
         "common.models.image.ImageTokens",
         "common.models.network.MultimodalNetwork",
-        "common.models.perceptron.Standardise",
+        "common.layers.perceptron.Standardise",
         "common.models.record.RecordTokens",
         "common.models.sequence.SequenceTokens",
         "common.models.table.TokenTable",

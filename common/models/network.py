@@ -17,7 +17,6 @@ from common.errors import RunError, StudyError
 from common.models.fusion import MeanFusion, build_fusion
 from common.models.image import ImageTokens
 from common.models.note import NoteTokens
-from common.models.perceptron import perceptron
 from common.models.record import RecordTokens
 from common.models.sequence import SequenceTokens
 from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
@@ -130,14 +129,10 @@ def _encoder_of(modality: Modality, width: int, linear: bool, models: Path | Non
 
 
 def _head(study: Study, width: int, linear: bool) -> nn.Module:
-    outputs = 1 if study.task.kind == "binary" else len(study.task.classes)
-    hidden = [study.fusion.hidden] if study.fusion.hidden else []
-    head = perceptron([width, *hidden, outputs])
-    last = head[-1]
-    if isinstance(last, nn.Linear):
-        nn.init.zeros_(last.bias)  # no class is preferred at the start
-        if linear:
-            nn.init.zeros_(last.weight)
+    head = study.task.head(width, study.fusion.hidden)
+    if linear:
+        for part in head.parameters():
+            nn.init.zeros_(part)
     return head
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.models.perceptron import Standardise, perceptron
+from common.layers.perceptron import Standardise, perceptron
 from common.study import Numeric, RecordModality
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.models.perceptron import Standardise, perceptron
+from common.layers.perceptron import Standardise, perceptron
 from common.study import SequenceModality
 
 

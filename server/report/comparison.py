@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.tasks import MEASURES, measure_of
 from server.report import text
 from server.report.charts import Scale, Tick, drawable, steps, ticks
 from server.report.counts import HIDDEN, written_cases
 from server.report.evidence import Comparison
 from server.report.noise import half_width, says_something, written
-from server.report.verdict import CHANCE, best
+from server.report.verdict import best
 
 WIDTH, MARGIN = 260.0, 12.0
 _ORDER = ("federated", "federated_non_private", "pooled", "alone", "single_modality")
@@ -65,16 +66,17 @@ def comparison_table(comparisons: Sequence[Comparison], key: str, *, private: bo
     if not comparisons:
         return None
     ordered = sorted(comparisons, key=lambda entry: (_ORDER.index(entry.kind), -_rank(entry, key)))
-    base = CHANCE if key == "auc" else 0.0
+    chance = measure_of(key).chance
+    base = chance or 0.0
     x = _scale(comparisons, key, base)
-    others = tuple(name for name in text.MEASURES if name != key and any(name in e.metrics for e in comparisons))
+    others = tuple(name for name in MEASURES if name != key and any(name in e.metrics for e in comparisons))
     others += ("cases",) if any("cases" in entry.metrics for entry in comparisons) else ()
     federated = best(comparisons, "federated", key)
     return ComparisonTable(
         text.measure_name(key),
         ticks([value for value in steps(x.low, x.high, 5) if x.low <= value <= x.high], x),
         x(base),
-        "chance" if key == "auc" else "",
+        "" if chance is None else "chance",
         x(federated.metrics[key]) if federated and _drawn(federated, key) else None,
         tuple(_row(entry, key, x, base, others, private) for entry in ordered),
         tuple("Cases" if name == "cases" else text.measure_name(name, short=True) for name in others),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from common.measures import NORMAL_95
+from common.tasks.measure import NORMAL_95
 from server.report import text
 from server.report.noise import WIDEST
 
@@ -62,7 +62,7 @@ def share_ends(part: float, half: float, whole: float, whole_half: float) -> tup
 
 def half_of_cases(metrics: Mapping[str, float]) -> float:
     """Half of the 95 % interval of the cases of a score; 0 without noise, and infinite where the noise may be all that
-    there is. `share_noise` (see `common.tasks.Metrics`) is the noise of two counts over the cases.
+    there is. `share_noise` (see `common.tasks.class_scores`) is the noise of two counts over the cases.
     """
     noise = metrics.get("share_noise", 0.0)
     return noise * metrics.get("cases", math.nan) / math.sqrt(2) if math.isfinite(noise) else noise

@@ -1,7 +1,8 @@
 """The known noise of privacy in a score: which scores say something, and how the others are written.
 
-`common.tasks.Metrics` has the half width of the 95 % interval that the noise alone makes: `auc_noise` of the AUC,
-`share_noise` of what is a share of the cases. Figures of release 0.1 have neither, and are shown as they are.
+Beside each measure of a task stands the half width of the 95 % interval that the noise alone makes
+(`common.tasks.measure.Measure`): `auc_noise` of the AUC, `share_noise` of what is a share of the cases. Figures of
+release 0.1 have neither, and are shown as they are.
 """
 
 from __future__ import annotations
@@ -9,21 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from common.measures import LOG_LOSS_CAP
+from common.tasks import measure_of
 from server.report import text
 
 WIDEST = 0.1  # of an interval, for a score to be drawn as one
-_OF_ONE = ("auc", "accuracy", "calibration_error")  # never above 1
-# The calibration error is a sum of distances over ten bins, and noise only ever adds to a distance: 8 standard
-# deviations of an entry in the mean, of all ten, and up to 12 with a certainty of 95 %. `share_noise` is 2.8 of them.
-_BINS = 5.0
 
 
 def half_width(metrics: Mapping[str, float], key: str) -> float:
     """Half of the 95 % interval that known noise makes of this measure; 0 where there is none."""
-    if key == "auc":
-        return metrics.get("auc_noise", 0.0)
-    return metrics.get("share_noise", 0.0) * {"log_loss": LOG_LOSS_CAP, "calibration_error": _BINS}.get(key, 1.0)
+    measure = measure_of(key)
+    return metrics.get(measure.noise, 0.0) * measure.times
 
 
 def interval(metrics: Mapping[str, float], key: str) -> tuple[float, float] | None:
@@ -33,7 +29,7 @@ def interval(metrics: Mapping[str, float], key: str) -> tuple[float, float] | No
     value, half = metrics.get(key, math.nan), half_width(metrics, key)
     if not half or math.isnan(value):
         return None
-    high = 1.0 if key in _OF_ONE else math.inf
+    high = measure_of(key).most
     if value - half >= high or value + half <= 0:
         return 0.0, high
     return max(0.0, value - half), min(high, value + half)
@@ -41,8 +37,9 @@ def interval(metrics: Mapping[str, float], key: str) -> tuple[float, float] | No
 
 def says_something(metrics: Mapping[str, float], key: str) -> bool:
     """Whether the measure is a number whose known noise is no wider than `WIDEST`."""
-    wide = 2 * half_width(metrics, key) / (LOG_LOSS_CAP if key == "log_loss" else 1.0)
-    outside = interval(metrics, key) == (0.0, 1.0 if key in _OF_ONE else math.inf)
+    measure = measure_of(key)
+    wide = 2 * half_width(metrics, key) / measure.unit
+    outside = interval(metrics, key) == (0.0, measure.most)
     return math.isfinite(metrics.get(key, math.nan)) and wide <= WIDEST and not outside
 
 
@@ -51,6 +48,6 @@ def written(metrics: Mapping[str, float], key: str, digits: int = 3) -> str:
     ends = interval(metrics, key)
     if says_something(metrics, key) or ends is None:
         return text.number(metrics.get(key), digits)
-    if not all(map(math.isfinite, ends)) or (key in _OF_ONE and ends == (0.0, 1.0)):
+    if not all(map(math.isfinite, ends)) or ends == (0.0, measure_of(key).most):
         return text.NONE
     return f"{text.number(ends[0], 2)} to {text.number(ends[1], 2)}"

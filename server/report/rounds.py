@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from common.tasks import MEASURES, measure_of
 from server.report import text
 from server.report.charts import Canvas, Chart, Group, Point, Series, bar_chart, drawable, line_chart, thinned
 from server.report.evidence import RoundEvidence
@@ -23,7 +24,7 @@ def metric_charts(
     """The leading measure large, the others small; without what was never measured."""
     mark = None if selected is None else (f"model kept: round {selected}", float(selected))
     large = _metric(rounds, key, _WIDE, mark)
-    small = (_metric(rounds, name, Canvas(430, 150, left=52, right=64, y_count=3), None) for name in text.MEASURES)
+    small = (_metric(rounds, name, Canvas(430, 150, left=52, right=64, y_count=3), None) for name in MEASURES)
     return large, tuple(chart for chart in small if chart is not None and chart.key != f"metric-{key}")
 
 
@@ -36,7 +37,8 @@ def _metric(rounds: Sequence[RoundEvidence], key: str, canvas: Canvas, mark: tup
     series = Series("", points)
     if not series.finite:
         return None
-    name, _, more = text.MEASURES[key]
+    measure = measure_of(key)
+    name, more = measure.name, measure.more_is_better
     better = "higher is better" if more else "lower is better"
     last = series.finite[-1][1]
     drawn = Series(text.number(last), points)
@@ -125,7 +127,7 @@ def _attendance(sites: Sequence[int], dropped: int) -> str:
 
 def round_rows(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Column names and rows of the table; beyond MOST_ROWS rounds, evenly taken ones."""
-    measures = [name for name in text.MEASURES if any(name in (entry.metrics or {}) for entry in rounds)]
+    measures = [name for name in MEASURES if any(name in (entry.metrics or {}) for entry in rounds)]
     names = ("Round", "Sites", "Dropped", "Why", "Time", "Up", "Down", "Steps", "Epsilon", "Held out ε")
     places = [int(place) for place, _ in thinned([(float(place), 0.0) for place in range(len(rounds))], MOST_ROWS)]
     without = any(entry.without for entry in rounds)

@@ -6,21 +6,15 @@ import math
 import unicodedata
 from typing import Any
 
+from common.tasks import measure_of
+
 NONE = "–"
-MEASURES: dict[
-    str, tuple[str, str, bool]
-] = {  # key of a metric -> its name, its name in a narrow column, and whether more is better
-    "auc": ("AUC", "AUC", True),
-    "accuracy": ("Accuracy", "Accuracy", True),
-    "log_loss": ("Log loss", "Log loss", False),
-    "brier": ("Brier score", "Brier", False),
-    "calibration_error": ("Calibration error", "Calibr.", False),
-}
 
 
 def measure_name(key: str, *, short: bool = False) -> str:
-    long, narrow, _ = MEASURES.get(key, (key.replace("_", " ").capitalize(),) * 2 + (True,))
-    return narrow if short else long
+    """Return the name of the measure of this key, for a narrow column if `short`."""
+    measure = measure_of(key)
+    return measure.column if short else measure.name
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from common.tasks import measure_of, measures_of
 from server.report.attendance import tested_over
 from server.report.evidence import Comparison, Evidence
 from server.report.noise import half_width, says_something, written
 from server.report.text import NONE, measure_name, number, percent
 
 Answer = Literal["yes", "unclear", "no", "open"]
-CHANCE = 0.5  # of the AUC
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,18 @@ class Verdict:
 
 
 def leading(evidence: Evidence) -> str:
-    """The measure that the verdict rests on: AUC, or accuracy where no comparison has an AUC."""
+    """The measure that the verdict rests on: the first one of those that may lead which is known."""
     federated = [entry for entry in evidence.comparisons if entry.kind == "federated"]
     candidates = [entry.metrics for entry in federated] or [entry.metrics or {} for entry in evidence.rounds]
-    for key in ("auc", "accuracy"):
-        if any(_finite(metrics.get(key)) for metrics in candidates):
-            return key
-    return "auc"
+    task = evidence.study.get("task")
+    measures = measures_of(str(task.get("kind")) if isinstance(task, Mapping) else "")
+    leads = [measure.key for measure in measures if measure.leads]
+    return next((key for key in leads if any(_finite(one.get(key)) for one in candidates)), leads[0])
+
+
+def _is_above_chance(entry: Comparison, key: str) -> bool:
+    measure = measure_of(key)
+    return measure.chance is None or measure.rank(entry.metrics) > measure.rank({key: measure.chance})
 
 
 def best(comparisons: Sequence[Comparison], kind: str, key: str) -> Comparison | None:
@@ -53,7 +58,7 @@ def verdict(evidence: Evidence) -> Verdict:
     details = _details(evidence, key)
     if not says_something(federated.metrics, key):
         return Verdict("open", "Not known.", _capital(_hidden(federated, key)), details)
-    if key == "auc" and federated.metrics[key] <= CHANCE:
+    if not _is_above_chance(federated, key):
         answer: Answer = "no" if _has_interval(federated) else "unclear"
         return Verdict(answer, _WORDS[answer], f"{_capital(reached)}: no better than chance.", details)
     against = f", and pooling everyone’s data would reach {number(pooled.metrics[key])}" if pooled else ""

@@ -134,7 +134,9 @@ def _reported(plan: Deployment, run: str, outcome: Outcome) -> Evidence:
     """Model and report of a run that came to its end, in its folder."""
     save_model(plan.folder, plan.study, outcome, plan.models)
     coverage = [coverage_of_all(plan.study, outcome)]
-    evidence = evidence_of(plan.study, run, begun(plan.folder), outcome, coverage=coverage, comparisons=tested(outcome))
+    evidence = evidence_of(
+        plan.study, run, begun(plan.folder), outcome, coverage=coverage, comparisons=tested(plan.study, outcome)
+    )
     write(evidence, plan.folder)
     return evidence
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from common.tasks import MEASURES
+from common.tasks.measure import Measure
 from server.report.counts import HIDDEN
 from server.report.evidence import RoundEvidence
 from server.report.noise import half_width, written
 from server.report.text import NONE
+
+
+def _leading(scores: Mapping[str, float]) -> Measure | None:
+    """The first measure that a verdict may rest on, of which a number or its noise is known."""
+    leads = (measure for measure in MEASURES.values() if measure.leads)
+    return next((one for one in leads if one.key in scores and (_known(scores, one.key))), None)
+
+
+def _known(scores: Mapping[str, float], key: str) -> bool:
+    return not math.isnan(scores[key]) or bool(half_width(scores, key))
 
 
 def line(evidence: RoundEvidence, rounds: int) -> str:
@@ -23,10 +36,10 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
     if evidence.without:
         parts.append(f"without {', '.join(evidence.without)}")
     scores = evidence.metrics or {}
-    if not math.isnan(scores.get("auc", math.nan)) or half_width(scores, "auc"):
-        found = written(scores, "auc")
+    if (leading := _leading(scores)) is not None:
+        found = written(scores, leading.key)
         said = HIDDEN if found == NONE else found
-        parts.append(f"AUC {said}" + (f" after round {number - 1}" if number <= rounds else ""))
+        parts.append(f"{leading.column} {said}" + (f" after round {number - 1}" if number <= rounds else ""))
     spent = [value for value in (evidence.epsilon, evidence.held_out_epsilon) if value is not None]
     if spent:
         parts.append(f"epsilon {max(spent):.2f}")

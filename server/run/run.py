@@ -21,9 +21,9 @@ from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.plan import Normaliser, Phase, RoundPlan, least_owners, phase_of, title
 from common.privacy.plan import plan_privacy
+from common.scores import metrics, score_sensitivity
 from common.statistics import normaliser_from_sums
 from common.study import Study
-from common.tasks import Metrics, metrics, score_sensitivity
 from server.report.evidence import RoundEvidence
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.run.classes import require_two_classes
@@ -373,9 +373,9 @@ class Run:
 
     # ------------------------------------------------------------------------------------------- choosing and saving
 
-    def _select(self, scored_round: int, scored: Metrics | None) -> None:
+    def _select(self, scored_round: int, scored: dict[str, float] | None) -> None:
         """Keep the model of the best validation score; with privacy (noisy scores) or no validation, the last."""
-        score = float("-inf") if scored is None or math.isnan(scored.auc) else scored.auc
+        score = float("-inf") if scored is None else self.study.task.measures[0].rank(scored)
         known = score > float("-inf")
         if self.study.private or not self.study.split.validates:
             better = True
@@ -396,7 +396,7 @@ class Run:
         without = without_in(self.study, self.state, self._planned.groups)
         return self.study.schema >= 1 and any(set(entry.without) != set(without) for entry in before)
 
-    def _save(self, number: int, total: Total, scored: Metrics | None, seconds: float) -> None:
+    def _save(self, number: int, total: Total, scored: dict[str, float] | None, seconds: float) -> None:
         reasons = list(total.dropped.values())
         evidence = RoundEvidence(
             round=number,
@@ -409,7 +409,7 @@ class Run:
             steps=total.steps,
             epsilon=total.epsilon,
             held_out_epsilon=total.held_out_epsilon,
-            metrics=asdict(scored) if scored else None,
+            metrics=scored,
             threshold=total.threshold,
             run_sites=len(self.nodes),
             without=self._without(),

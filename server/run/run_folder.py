@@ -162,20 +162,21 @@ def evidence_of(
     )
 
 
-def tested(outcome: Outcome) -> list[Comparison]:
+def tested(study: Study, outcome: Outcome) -> list[Comparison]:
     """The federated model on the test patients of the sites of the last sum, from it: all that a deployed run knows.
 
     Its interval is that of the known noise of privacy, and says nothing of how few the patients are.
     """
     if outcome.test is None:
         return []
-    if math.isnan(outcome.test.get("accuracy", math.nan)) and not half_width(outcome.test, "accuracy"):
+    keys, test = [measure.key for measure in study.task.measures], outcome.test
+    if all(math.isnan(test.get(key, math.nan)) and not half_width(test, key) for key in keys):
         return []  # there was no test patient; where there is noise, nobody knows that
-    ends = interval(outcome.test, "auc")
+    ends = interval(test, keys[0])
     over = of_all(outcome.sites, run_sites(outcome.history, outcome.sites))
     without = "".join(f", without {name}" for name in outcome.scored.test_without)
     note = f"one sum over {over}{without}" + ("; the interval is the known noise of privacy alone" if ends else "")
-    return [Comparison("federated", "federated", outcome.test, ends, note, outcome.sites)]
+    return [Comparison("federated", "federated", test, ends, note, outcome.sites)]
 
 
 def coverage_of_all(study: Study, outcome: Outcome) -> Coverage:
@@ -206,7 +207,7 @@ def coverage_of(
         site,
         dict(zip(("train", "validation", "test"), cases, strict=True)),
         {name: NOT_TRAINED if name in untrained else count for name, count in having.items()},
-        dict(zip(study.task.classes, classes, strict=True)),
+        dict(zip(study.task.groups, classes, strict=True)),
         noise,
     )
 

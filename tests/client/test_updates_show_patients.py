@@ -20,8 +20,8 @@ from common.models.batch import Batch
 from common.models.network import build_network
 from common.models.record import RecordColumns
 from common.parameters import flatten
+from common.scores import loss_rows
 from common.study import RecordModality, Study
-from common.tasks import loss_rows
 from tests.client.test_shown_by_differences import SCORES, STATISTICS, Sums, cohorts_of, hospitals
 from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, normalised_study, refused
 from tests.support.tiny import study_of

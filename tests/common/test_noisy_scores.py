@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ import torch
 from client.ledger.accounts import accounts, releases
 from common.privacy.accounting import epsilon
 from common.privacy.plan import evaluations, plan_privacy
+from common.scores import metrics, score_segments, score_sensitivity, score_sums
 from common.study import Study, parse_study, study_text
-from common.tasks import metrics, score_segments, score_sensitivity, score_sums
 from tests.support.scripted import NAMES
 from tests.support.tiny import study_of
 
@@ -48,7 +47,11 @@ def noisy(of: Study) -> tuple[float, np.ndarray, np.ndarray]:
         metrics(of, {name: value + random.normal(scale=sd, size=value.shape) for name, value in sums.items()}, sd)
         for _ in range(TIMES)
     ]
-    return metrics(of, sums).auc, np.array([one.auc for one in seen]), np.array([one.auc_noise for one in seen])
+    return (
+        metrics(of, sums)["auc"],
+        np.array([one["auc"] for one in seen]),
+        np.array([one["auc_noise"] for one in seen]),
+    )
 
 
 def test_a_private_test_score_is_near_the_true_one_and_its_interval_holds() -> None:
@@ -79,8 +82,8 @@ def test_schema_1_has_ten_bins_where_there_is_noise_and_nobody_chose() -> None:
 def test_without_noise_nothing_of_a_score_changed() -> None:
     exact = scored(study(0))
     plain = study(1, "privacy: {mode: none}\nevaluation: {bins: 100}\n")
-    assert asdict(metrics(plain, exact)) == asdict(metrics(study(0), exact))
-    assert metrics(plain, exact).auc_noise == metrics(plain, exact).share_noise == 0
+    assert metrics(plain, exact) == metrics(study(0), exact)
+    assert metrics(plain, exact)["auc_noise"] == metrics(plain, exact)["share_noise"] == 0
 
 
 @pytest.mark.parametrize("every", [1, 7])

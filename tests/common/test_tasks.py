@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from common.scores import loss_rows, metrics, score_segments, score_sensitivity, score_sums
 from common.summand import Layout
-from common.tasks import LOG_LOSS_CAP, loss_rows, metrics, score_segments, score_sensitivity, score_sums
+from common.tasks.classes import LOG_LOSS_CAP
 from tests.support.tiny import study_of
 
 
@@ -48,7 +49,7 @@ def test_auc_is_that_of_the_binned_scores_and_near_that_of_the_scores(
     study = task(2, bins)
     logits, target = cases(2, n, seed, spread)
     sums = score_sums(study, logits, target)
-    found = metrics(study, sums).auc
+    found = metrics(study, sums)["auc"]
     if len(set(target.tolist())) < 2:
         assert math.isnan(found)
         return
@@ -62,7 +63,7 @@ def test_auc_is_that_of_the_binned_scores_and_near_that_of_the_scores(
 
 def test_auc_of_many_classes_is_one_against_the_rest() -> None:
     logits, target = cases(3, 400, 1)
-    found = metrics(task(3, 1000), score_sums(task(3, 1000), logits, target)).auc
+    found = metrics(task(3, 1000), score_sums(task(3, 1000), logits, target))["auc"]
     exact = sklearn_metrics.roc_auc_score(target, shares_of(logits), multi_class="ovr", average="macro")
     assert found == pytest.approx(exact, abs=2e-3)
 
@@ -73,13 +74,13 @@ def test_the_other_metrics_are_scikit_learns(classes: int) -> None:
     logits, target = cases(classes, 300, classes)
     found, shares = metrics(study, score_sums(study, logits, target)), shares_of(logits)
     predicted = (shares[:, 0] >= 0.5).astype(int) if classes == 2 else shares.argmax(axis=1)
-    assert found.cases == 300
-    assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(target, predicted))
+    assert found["cases"] == 300
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(target, predicted))
     full = np.hstack([1 - shares, shares]) if classes == 2 else shares
-    assert found.log_loss == pytest.approx(sklearn_metrics.log_loss(target, full), rel=1e-6)
+    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(target, full), rel=1e-6)
     truth = np.eye(classes)[target]
     brier = np.square(full - truth).sum(axis=1).mean() / (2 if classes == 2 else 1)
-    assert found.brier == pytest.approx(brier)
+    assert found["brier"] == pytest.approx(brier)
 
 
 @pytest.mark.parametrize("study", [BINARY, THREE], ids=["binary", "three classes"])
@@ -142,10 +143,10 @@ def test_noise_gives_numbers_in_range_or_none(study, seed: int, n: int, sd: floa
         name: value + random.normal(0, sd, value.shape) for name, value in score_sums(study, logits, target).items()
     }
     found = metrics(study, sums)
-    assert found.cases >= 0
+    assert found["cases"] >= 0
     most = {"auc": 1, "accuracy": 1, "calibration_error": 1, "log_loss": LOG_LOSS_CAP, "brier": 2}
     for name, limit in most.items():
-        value = getattr(found, name)
+        value = found[name]
         assert math.isnan(value) or -1e-12 <= value <= limit + 1e-12
 
 
@@ -153,17 +154,15 @@ def test_noise_gives_numbers_in_range_or_none(study, seed: int, n: int, sd: floa
 def test_nobody_gives_nothing(study) -> None:
     logits, target = cases(len(study.task.classes), 5, 0)
     found = metrics(study, score_sums(study, logits[:0], target[:0]))
-    assert found.cases == 0
-    assert all(
-        math.isnan(getattr(found, name)) for name in ("auc", "accuracy", "log_loss", "brier", "calibration_error")
-    )
+    assert found["cases"] == 0
+    assert all(math.isnan(found[name]) for name in ("auc", "accuracy", "log_loss", "brier", "calibration_error"))
 
 
 def test_one_class_alone_has_no_auc_but_has_accuracy() -> None:
     logits, _ = cases(2, 20, 0)
     found = metrics(BINARY, score_sums(BINARY, logits, torch.ones(20, dtype=torch.long)))
-    assert math.isnan(found.auc)
-    assert 0 <= found.accuracy <= 1
+    assert math.isnan(found["auc"])
+    assert 0 <= found["accuracy"] <= 1
 
 
 def test_calibration_error_tells_honest_from_boastful() -> None:
@@ -171,16 +170,16 @@ def test_calibration_error_tells_honest_from_boastful() -> None:
     share = random.random(20_000)
     target = torch.tensor((random.random(20_000) < share).astype(np.int64))
     honest = torch.tensor(np.log(share / (1 - share)))[:, None]
-    assert metrics(BINARY, score_sums(BINARY, honest, target)).calibration_error < 0.02
+    assert metrics(BINARY, score_sums(BINARY, honest, target))["calibration_error"] < 0.02
     boastful = torch.full((20_000, 1), math.log(0.95 / 0.05))
-    error = metrics(BINARY, score_sums(BINARY, boastful, target)).calibration_error
+    error = metrics(BINARY, score_sums(BINARY, boastful, target))["calibration_error"]
     assert error == pytest.approx(0.95 - float(target.double().mean()), abs=0.006)  # half a bin
 
 
 def test_a_sure_mistake_costs_the_cap() -> None:
     found = metrics(BINARY, score_sums(BINARY, torch.tensor([[-80.0]]), torch.tensor([1])))
-    assert found.log_loss == LOG_LOSS_CAP
-    assert found.accuracy == 0
+    assert found["log_loss"] == LOG_LOSS_CAP
+    assert found["accuracy"] == 0
 
 
 @pytest.mark.parametrize("study", [BINARY, THREE], ids=["binary", "three classes"])

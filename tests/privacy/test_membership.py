@@ -23,7 +23,7 @@ from common.models.network import build_network
 from common.parameters import flatten, load
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan
-from common.tasks import loss_rows
+from common.scores import loss_rows
 from tests.support.tiny import cases_of, study_of
 
 torch.set_num_threads(1)

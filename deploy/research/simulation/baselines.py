@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,9 +30,9 @@ from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network, set_normaliser, use_modalities
 from common.parameters import flatten, load
 from common.plan import Normaliser
+from common.scores import metrics
 from common.statistics import normaliser_from_sums
 from common.study import Privacy, Study
-from common.tasks import Metrics, metrics
 from deploy.research.simulation.forks import end_with_control_c, forks
 from server.report.evidence import Kind
 
@@ -126,7 +126,7 @@ def train_and_judge(
         with suppress(RunError):  # its weights are no longer finite numbers
             tried.append(_train_and_judge(setting, cohorts, hospitals, contender, used or study.names))
     if not tried:
-        none = dict.fromkeys((item.name for item in fields(Metrics)), float("nan"))
+        none = dict.fromkeys(("cases", *(measure.key for measure in study.task.measures)), float("nan"))
         return Judged(contender.label, contender.kind, none, None, 0, note="its training diverged: no model")
     return max(tried, key=lambda judged: -np.inf if np.isnan(judged.validation) else judged.validation)
 
@@ -195,13 +195,13 @@ def _cohort(folder: Path, study: Study) -> Cohort:
 
 def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, validation: Batch) -> tuple[int, float]:
     """Train in place, and leave the weights of the best round by validation AUC. Returns that round and score."""
-    best, best_score, best_round = flatten(network), -np.inf, 0
+    best, best_score, best_round, leading = flatten(network), -np.inf, 0, study.task.measures[0]
     for number in range(1, study.rounds + 1):
         train_locally(network, train, study, number, None, site=label, device="cpu", clipping="loop")
         if not len(validation):
             best, best_round = flatten(network), number
         elif (number % study.evaluation.every == 0 or number == study.rounds) and (
-            score := metrics(study, evaluate(network, validation, study, alone=False)).auc
+            score := leading.rank(metrics(study, evaluate(network, validation, study, alone=False)))
         ) > best_score:
             best, best_score, best_round = flatten(network), score, number
     if not best_round:  # its validation patients are all of one class: no score, so the last round
@@ -211,30 +211,12 @@ def _train(network: MultimodalNetwork, study: Study, label: str, train: Batch, v
 
 
 def _judged(label: str, kind: Kind, network: MultimodalNetwork, test: Batch, study: Study, best_round: int) -> Judged:
-    """Metrics from the sums that sites would add; the AUC of a binary task exact, from the scores themselves."""
-    found = asdict(metrics(study, evaluate(network, test, study, alone=False)))
-    if study.task.kind != "binary" or not len(test):
+    """Metrics from the sums that sites would add, and what the task can say exactly, from the cases themselves."""
+    found = metrics(study, evaluate(network, test, study, alone=False))
+    if not len(test):
         return Judged(label, kind, found, None, best_round)
     network.eval()
     with torch.no_grad():
-        scores = network(test.inputs, test.present).reshape(-1).numpy()
-    target = test.target.numpy()
-    return Judged(label, kind, found | {"auc": area(scores, target)}, interval(scores, target, study.seed), best_round)
-
-
-def interval(scores: NDArray[Any], target: NDArray[Any], seed: int) -> tuple[float, float] | None:
-    """95 % of the AUC over 500 resamples of the cases (percentile bootstrap); None without both classes."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 0x424F4F54]))
-    draws = [rng.integers(0, len(target), len(target)) for _ in range(500)]
-    found = [area(scores[draw], target[draw]) for draw in draws if 0 < target[draw].sum() < len(draw)]
-    return (float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))) if found else None
-
-
-def area(scores: NDArray[Any], target: NDArray[Any]) -> float:
-    """AUC by ranks, ties as half (Mann and Whitney 1947)."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    positive = target == 1
-    n = int(positive.sum())
-    m = len(target) - n
-    return float((ranks[place][positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+        output = network(test.inputs, test.present).numpy()
+    exact, interval = study.task.exact(output, test.target.numpy(), study.seed)
+    return Judged(label, kind, found | exact, interval, best_round)

@@ -62,7 +62,7 @@ class Looked:
     error: WardroundError | None = None
     owned: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
-    classes: frozenset[int] = frozenset()  # of its training cases
+    taught: tuple[float, ...] = ()  # training cases of each group of the task
     readiness: Readiness = field(default_factory=lambda: Readiness((), ()))
     counts: dict[str, int] = field(default_factory=dict, repr=False)
     hospital: str = ""
@@ -94,7 +94,7 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
             require_enough(cohort, site.file.policy)
     except WardroundError as error:
         return Looked(name, error)
-    classes = frozenset(np.asarray(cohort.train.target).tolist())
+    taught = tuple(study.task.counted(np.asarray(cohort.train.target)))
     found = readiness(cohort, study)
     if cohort.opt_outs:
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
@@ -105,7 +105,7 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
         None,
         cohort.owned,
         signs,
-        classes,
+        taught,
         found,
         dict(cohort.counts),
         secret.digest("hospital", name.encode()),
@@ -154,9 +154,9 @@ def require_all(seen: Sequence[Looked]) -> None:
 
 def require_two_classes(seen: Sequence[Looked], study: Study) -> None:
     """Raise CohortError where all sites together have training cases of one class: nothing can be learned from it."""
-    classes = frozenset[int]().union(*(found.classes for found in seen))
-    if len(classes) == 1:
+    counts = np.sum([found.taught for found in seen if found.taught], axis=0)
+    if why := study.task.unteachable(counts):
         raise CohortError(
-            f"The training cases of all {len(seen)} sites are of one class, {study.task.classes[min(classes)]}: "
+            f"The training cases of all {len(seen)} sites are {why}: "
             "nothing can be learned from them. Look at target.column and target.values in each site.yaml."
         )

@@ -156,10 +156,10 @@ def _kept(plan: Simulation, run: Run, outcome: Outcome) -> list[Comparison]:
         except RunError as problem:
             if NEWER in str(problem):
                 raise
-            return tested(outcome)  # a kill or a disk has damaged it: it is written anew
+            return tested(plan.study, outcome)  # a kill or a disk has damaged it: it is written anew
         if before.run == run.state.run and before.comparisons:
             return list(before.comparisons)
-    return tested(outcome)
+    return tested(plan.study, outcome)
 
 
 def _note(study: Study, item: Judged) -> str:

@@ -22,8 +22,8 @@ from client.training.evaluate import evaluate
 from client.training.gradient import Clipping
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network
+from common.scores import score_sensitivity
 from common.study import Study
-from common.tasks import score_sensitivity
 from tests.benchmarks.figure import Figure
 from tests.support.switching import Switch, patients, switches, switching_study, turning_gradients, turning_scores
 from tests.support.tied import Draws, clipped_step

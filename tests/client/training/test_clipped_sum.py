@@ -17,8 +17,8 @@ from client.training.hooks import OpacusClipper
 from common.errors import PrivacyError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network
+from common.scores import loss_rows
 from common.study import Study
-from common.tasks import loss_rows
 from tests.support.tiny import MODALITIES, cases_of, study_of
 
 torch.set_num_threads(1)

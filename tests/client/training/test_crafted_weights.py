@@ -21,8 +21,8 @@ from client.training.evaluate import evaluate
 from client.training.slots import SLOTS
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork
+from common.scores import loss_rows, score_sensitivity
 from common.study import Study
-from common.tasks import loss_rows, score_sensitivity
 from tests.support.switching import (
     Switch,
     patients,

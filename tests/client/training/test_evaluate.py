@@ -9,7 +9,7 @@ import torch
 from client.training.evaluate import evaluate, noised
 from common.models.batch import Batch
 from common.models.network import build_network
-from common.tasks import metrics, score_segments, score_sensitivity
+from common.scores import metrics, score_segments, score_sensitivity
 from tests.support.tiny import cases_of, study_of
 
 STUDIES = [
@@ -26,7 +26,7 @@ def test_sums_do_not_depend_on_how_the_cases_are_parted(study) -> None:  # type:
     for name, value in evaluate(network, batch, study, "cpu", rows=4).items():
         assert np.allclose(value, whole[name], atol=1e-6)
         assert np.allclose(halves[0][name] + halves[1][name], whole[name], atol=1e-6)
-    assert metrics(study, whole).cases == 23
+    assert metrics(study, whole)["cases"] == 23
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -16,7 +16,7 @@ from client.training.hooks import GIVEN_UP, OpacusClipper
 from common.models.network import build_network
 from common.models.note import Transformer
 from common.privacy.plan import plan_privacy
-from common.tasks import loss_rows
+from common.scores import loss_rows
 from tests.support.tiny import cases_of, study_of
 
 torch.set_num_threads(1)

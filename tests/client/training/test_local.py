@@ -17,8 +17,8 @@ from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network
 from common.parameters import flatten
 from common.privacy.plan import PrivacyPlan
+from common.scores import loss_rows
 from common.study import Study, Training
-from common.tasks import loss_rows
 from tests.support.tiny import cases_of, study_of
 
 torch.set_num_threads(1)

@@ -25,8 +25,8 @@ from common.errors import PrivacyError
 from common.models.batch import Batch
 from common.models.network import MultimodalNetwork, build_network
 from common.privacy.mechanism import places
+from common.scores import loss_rows
 from common.study import Study
-from common.tasks import loss_rows
 from tests.support.neighbours import NEIGHBOURS, WEIGHTS, others, weigh
 from tests.support.switching import patients, switches, switching_study, turning_gradients
 from tests.support.tied import PLAN, Draws, clipped_step

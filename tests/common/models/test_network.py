@@ -19,7 +19,7 @@ from common.models.batch import Batch
 from common.models.clippable import unhookable
 from common.models.network import MultimodalNetwork, build_network, set_normaliser
 from common.parameters import flatten
-from common.tasks import loss_rows
+from common.scores import loss_rows
 from tests.support.gradients import by_autograd, by_hooks, difference, shake
 from tests.support.tiny import MODALITIES, cases_of, study_of
 
@@ -179,7 +179,7 @@ def test_the_seed_and_nothing_else_chooses_the_weights() -> None:
 def test_another_process_builds_the_same_without_flower_and_without_what_it_does_not_need() -> None:
     code = """
 import hashlib, sys
-import common.installation, common.tasks
+import common.installation, common.scores
 from common.models.network import build_network
 from common.parameters import flatten
 from tests.support.tiny import MODALITIES, study_of

@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from common.scores import metrics as metrics_of
+from common.scores import score_segments
 from common.study import Privacy
-from common.tasks import metrics as metrics_of
-from common.tasks import score_segments
 from server.report.counts import ends_of, half_of, written_count
 from server.report.coverage import coverage_table
 from server.report.evidence import Coverage, from_json, to_json
@@ -137,8 +137,8 @@ def test_a_test_score_that_noise_left_without_a_number_was_measured() -> None:
     noisy, exact = metrics_of(study, nobody, 8.0), metrics_of(replace(study, privacy=Privacy()), nobody)
     shown = {}
     for name, found in (("noisy", noisy), ("exact", exact)):
-        outcome = Outcome(np.zeros(1, np.float32), 1, (round_of(0),), {}, {}, asdict(found), 3, 4)
-        page = render(released(deployed(comparisons=tuple(run_folder.tested(outcome)))))
+        outcome = Outcome(np.zeros(1, np.float32), 1, (round_of(0),), {}, {}, found, 3, 4)
+        page = render(released(deployed(comparisons=tuple(run_folder.tested(study, outcome)))))
         shown[name] = page.partition('id="comparison"')[0]
     assert "The noise of privacy hides the test score: its AUC may be anything." in shown["noisy"]
     assert "was not measured" not in shown["noisy"] and "was not measured on test patients" in shown["exact"]

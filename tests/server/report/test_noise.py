@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
-from common.tasks import metrics, score_segments
+from common.scores import metrics, score_segments
 from server.report.noise import interval, says_something, written
 from server.report.text import NONE
 from tests.support.tiny import study_of
@@ -36,11 +34,11 @@ def sums(random: np.random.Generator | None) -> dict[str, np.ndarray]:
 def test_the_written_interval_of_each_measure_holds_the_true_value() -> None:
     """Noise only ever adds to a calibration error: .2 was written as the interval of a model whose error is 0."""
     assert {segment.name for segment in score_segments(STUDY)} == set(sums(None))
-    true, random = asdict(metrics(STUDY, sums(None))), np.random.default_rng(0)
+    true, random = metrics(STUDY, sums(None)), np.random.default_rng(0)
     for key in ("auc", "accuracy", "brier", "log_loss", "calibration_error"):
         held = 0
         for _ in range(200):
-            low, high = interval(asdict(metrics(STUDY, sums(random), SD)), key) or (1.0, 0.0)
+            low, high = interval(metrics(STUDY, sums(random), SD), key) or (1.0, 0.0)
             held += low <= true[key] <= high
         assert held >= 0.93 * 200, (key, held)
 

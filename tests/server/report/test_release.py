@@ -1,6 +1,6 @@
 """Small cells: what a deployed report must not show, neither directly nor by subtraction."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,8 +8,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.tasks import metrics as metrics_of
-from common.tasks import score_sums
+from common.scores import metrics as metrics_of
+from common.scores import score_sums
 from server.report.evidence import Coverage, to_json
 from server.report.page import render, write
 from server.report.release import released
@@ -132,7 +132,7 @@ def test_scores_of_a_class_of_a_handful_are_left_out_too(malignant, is_shown):
     """Eight rounds' AUC over 40 patients fit no other number of malignant ones than three. 40 of 40: no AUC is told."""
     study = study_of("chart")
     logits, target = torch.linspace(-2, 2, 40)[:, None], (torch.arange(40) < malignant).long()
-    found = asdict(metrics_of(study, score_sums(study, logits, target)))
+    found = metrics_of(study, score_sums(study, logits, target))
     few = replace(comparison("Federated", "federated", 0.9), metrics=found)
     shown = released(deployed(comparisons=(few,), rounds=(round_of(1, metrics=found),)))
     assert bool(shown.comparisons[0].metrics) == is_shown == bool(shown.rounds[0].metrics)

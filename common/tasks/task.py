@@ -1,0 +1,100 @@
+"""What every task can say of itself: the one interface by which all others ask it.
+
+A task is one file of this package, a schema class of study.yaml, and one line in `common/tasks/__init__.py`. Nobody
+else knows of classes, of an AUC, or of how wide a head is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from common.tasks.measure import Measure
+
+if TYPE_CHECKING:  # a connector, that only carries plans, has no PyTorch
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from common.summand import Segment
+
+    Counts = NDArray[np.float64]
+
+
+class Task(Protocol):
+    """What is predicted.
+
+    measures: what models are judged by; the first one chooses the model
+    target_type: numpy's name of the type of one patient's target
+    """
+
+    measures: ClassVar[tuple[Measure, ...]]
+    target_type: ClassVar[str]
+
+    # ------------------------------------------------------------------------------------------- a hospital's targets
+
+    def target_of(self, word: str) -> int | float | None:
+        """Return a word of the target's column, in the study's vocabulary, as a target; None where it is none."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """What of the task decides who has a target, in an order that does not matter."""
+
+    @property
+    def expected(self) -> str:
+        """What a word of the target's column has to be one of, as the end of a sentence."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """By what training patients are counted."""
+
+    def counted(self, targets: NDArray[Any]) -> Counts:
+        """Return how many of these targets (B, ...) are of each group, float64 (G,)."""
+
+    def unteachable(self, counts: NDArray[Any]) -> str:
+        """Return why nothing can be learned from so many training patients of each group, as "of one class, dead";
+        empty where something can.
+        """
+
+    # ------------------------------------------------------------------------------------------------------ the model
+
+    def head(self, width: int, hidden: int) -> nn.Module:
+        """Return what makes outputs of the fused vector: (B, width) -> (B, outputs).
+
+        hidden: the width of its one hidden layer; 0: none
+        """
+
+    def loss_rows(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each row: (B, outputs), (B, ...) -> (B,)."""
+
+    # ------------------------------------------------------------------------------------------------ sums and scores
+
+    def segments(self, bins: int, bound: float) -> tuple[Segment, ...]:
+        """Return the segments of `sums`, each bounded by the most cases that a site may have."""
+
+    @property
+    def sensitivity(self) -> float:
+        """The most, in L2 norm over all segments together, that adding or removing one patient changes `sums`."""
+
+    def sums(self, output: Tensor, target: Tensor, bins: int) -> dict[str, Counts]:
+        """Return the segments for these cases, float64; B may be 0. An output that is not finite says nothing."""
+
+    def scores(self, sums: Mapping[str, Counts], bins: int, sd: float, *, clipped: bool) -> dict[str, float]:
+        """Return the measures of summed `sums`, with `cases`; nan where one is not defined.
+
+        sd: of the noise in each entry, which may have made entries negative or unlike. clipped: counts below 0 are 0
+        """
+
+    def exact(self, output: NDArray[Any], target: NDArray[Any], seed: int) -> tuple[dict[str, float], Interval | None]:
+        """Return what can be said of the leading measure from the rows themselves, where one process has them: measures
+        that are more exact than those of the sums, and a 95 % interval of the first over resamples of the cases.
+        """
+
+    # ------------------------------------------------------------------------------------------------- for a person
+
+    @property
+    def described(self) -> str:
+        """What the model learns, as "learns to tell apart 'alive', 'dead'"."""
+
+
+Interval = tuple[float, float]
