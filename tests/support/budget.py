@@ -31,6 +31,7 @@ ALIKE, SLACK = 1.15, 1.5  # a machine is slower from here on; and at some things
 LONG = 5.0  # CPU-s, from which a test outside the soak has its reason in DEAR
 DEAR = {
     "tests/test_budget.py": "runs of pytest in runs of pytest",
+    "tests/architecture/test_new_task.py": "a study of a task that there is not, played by a copy of the product",
     "tests/client/agent/test_network.py": "the first process forked waits for the fork server's imports",
     "tests/client/agent/test_silence.py": "the first process forked waits for the fork server's imports",
     "tests/client/data/test_note_forms.py": "four hundred notes in four languages",
