@@ -29,7 +29,7 @@
 The **public code** is a closed vocabulary: it is all that may leave a site. Whatever is refused because of a site's
 data has one code, `data`: which of its errors it was would tell of patients. The **text** is for the person at this
 site or this coordinator; it names files, keys and counts and the way out, and never a value of a patient's data. A
-site's own log has the class's name and the text.
+site's own log has the class's name and the text. The **words** beside a code are what the coordinator reads of it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,21 @@ class WardroundError(Exception):
     """Root of the tree. `str(error)` is the private text: what is wrong and what to do."""
 
     code: ClassVar[str] = "error"
+    words: ClassVar[str] = "failed; its own log says why"  # what the code says to a person at the coordinator
     exit_code: ClassVar[int] = 1
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a class with a code of its own and without words for it."""
+        super().__init_subclass__()
+        if "code" in vars(cls) and "words" not in vars(cls):
+            raise TypeError(f"{cls.__name__}: say in `words` what {cls.code} means to a person at the coordinator")
 
 
 class StudyError(WardroundError):
     """The study file breaks the schema or contradicts itself."""
 
     code = "bad_study"
+    words = "cannot read this study as it is written; its own log says why"
     exit_code = 10
 
 
@@ -55,6 +63,7 @@ class SiteFileError(WardroundError):
     """The site file breaks the schema or points to what is not there."""
 
     code = "bad_site_file"
+    words = "its site.yaml is not in order; its own log says where"
     exit_code = 11
 
 
@@ -62,6 +71,7 @@ class DataError(WardroundError):
     """A file of the hospital cannot be read as its site file says."""
 
     code = "data"
+    words = "its data cannot serve this study as it is; its own log says why"
     exit_code = 20
 
 
@@ -81,6 +91,7 @@ class PrivacyError(WardroundError):
     """A privacy plan cannot be met as written."""
 
     code = "privacy"
+    words = "cannot keep what the study promises of privacy; its own log says why"
     exit_code = 30
 
 
@@ -88,6 +99,7 @@ class BudgetError(PrivacyError):
     """The ledger refuses, because the site's budget would be exceeded."""
 
     code = "budget"
+    words = "its privacy budget does not carry this"
     exit_code = 31
 
 
@@ -95,6 +107,7 @@ class SecureSumError(WardroundError):
     """A secure sum was refused, or cannot be opened."""
 
     code = "secure_sum"
+    words = "refused this secure sum; its own log says why"
     exit_code = 40
 
 
@@ -102,6 +115,7 @@ class ProtocolOrderError(SecureSumError):
     """A message that the protocol's present state does not take: early, late, repeated or foreign."""
 
     code = "out_of_order"
+    words = "it lost the sum, or had given its part before"
     exit_code = 41
 
 
@@ -109,6 +123,7 @@ class TooFewSitesError(SecureSumError):
     """Fewer sites than the threshold are left: nothing may be opened."""
 
     code = "too_few_sites"
+    words = "too few sites were left for it"
     exit_code = 42
 
 
@@ -116,6 +131,7 @@ class RangeError(SecureSumError):
     """A value that the fixed point cannot hold: our own fault at the site, so nothing is sent."""
 
     code = "out_of_range"
+    words = "has a value that the sum cannot hold, and sent nothing"
     exit_code = 43
 
 
@@ -123,6 +139,7 @@ class IdentityError(SecureSumError):
     """A roster, a long-term key or a signature is not what it should be."""
 
     code = "identity"
+    words = "it pinned another roster, or has another key"
     exit_code = 44
 
 
@@ -130,6 +147,7 @@ class AnsweredError(SecureSumError):
     """The same was summed before over other sites: the difference of the two sums would show a site."""
 
     code = "answered"
+    words = "this was summed before, over other sites"
     exit_code = 45
 
 
@@ -137,6 +155,7 @@ class RunError(WardroundError):
     """A run cannot start or go on."""
 
     code = "run"
+    words = "it cannot go on with this run; its own log says why"
     exit_code = 50
 
 
@@ -144,6 +163,7 @@ class CheckpointError(RunError):
     """A checkpoint is damaged, or belongs to another study."""
 
     code = "bad_checkpoint"
+    words = "a checkpoint is damaged, or is of another study"
     exit_code = 51
 
 
@@ -151,6 +171,7 @@ class SiteFailedError(RunError):
     """A site answered with an error code; the text stayed in the site's own log."""
 
     code = "site_failed"
+    words = "its agent does not answer"
     exit_code = 52
 
 
@@ -158,6 +179,7 @@ class ReleaseError(RunError):
     """The other side is of another release of wardround: it speaks another protocol, or derives something else."""
 
     code = "other_release"
+    words = "it derives something else than this coordinator: install one release of wardround everywhere"
     exit_code = 57
 
 
@@ -165,6 +187,7 @@ class PolicyError(RunError):
     """This site's policy does not allow what was asked."""
 
     code = "policy"
+    words = "its policy does not allow this"
     exit_code = 53
 
 
@@ -172,6 +195,7 @@ class NotApprovedError(PolicyError):
     """Nobody at this site approved the study; or it was withdrawn, or what is kept of it is not as it was."""
 
     code = "not_approved"
+    words = "has not approved this study"
     exit_code = 54
 
 
@@ -179,6 +203,7 @@ class PausedError(PolicyError):
     """This site paused the study."""
 
     code = "paused"
+    words = "has paused this study"
     exit_code = 55
 
 
@@ -186,6 +211,7 @@ class OutsideHoursError(PolicyError):
     """Work would begin outside of this site's hours."""
 
     code = "outside_hours"
+    words = "works at other hours"
     exit_code = 56
 
 
@@ -193,6 +219,7 @@ class BusyError(PolicyError):
     """This site is at work for another run, and serves one at a time."""
 
     code = "busy"
+    words = "is at work for another run"
     exit_code = 58
 
 
@@ -200,6 +227,7 @@ class InstallationError(WardroundError):
     """The installed packages do not fit each other."""
 
     code = "installation"
+    words = "its installed packages do not fit each other; its own log says which"
     exit_code = 60
 
 
@@ -207,6 +235,7 @@ class AuditError(WardroundError):
     """The audit log cannot take an event, or its chain is broken."""
 
     code = "audit"
+    words = "its audit log is broken or cannot be written: its people have to look at it"
     exit_code = 70
 
 
@@ -221,3 +250,8 @@ def tree() -> list[type[WardroundError]]:
 # What 0.1 said in their place: a site's audit log of that time is read for good.
 RETIRED_CODES = frozenset({"bad_data", "bad_cohort", "not_deidentified"})
 PUBLIC_CODES: frozenset[str] = frozenset(kind.code for kind in tree())
+
+
+def words_of(code: str) -> str:
+    """Return what a public code says to a person at the coordinator; the code itself where it is none of ours."""
+    return next((kind.words for kind in tree() if kind.code == code), code)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.tasks import MEASURES, measure_of
+from server.lost import stored_words
 from server.report import text
 from server.report.charts import Canvas, Chart, Group, Point, Series, bar_chart, drawable, line_chart, thinned
 from server.report.evidence import RoundEvidence
@@ -141,7 +142,7 @@ def _row(entry: RoundEvidence, measures: Sequence[str], *, without: bool) -> tup
         str(entry.round),
         text.count(entry.sites),
         text.count(entry.dropped),
-        ", ".join(f"{reason} {times}" for reason, times in entry.drop_reasons.items()),
+        ", ".join(f"{stored_words(reason)}: {times}" for reason, times in entry.drop_reasons.items()),
         text.duration(entry.seconds),
         text.size(entry.bytes_up),
         text.size(entry.bytes_down),

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from common import schema as border
+from server.lost import stored_words
 from server.report import charts, text
 from server.report.attendance import counted_over, head, run_sites, tested_over
 from server.report.caveats import alarming, caveats
@@ -201,7 +202,7 @@ def _reasons(rounds: Sequence[RoundEvidence]) -> tuple[tuple[str, str], ...]:
     total: Counter[str] = Counter()
     for entry in rounds:
         total.update(entry.drop_reasons)
-    return tuple((reason, text.count(times)) for reason, times in total.most_common())
+    return tuple((stored_words(reason), text.count(times)) for reason, times in total.most_common())
 
 
 def _totals(rounds: Sequence[RoundEvidence]) -> str:

@@ -24,11 +24,11 @@ from common.messages import (
     from_records,
     to_records,
 )
+from server.lost import Refused, Silence, Why
 
 FIRST_LOOK_SECONDS = 0.002
 SLOWEST_LOOK_SECONDS = 0.25
 GRACE_SECONDS = 2.0
-SILENT = "no answer in time"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Answers:
     """
 
     replies: dict[int, Reply]
-    missing: dict[int, str]
-    declined: dict[int, str]
+    missing: dict[int, Why]
+    declined: dict[int, Why]
     bytes_down: int
     bytes_up: int
 
@@ -115,25 +115,25 @@ def _value_size(value: object) -> int:
 
 def _sorted_out(
     requests: Mapping[int, Request], came: Mapping[int, Message]
-) -> tuple[dict[int, Reply], dict[int, str]]:
+) -> tuple[dict[int, Reply], dict[int, Why]]:
     replies: dict[int, Reply] = {}
-    missing = {node: SILENT for node in requests if node not in came}
+    missing: dict[int, Why] = {node: Silence.SILENT for node in requests if node not in came}
     for node, message in came.items():
         if message.has_error():
-            missing[node] = "connection lost"
+            missing[node] = Silence.CONNECTION
             continue
         try:
             reply = from_records(message.content)
         except OtherProtocolError as error:
-            missing[node] = error.in_short or "unreadable answer"
+            missing[node] = Silence(error.in_short or Silence.UNREADABLE)
             continue
         except RunError:
-            missing[node] = "unreadable answer"
+            missing[node] = Silence.UNREADABLE
             continue
         if isinstance(reply, Refusal):
-            missing[node] = f"refused: {reply.code}"
+            missing[node] = Refused(reply.code)
         elif isinstance(reply, REPLIES[type(requests[node])]):
             replies[node] = reply
         else:
-            missing[node] = "unreadable answer"
+            missing[node] = Silence.UNREADABLE
     return replies, missing

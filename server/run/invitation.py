@@ -12,6 +12,7 @@ from common.errors import BudgetError, RunError, SecureSumError
 from common.identity.roster import Roster
 from common.messages import JoinReply, JoinRequest, Reply
 from common.secure_sum.messages import Member
+from server.lost import Silence, Why
 from server.run.exchange import exchange
 
 
@@ -47,7 +48,7 @@ def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
 
 def invite(
     grid: Grid, nodes: Iterable[int], request: JoinRequest, roster: Roster, *, seconds: float
-) -> tuple[dict[int, Participant], dict[int, str]]:
+) -> tuple[dict[int, Participant], dict[int, Why]]:
     """Ask these nodes to join: who consented, over the roster's signature; and why the others did not.
 
     Where they are asked whether their budgets carry the run, the first that says no decides.
@@ -58,7 +59,7 @@ def invite(
     for node, reply in answers.replies.items():
         participant = participant_of(node, request, reply, roster)
         if participant is None:
-            missing[node] = "unacceptable message"
+            missing[node] = Silence.UNACCEPTABLE
         else:
             joined[node] = participant
     return joined, missing

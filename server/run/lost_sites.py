@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from common.errors import AnsweredError, RunError
 from common.secure_sum.messages import Member
 from common.study import Study
+from server.lost import Lost, Refused
 
 PAUSE_SECONDS = 5.0  # from one attempt to the next, while a site is connected and does not answer
-REFUSED = f"refused: {AnsweredError.code}"
+REFUSED = Lost("confirm", Refused(AnsweredError.code))
 
 
 class LostSiteError(RunError):
@@ -57,9 +58,9 @@ class LostSites:
         """A round begins: it has all of its time."""
         self._ends = None
 
-    def heard(self, dropped: Mapping[str, str]) -> None:
-        """What a sum that failed lost, site -> leg and reason. From the first on, the round's time runs."""
-        self.met = self.met or any(why.endswith(REFUSED) for why in dropped.values())
+    def heard(self, dropped: Mapping[str, Lost]) -> None:
+        """What a sum that failed lost, site -> why. From the first on, the round's time runs."""
+        self.met = self.met or any(why.code == REFUSED.code for why in dropped.values())
         if self.met and self._ends is None:
             self._ends = time.monotonic() + self.wait
 

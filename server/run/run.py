@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.derived import derive
-from common.errors import RunError, SecureSumError, TooFewSitesError
+from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesError
 from common.identity.roster import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
@@ -24,6 +24,7 @@ from common.privacy.plan import plan_privacy
 from common.scores import metrics, score_sensitivity
 from common.statistics import normaliser_from_sums
 from common.study import Study
+from server.lost import Lost
 from server.report.evidence import RoundEvidence
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.run.classes import require_two_classes
@@ -50,7 +51,7 @@ from server.run.trained import (
 
 ATTEMPTS, UNPAID_ATTEMPTS = 3, 5  # of a round: with privacy each of them is paid for
 SUMMED = "sites"  # the array of a run's state that names the sites of its last sum
-TOO_FEW = f"refused: {TooFewSitesError.code}"
+OF_OTHERS = (TooFewSitesError.code, AnsweredError.code)  # refused because others were gone
 BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those that are left
 
 
@@ -141,7 +142,7 @@ class Run:
         self.nodes, self.names = sorted(nodes) if nodes else nodes_of(grid, sites, seconds), nodes or {}
         self.lost = LostSites(wait, tuple(self.state.arrays.get(SUMMED, ())))
         self._planned = _Planned()
-        self._lost: Mapping[str, str] = {}  # whom the round before lost, and why
+        self._lost: Mapping[str, Lost] = {}  # whom the round before lost, and why
         self.summation = Summation(
             grid,
             study,
@@ -199,7 +200,7 @@ class Run:
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
         what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
-        lost, patience, attempt = dict[str, str](), self.wait, 0
+        lost, patience, attempt = dict[str, Lost](), self.wait, 0
         spent = np.zeros(3, dtype=np.int64)  # steps, bytes up and bytes down of the attempts that failed
         self.lost.begin()
         while self.lost.goes_on(attempt, attempts):
@@ -229,7 +230,7 @@ class Run:
             f"{SAVED} {ways_out(causes, self.path.parent.name)}"
         ) from None
 
-    def _heard(self, lost: dict[str, str]) -> None:
+    def _heard(self, lost: dict[str, Lost]) -> None:
         """Of a sum that failed: who was lost. Who refused only because others were gone is not."""
         dropped = self.summation.dropped
         if not self.study.private:
@@ -237,7 +238,7 @@ class Run:
                 self.lost.keep_to(self.summation.bound)
             self.lost.heard(dropped)
             self.summation.kept_to = self.lost.only
-        lost |= {site: why for site, why in dropped.items() if not why.endswith((TOO_FEW, REFUSED))}
+        lost |= {site: why for site, why in dropped.items() if why.code not in OF_OTHERS}
 
     @property
     def _only(self) -> Sequence[str]:
@@ -397,7 +398,7 @@ class Run:
         return self.study.schema >= 1 and any(set(entry.without) != set(without) for entry in before)
 
     def _save(self, number: int, total: Total, scored: dict[str, float] | None, seconds: float) -> None:
-        reasons = list(total.dropped.values())
+        reasons = list(map(str, total.dropped.values()))
         evidence = RoundEvidence(
             round=number,
             sites=len(total.sites),

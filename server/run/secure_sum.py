@@ -38,9 +38,9 @@ from common.secure_sum.masking import add_packed, cut
 from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal, Signed, SumContext
 from common.study import Study
 from common.summand import Layout
-from server.run.exchange import SILENT, exchange
+from server.lost import Leg, Lost, Silence, Why
+from server.run.exchange import exchange
 from server.run.invitation import Participant, invite, participant_of, require_distinct
-from server.run.reasons import NOT_BACK, STAYS_OUT, UNACCEPTABLE, in_words
 
 # Deadlines of the legs without work, and of joining, where a site may read its data for the first time.
 TALK_SECONDS, JOIN_SECONDS, LEAST_JOIN_SECONDS = 180.0, 900.0, 15.0
@@ -62,7 +62,7 @@ class Total:
 
     values: Mapping[str, NDArray[np.float64]] = field(repr=False)
     sites: tuple[str, ...]
-    dropped: Mapping[str, str]  # site -> leg and reason; who was lost after its work was done is in `sites` too
+    dropped: Mapping[str, Lost]  # site -> why; who was lost after its work was done is in `sites` too
     threshold: int | None  # t, with which it was opened; None without a secure sum
     steps: int
     epsilon: float | None  # the largest that a site has certified in this run so far
@@ -121,10 +121,10 @@ class Summation:
     # The largest epsilon that any site certified for training and for held-out patients, in sums that opened or not.
     certified: tuple[float, float] = UNCERTIFIED
     _sites: dict[int, str] = field(default_factory=dict)  # names, of all that ever joined
-    _why_out: dict[int, str] = field(default_factory=dict)  # of who is in no sum to come: what it last said to that
+    _why_out: dict[int, Lost] = field(default_factory=dict)  # of who is in no sum to come: what it last said to that
     _ahead: Begun | None = None
     _room: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    _dropped: dict[str, str] = field(default_factory=dict)
+    _dropped: dict[str, Lost] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
     _steps: int = 0
 
@@ -220,7 +220,9 @@ class Summation:
             answers |= self._asked("confirm", number, {}, dict.fromkeys(silent, self._invitation()))
         request = self._invitation()
         found = {node: participant_of(node, request, answers.get(node), self.roster) for node in (*others, *silent)}
-        self._why_out |= {node: UNACCEPTABLE for node, item in found.items() if item is None and node in answers}
+        self._why_out |= {
+            node: Lost("join", Silence.UNACCEPTABLE) for node, item in found.items() if item is None and node in answers
+        }
         self._why_out = {node: why for node, why in self._why_out.items() if found.get(node) is None}
         return confirmed, {node: item for node, item in found.items() if item is not None}
 
@@ -232,8 +234,8 @@ class Summation:
         missing = [name for name in survivors if name not in confirmed]
         if self.study.private or not missing or not begun.context.shown_to_all:
             return
-        refused = any(self._dropped.get(name, "").endswith(f"refused: {AnsweredError.code}") for name in missing)
-        if not refused:
+        lost = (self._dropped.get(name) for name in missing)
+        if not any(one is not None and one.code == AnsweredError.code for one in lost):
             self.bound = tuple(survivors)
             self.keep(self.number, survivors)
         raise TooFewSitesError(f"{', '.join(missing)} did not confirm the sum, and where a site waits every one must")
@@ -249,7 +251,9 @@ class Summation:
             if item.site in confirmed
         }
         there = [item for item in (here | dict(newcomers)).values() if not self.kept_to or item.site in self.kept_to]
-        self._why_out |= {node: STAYS_OUT for node, item in newcomers.items() if item not in there}
+        self._why_out |= {
+            node: Lost("join", Silence.STAYS_OUT) for node, item in newcomers.items() if item not in there
+        }
         holders = sorted(there, key=lambda item: item.site)
         if len({item.site for item in holders}) < len(holders) or len(holders) < self.least:
             return None
@@ -289,17 +293,17 @@ class Summation:
             if node in begun.offers:
                 self._why_out.pop(node, None)
             else:
-                unsaid = f"offer: {SILENT}" if node in there else NOT_BACK
+                unsaid = Lost("offer", Silence.SILENT) if node in there else Lost("join", Silence.NOT_BACK)
                 self._dropped.setdefault(self._name(node), self._why_out.get(node, unsaid))
 
-    def _each(self, leg: str, sent: Mapping[int, A], take: Callable[[int, A], B]) -> dict[int, B]:
+    def _each(self, leg: Leg, sent: Mapping[int, A], take: Callable[[int, A], B]) -> dict[int, B]:
         """What one site sent wrong costs that site its place in the sum, and not the others their round."""
         taken = {}
         for node, item in sent.items():
             try:
                 taken[node] = take(node, item)
             except SecureSumError:
-                self._dropped.setdefault(self._sites[node], f"{leg}: unacceptable message")
+                self._dropped.setdefault(self._sites[node], Lost(leg, Silence.UNACCEPTABLE))
         return taken
 
     def _offers(self, came: Mapping[int, bytes]) -> dict[int, Offer]:
@@ -342,16 +346,16 @@ class Summation:
         require_distinct(joined)
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
-            self._dropped[self._name(node)] = f"join: {why}"
-        self._why_out = {node: f"join: {why}" for node, why in missing.items()}
+            self._dropped[self._name(node)] = Lost("join", why)
+        self._why_out = {node: Lost("join", why) for node, why in missing.items()}
         self._require_budget()
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
-        self._why_out |= {item.node: STAYS_OUT for item in participants if item not in wanted}
+        self._why_out |= {item.node: Lost("join", Silence.STAYS_OUT) for item in participants if item not in wanted}
         if len(wanted) < max(self.least, len(only)):
             needed = f"all of {', '.join(sorted(only))}" if only else f"{self.least}"
-            why = "" if self._dropped else f" ({self._why()})"
-            raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{why}.")
+            reason = "" if self._dropped else f" ({self._why()})"
+            raise TooFewSitesError(f"{len(wanted)} sites are ready, {needed} are needed{reason}.")
         self.first = -1
         return wanted
 
@@ -361,7 +365,7 @@ class Summation:
         Asked until a sum begins; who loses its budget later is lost as any other site.
         """
         first = self.first
-        poor = [site for site, why in self._dropped.items() if why.endswith(f"refused: {BudgetError.code}")]
+        poor = [site for site, why in self._dropped.items() if why.code == BudgetError.code]
         if first >= 0 and poor:
             raise BudgetError(
                 f"Not begun: the privacy budget of {', '.join(sorted(poor))} does not carry this run "
@@ -395,12 +399,12 @@ class Summation:
         chosen = set(names)
         return {item.node: request for item in holders if item.site in chosen}
 
-    def _leg(self, name: str, number: int, requests: Mapping[int, Request], kind: type[R]) -> dict[int, R]:
+    def _leg(self, name: Leg, number: int, requests: Mapping[int, Request], kind: type[R]) -> dict[int, R]:
         answers = self._asked(name, number, requests, {})
         return {node: reply for node, reply in answers.items() if isinstance(reply, kind)}
 
     def _asked(
-        self, name: str, number: int, requests: Mapping[int, Request], optional: Mapping[int, Request]
+        self, name: Leg, number: int, requests: Mapping[int, Request], optional: Mapping[int, Request]
     ) -> dict[int, Reply]:
         """One leg of a sum; `optional` is about the sum after. Why a site did not answer is kept, the first reason."""
         answers = exchange(
@@ -414,18 +418,17 @@ class Summation:
         self._bytes[0] += answers.bytes_up
         self._bytes[1] += answers.bytes_down
         for node, why in answers.missing.items():
-            self._dropped.setdefault(self._name(node), f"{name}: {why}")
+            self._dropped.setdefault(self._name(node), Lost(name, why))
         for node, why in answers.declined.items():
             self._declined(node, optional[node], why)
         return answers.replies
 
-    def _declined(self, node: int, asked: Request, why: str) -> None:
+    def _declined(self, node: int, asked: Request, why: Why) -> None:
         """A site that was asked for the next sum, and gave no consent or no offer. One that is silent within the short
         time for that is taken by what it said before.
         """
-        leg = "join" if isinstance(asked, JoinRequest) else "offer"
-        if why != SILENT:
-            self._why_out[node] = f"{leg}: {why}"
+        if why != Silence.SILENT:
+            self._why_out[node] = Lost("join" if isinstance(asked, JoinRequest) else "offer", why)
 
     def _sum_of(
         self,
@@ -459,7 +462,7 @@ class Summation:
         return self._sites.get(node) or self.names.get(node) or f"node {node}"
 
     def _why(self) -> str:
-        reasons = (f"{site}: {in_words(why)}" for site, why in self._dropped.items())
+        reasons = (f"{site}: {why.words}" for site, why in self._dropped.items())
         return "; ".join(reasons) or "no site is connected"
 
     @property
@@ -468,7 +471,7 @@ class Summation:
         return tuple(self._sites.values())
 
     @property
-    def dropped(self) -> Mapping[str, str]:
+    def dropped(self) -> Mapping[str, Lost]:
         """Whom the last sum lost, opened or not, and why."""
         return dict(self._dropped)
 

@@ -33,8 +33,8 @@ from common.messages import (
 from common.release import OF_0_1
 from server.flower.control import Node, Nodes, by_site
 from server.flower.grid import FleetGrid
+from server.lost import Lost, Silence
 from server.report.evidence import RoundEvidence
-from server.run.reasons import PROTOCOLS, in_words
 from server.run.run_folder import player_of
 
 STATUS_FILE, STATUS_FORMAT = "status.json", 1
@@ -170,7 +170,7 @@ class Watch:
 
     def __init__(self, status: RunStatus, path: Path) -> None:
         self.status, self._path, self._one = status, path, threading.Lock()
-        self.dropped: Callable[[], Mapping[str, str]] = dict  # site -> leg and reason, of the last sum
+        self.dropped: Callable[[], Mapping[str, Lost]] = dict  # site -> why, of the last sum
         self.joined: Callable[[], Collection[str]] = tuple  # sites that approved the study and read their data
         self.tell: Callable[[str], None] = lambda text: None  # whoever sits at the terminal
         self.limit = 0.0  # seconds that one thing may last; 0 if that is not known
@@ -232,7 +232,7 @@ class Watch:
         """Whom the last sum lost since the last look."""
         for site, why in self.dropped().items():
             before = self.status.sites.get(site, SiteStatus(""))
-            self.status.sites[site] = SiteStatus(f"dropped: {in_words(why)}", seen=before.seen)
+            self.status.sites[site] = SiteStatus(f"dropped: {why.words}", seen=before.seen)
 
     def _looking(self, grid: FleetGrid, nodes: Nodes, keys: Mapping[str, bytes], stopped: threading.Event) -> None:
         while not stopped.is_set():
@@ -241,8 +241,7 @@ class Watch:
                 said = self._ask(grid, [node.node for node in there.values() if node.online], stopped)
                 dropped, joined = self.dropped(), self.joined()
                 self.status.sites = {
-                    site: _status_of(there.get(site), said, dropped.get(site, ""), ready=site in joined)
-                    for site in keys
+                    site: _status_of(there.get(site), said, dropped.get(site), ready=site in joined) for site in keys
                 }
                 self.status.looked = time.time()
                 self._write()
@@ -289,7 +288,7 @@ def clock(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
-def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, ready: bool = False) -> SiteStatus:
+def _status_of(node: Node | None, said: Mapping[int, Said], dropped: Lost | None, *, ready: bool = False) -> SiteStatus:
     if node is None:
         return SiteStatus("not enrolled at the server")
     seen = max(0.0, time.time() - (node.online_until - 2 * node.interval)) if node.online_until else None
@@ -297,9 +296,10 @@ def _status_of(node: Node | None, said: Mapping[int, Said], dropped: str, *, rea
         return SiteStatus("not connected" if seen is not None else "enrolled, never connected", seen=seen)
     reply = said.get(node.node)
     if isinstance(reply, OtherProtocolError):
-        return SiteStatus(PROTOCOLS.get(reply.in_short, "connected, does not say what it does"), seen=seen)
-    if dropped:
-        return SiteStatus(f"dropped: {in_words(dropped)}", seen=seen)
+        unsaid = "connected, does not say what it does"
+        return SiteStatus(Silence(reply.in_short).words if reply.in_short else unsaid, seen=seen)
+    if dropped is not None:
+        return SiteStatus(f"dropped: {dropped.words}", seen=seen)
     if reply is None:
         return SiteStatus("connected, does not say what it does", seen=seen)
     state = reply.state

@@ -24,12 +24,14 @@ from common.plan import RoundPlan, layout_of
 from common.privacy.plan import PrivacyPlan, plan_privacy
 from common.study import Study
 from common.summand import Layout, Segment
+from server.lost import Lost, Refused
 from server.run.secure_sum import Summation
 from tests.server.test_summation import HandlerGrid
 from tests.support.scripted import PLAIN, PRIVATE, RUN, Hospitals, cohort_of
 from tests.support.tiny import study_of
 
 NAMES = ("east", "north", "south")
+OTHER_RELEASE = Lost("round", Refused("other_release"))
 ODD = "south"
 
 Other = Callable[[tuple[Segment, ...]], tuple[Segment, ...]]
@@ -110,7 +112,7 @@ def test_a_site_of_another_release_is_named_and_no_sum_is_opened(
     summation = meet.summation
     with pytest.raises(TooFewSitesError):
         summation.total(meet.plan, last=True)
-    assert summation.dropped == {ODD: "round: refused: other_release"}
+    assert summation.dropped == {ODD: OTHER_RELEASE}
     assert "install one release of wardround everywhere" in summation.explain(TooFewSitesError(""))
     assert ODD not in meet.charged()
 
@@ -124,7 +126,7 @@ def test_a_coordinator_of_another_release_is_refused_by_all(
     summation = meet.summation
     with pytest.raises(TooFewSitesError):
         summation.total(meet.plan, last=True)
-    assert dict(summation.dropped) == dict.fromkeys(NAMES, "round: refused: other_release")
+    assert dict(summation.dropped) == dict.fromkeys(NAMES, OTHER_RELEASE)
     assert not meet.charged()
 
 
@@ -181,4 +183,4 @@ def test_a_parameter_table_and_a_privacy_plan_are_bound_too(
     summation = meet.summation
     with pytest.raises(TooFewSitesError):
         summation.total(meet.plan, last=True)
-    assert summation.dropped == {ODD: "round: refused: other_release"}
+    assert summation.dropped == {ODD: OTHER_RELEASE}

@@ -17,8 +17,8 @@ from common.errors import CheckpointError, NotApprovedError, PausedError, RunErr
 from common.identity.roster import Roster
 from common.messages import JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
 from deploy.cli import commands
+from server.lost import Lost
 from server.run.invitation import invite
-from server.run.reasons import in_words
 from server.run.run_folder import open_run
 from server.run.watch import read_status
 from tests.support.release import Release, release
@@ -105,7 +105,7 @@ def test_a_site_of_0_1_is_named_at_the_coordinator_with_the_reason(old: Release,
     request = JoinRequest("0123456789abcdef", digest, roster.digest.hex(), 1)
     joined, missing = invite(OfSite(old.message(answer)), [7], request, roster, seconds=5)  # type: ignore[arg-type]
     assert not joined
-    why = in_words(f"join: {missing[7]}")
+    why = Lost("join", missing[7]).words
     assert "older protocol, of release 0.1" in why and "could open what a single hospital added" in why
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from server.lost import Lost, Refused, Silence
 from server.run.lost_sites import LostSites
 
-ANSWERED, AWAY = {"east": "confirm: refused: answered"}, {"west": "join: no answer in time"}
+ANSWERED, AWAY = {"east": Lost("confirm", Refused("answered"))}, {"west": Lost("join", Silence.SILENT)}
 FOUR = ("east", "north", "south", "west")
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from common.errors import PUBLIC_CODES
+from server.lost import Lost, Refused
 from server.run.reasons import ways_out
 
 GOES_ON_AS_IT_IS = "start `wardround site up` again"
+
+
+def lost(text: str) -> Lost:
+    found = Lost.parse(text)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -25,16 +32,16 @@ GOES_ON_AS_IT_IS = "start `wardround site up` again"
 )
 def test_the_advice_follows_the_cause(why: str, words: str, never: str) -> None:
     """All of these were answered with: mend the sites, and go on."""
-    told = ways_out([why], "first")
+    told = ways_out([lost(why)], "first")
     assert words in told.lower() and never not in told.lower()
     assert "wardround resume first" in told
 
 
 def test_each_cause_is_answered_once() -> None:
-    told = ways_out(["round: refused: budget", "round: refused: budget", "round: connection lost"], "first")
+    told = ways_out([*[lost("round: refused: budget")] * 2, lost("round: connection lost")], "first")
     assert told.count("finish") == 1 and GOES_ON_AS_IT_IS in told
 
 
 def test_every_code_has_an_answer() -> None:
     for code in PUBLIC_CODES:
-        assert len(ways_out([f"round: refused: {code}"], "first")) > 60, code
+        assert len(ways_out([Lost("round", Refused(code))], "first")) > 60, code

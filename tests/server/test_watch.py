@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from common.errors import BudgetError, RunError
+from server.lost import Lost, Refused
 from server.run.finish import finish
 from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, clock, read_status
 
@@ -35,7 +36,7 @@ def test_a_site_that_the_last_sum_lost_is_named_with_the_reason_when_the_run_end
     """What ends a run is often a refusal, which comes between two looks at the sites."""
     watch = Watch(RunStatus("run", "study", os.getpid()), tmp_path / "status.json")
     watch.status.sites = {"ward": SiteStatus("connected; waits to be asked", seen=1.0)}
-    watch.dropped = lambda: {"ward": "join: refused: not_approved"}
+    watch.dropped = lambda: {"ward": Lost("join", Refused("not_approved"))}
     with suppress(RunError), watch, watch.asking(AWAY, AWAY, {}):
         raise RunError("Too few sites.")
     read = read_status(tmp_path / "status.json")

@@ -11,13 +11,14 @@ from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals
 from client.round.gate import Gate
 from client.site import Policy, WithoutPrivacy
-from server.run.reasons import in_words, news_of_lost, ways_out
+from server.lost import Lost, Refused, Silence
+from server.run.reasons import news_of_lost, ways_out
 from server.run.secure_sum import Summation
 from tests.server.test_summation import plan_for, summation
 from tests.support.scripted import NAMES, Hospitals
 from tests.support.tiny import study_of
 
-PAUSED = "join: refused: paused"
+PAUSED = Lost("join", Refused("paused"))
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_paused_site_is_called_paused_in_every_sum_until_it_says_something_els
     if between == "between two sums":
         assert not summing.total(plan_for(them, 1)).dropped
     approvals.pause(them.study.digest)
-    assert summing.total(plan_for(them, 2)).dropped["south"].endswith("refused: paused")
+    assert summing.total(plan_for(them, 2)).dropped["south"].code == "paused"
     for number in (3, 4):
         assert summing.total(plan_for(them, number)).dropped == {"south": PAUSED}
     approvals.resume(them.study.digest)
@@ -74,8 +75,8 @@ def test_a_site_that_is_silent_from_a_round_on_is_not_back_yet(them) -> None:
     grid: Any = summing.grid
     summing.total(plan_for(them, 1))
     grid.lost = {2: "always"}
-    assert summing.total(plan_for(them, 2)).dropped == {"north": "round: no answer in time"}
-    assert summing.total(plan_for(them, 3)).dropped == {"north": "join: not back yet"}
+    assert summing.total(plan_for(them, 2)).dropped == {"north": Lost("round", Silence.SILENT)}
+    assert summing.total(plan_for(them, 3)).dropped == {"north": Lost("join", Silence.NOT_BACK)}
 
 
 def test_a_site_that_gave_no_offer_for_a_sum_is_lost_from_it(them) -> None:
@@ -95,7 +96,7 @@ def test_a_site_that_gave_no_offer_for_a_sum_is_lost_from_it(them) -> None:
     grid.tamper = paused_after_its_share
     summing.total(plan_for(them, 1))
     assert reveals
-    assert summing.total(plan_for(them, 2)).dropped == {"south": "offer: refused: paused"}
+    assert summing.total(plan_for(them, 2)).dropped == {"south": Lost("offer", Refused("paused"))}
     assert summing.total(plan_for(them, 3)).dropped == {"south": PAUSED}
 
 
@@ -105,16 +106,16 @@ def test_a_site_that_is_there_and_stays_out_is_not_called_away(them) -> None:
     grid: Any = summing.grid
     grid.lost = {NAMES.index("south") + 1: "always"}
     total = summing.total(plan_for(them, 1), only=("east", "north", "west"))
-    assert total.dropped == {"south": "join: no answer in time"}
+    assert total.dropped == {"south": Lost("join", Silence.SILENT)}
     grid.lost = {}
     summing.total(plan_for(them, 2))
     why = summing.total(plan_for(them, 3)).dropped["south"]
-    assert "is there, and stays out" in in_words(why)
+    assert "is there, and stays out" in why.words
     assert "site up" not in ways_out([why, PAUSED], "first") and "resume the study" in ways_out([why, PAUSED], "first")
 
 
 def test_who_is_lost_is_told_when_that_or_the_reason_changes() -> None:
-    paused, gone = {"south": PAUSED}, {"south": "round: connection lost"}
+    paused, gone = {"south": PAUSED}, {"south": Lost("round", Silence.CONNECTION)}
     assert news_of_lost({}, paused) == "not in this sum, or lost in it: south (join: has paused this study)"
     assert news_of_lost(paused, paused) == news_of_lost({}, {}) == ""
     assert "north" in news_of_lost(paused, paused | {"north": PAUSED})
