@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import json
 import math
 import os
 import struct
@@ -128,9 +129,24 @@ def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     try:
         save_file(state, str(draft), about | {KEY: "1"})
+        _settle(draft)
         draft.replace(folder / MODEL_FILE)
     except (OSError, SafetensorError):
         raise RunError(f"{folder / MODEL_FILE}: cannot be written. Check space and permissions.") from None
+
+
+def _settle(model: Path) -> None:
+    """Write what a model file says of itself in the order of the keys. safetensors keeps none, and the same model would
+    be another file each time.
+    """
+    with model.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))  # blanks, as safetensors fills it up itself
 
 
 def evidence_of(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from common.errors import CheckpointError
 from common.study import read_study
@@ -211,6 +212,17 @@ def test_a_run_whose_report_cannot_be_written_is_not_marked_as_finished(consorti
     (run / "report.json").rmdir()
     said(consortium, "finish")
     assert read_status(run / STATUS_FILE).finished == 1
+
+
+def test_the_same_model_is_the_same_file(consortium: Path, run: Path) -> None:
+    """What it says of itself stood in another order each time."""
+    found = set[bytes]()
+    for _ in range(6):
+        said(consortium, "finish")
+        found.add((run / "model.safetensors").read_bytes())
+    assert len(found) == 1
+    with safe_open(run / "model.safetensors", "np") as model:
+        assert model.metadata()["study"] == read_study(run / "study.yaml").digest and list(model.keys())
 
 
 FULL = """

@@ -34,6 +34,11 @@ SIGNING = (f"{GROUPS}a_part_that_is_signed_by_another_split_brings_no_few_into_t
 ONCE = (f"{GROUPS}who_was_in_the_sums_once_is_shown_by_no_study_that_still_takes_this_patient",)
 A_WHILE = (f"{GROUPS}a_column_that_was_named_for_a_while_shows_nobody",)
 MEANWHILE = (f"{GROUPS}a_yes_is_for_what_was_told_and_not_for_what_came_while_the_question_stood",)
+OF_DATA = "tests/client/test_shown_by_data.py::test_"
+BACK = (f"{OF_DATA}who_left_with_the_data_and_is_back_is_left_out_by_the_study",)
+IN_NONE = (f"{OF_DATA}who_is_in_no_sum_of_either_study_is_no_difference",)
+OWN = (f"{OF_DATA}who_is_in_no_sum_of_its_own_stops_no_study",)
+ELSEWHERE = (f"{OF_DATA}a_part_is_not_signed_by_those_whom_the_first_study_may_not_have_in_it",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
 
 
@@ -47,6 +52,19 @@ def _never(_: Any) -> Any:
 
 def _unasked(_: Any) -> Any:
     return lambda *arguments: None
+
+
+def _always(_: Any) -> Any:
+    return lambda *arguments: True
+
+
+def _nobody_at_all(_: Any) -> Any:
+    return lambda *arguments: set()
+
+
+def _newcomers_are_where_they_are(original: Any) -> Any:
+    """Whoever is new is in the part by the first study as well, whomever it cuts otherwise."""
+    return lambda states, use, cut, moved: original(states, use, cut, ())
 
 
 def _by_settings_alone(_: Any) -> Any:
@@ -117,6 +135,10 @@ MUTANTS = (
     Mutant("each part by itself", EXACT + "moves.groups", _by_single_parts, ALL_PARTS),
     Mutant("a part counts as summed though it was not signed", EXACT + "moves.by_signing", _nobody, SIGNING),
     Mutant("who came once comes with the data for ever", EXACT + "moves.last_in_state", _ever, ONCE + A_WHILE),
+    Mutant("who left with the data is gone for good", EXACT + "moves._is_so_still", _always, BACK),
+    Mutant("who is in no sum is shown by one", EXACT + "moves._is_in_neither", _never, IN_NONE),
+    Mutant("who is in an entry is in its study's sums", EXACT + "cuts.never_in_a_sum", _nobody_at_all, OWN),
+    Mutant("new patients fill a part of both", EXACT + "moves._sizes", _newcomers_are_where_they_are, ELSEWHERE),
     Mutant("a yes for what nobody was told", EXACT + "cuts._told", lambda _: lambda *_: frozenset(), MEANWHILE),
     Mutant("a word for whoever moves", EXACT + "cuts._are_allowed", _for_whoever_moves, TOLD),
     Mutant("scores over any owners", "client.agent.handlers.asked_by", _of_training_alone, SCORES),
