@@ -29,6 +29,7 @@ from common.messages import (
 from common.plan import RoundPlan
 from common.privacy.plan import plan_privacy
 from common.secure_sum.messages import Confirmation, MaskedVector, Member, Offer, Reveal
+from server.lost import Silence
 from server.run.secure_sum import Summation
 from tests.support.scripted import NAMES, RUN, Hospitals
 from tests.support.tiny import study_of
@@ -146,7 +147,7 @@ def test_a_node_that_answers_as_another_site_costs_itself_its_place(them, what) 
     total = summing.total(plan_for(them, 1))
     left = tuple(name for name in NAMES if name != "north") if what in ("offers", "vectors") else NAMES
     assert total.sites == left
-    assert list(total.dropped) == ["north"] and "unacceptable" in total.dropped["north"]
+    assert list(total.dropped) == ["north"] and total.dropped["north"].why == Silence.UNACCEPTABLE
     assert np.array_equal(total.values["weight/shared"], alone(them, 1, left))
 
 
