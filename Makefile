@@ -38,7 +38,7 @@ soak: environment
 
 # Branches, also of the processes that tests start; without the tests that serve gRPC, which a tracer was seen to stop.
 coverage: environment
-	$(BIN)/python -m tests.support.coverage $(COVERAGE_SECONDS)
+	PYTHONPATH=. $(BIN)/python -m tests.support.coverage $(COVERAGE_SECONDS)
 
 week: environment
 	$(BIN)/python -m pytest -q -m week tests/federation/test_survival_week.py

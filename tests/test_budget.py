@@ -40,7 +40,7 @@ def test_a_run_above_its_budget_fails_and_says_what_it_cost(tmp_path: Path, work
     above = played(tmp_path, *workers, **{CPU: "0.9"})
     assert above.returncode == pytest.ExitCode.TESTS_FAILED
     assert "1 passed" in above.stdout and "THE BUDGET IS PASSED" in above.stdout
-    assert re.search(r"CPU-s, .*; the yardstick took \d+\.\d{3}(, \d+\.\d{3})* CPU-s here", above.stdout)
+    assert re.search(r"CPU-s, .*; the yardstick took \d+\.\d{3} to \d+\.\d{3} CPU-s here", above.stdout)
 
 
 def test_a_run_within_its_budget_passes(tmp_path: Path) -> None:
@@ -51,10 +51,11 @@ def test_a_run_within_its_budget_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "most"), [([0.1, 0.1], 60), ([0.114, 0.05], 60), ([0.2, 0.2], 180), ([0.05, 0.15, 0.3], 135), ([], 60)]
+    ("measured", "most"),
+    [([0.1, 0.1], 60), ([0.104, 0.05], 60), ([0.2, 0.2], 180), ([0.05, 0.15, 0.12], 135), ([], 60)],
 )
 def test_a_slower_machine_may_take_more_and_another_not(monkeypatch, measured: list[float], most: float) -> None:
-    """By the middle one of what each worker measured, and half as much again: at some things it is slower by more."""
+    """By the most that a worker measured, and half as much again: at some things it is slower by more."""
     monkeypatch.setattr("tests.support.budget._spent", Spent(yardsticks=measured))
     monkeypatch.setattr("tests.support.budget.REFERENCE", 0.1)
     assert allowed(60) == pytest.approx(most)

@@ -27,7 +27,8 @@ import pytest
 
 CPU, WALL = "WARDROUND_TESTS_CPU_SECONDS", "WARDROUND_TESTS_WALL_SECONDS"
 REFERENCE = 0.100  # CPU-s of the yardstick in a worker, both of which work, on the machine of which the budgets are
-ALIKE, SLACK = 1.15, 1.5  # a machine is slower from here on; and at some things by so much more than at the yardstick
+ALIKE, SLACK = 1.05, 1.5  # a machine is slower from here on; and at some things by so much more than at the yardstick
+EVERY = 400  # tests of a worker, after which it measures again: others may be at work on the machine for a while
 LONG = 5.0  # CPU-s, from which a test outside the soak has its reason in DEAR
 DEAR = {
     "tests/test_budget.py": "runs of pytest in runs of pytest",
@@ -79,6 +80,7 @@ class Spent:
     seconds: float = 0.0
     long: dict[str, float] = field(default_factory=dict)  # test -> CPU-s
     yardsticks: list[float] = field(default_factory=list)  # of each worker, or of this process
+    tests: int = 0
 
 
 _spent = Spent()
@@ -136,11 +138,10 @@ def _worked() -> float:
 
 
 def slower() -> float:
-    """Return how much slower this machine is than the one of which the budgets are, at the yardstick; 1 where it is
-    alike, or faster.
+    """Return how much slower this machine was at its slowest than the one of which the budgets are, at the yardstick;
+    1 where it is alike, or faster.
     """
-    found = sorted(_spent.yardsticks)[len(_spent.yardsticks) // 2 :][:1]
-    ratio = found[0] / REFERENCE if found else 1.0
+    ratio = max(_spent.yardsticks, default=REFERENCE) / REFERENCE
     return ratio if ratio > ALIKE else 1.0
 
 
@@ -164,6 +165,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     before = of_tests()
     yield
     cost = of_tests() - before
+    _spent.tests += 1
+    if _spent.tests % EVERY == 0:
+        _spent.yardsticks.append(yardstick())
     if cost > LONG and item.get_closest_marker("soak") is None and item.location[0] not in DEAR:
         _spent.long[item.nodeid] = cost
 
@@ -202,8 +206,8 @@ def _over() -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     most = {name: allowed(float(os.environ[name])) for name in (CPU, WALL) if os.environ.get(name)}
     budgets = "".join(f"; {seconds:.0f} s by the {_CLOCKS[name]} are allowed" for name, seconds in most.items())
-    took = ", ".join(f"{one:.3f}" for one in _spent.yardsticks)
-    beside = f"{budgets}; the yardstick took {took} CPU-s here, of {REFERENCE:.3f}" if most else ""
+    ends = f"{min(_spent.yardsticks):.3f} to {max(_spent.yardsticks):.3f}" if _spent.yardsticks else "nothing"
+    beside = f"{budgets}; the yardstick took {ends} CPU-s here, of {REFERENCE:.3f}" if most else ""
     terminalreporter.write_line(f"{_spent.seconds:.0f} CPU-s, processes that the tests started among them{beside}")
     for test, cost in sorted(_spent.long.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{cost:.1f} CPU-s: {test} is for the soak, or has its reason in DEAR")
