@@ -21,13 +21,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from client.exact_sums.choices import coming_or_going
 from client.exact_sums.cut import Cut
 from client.exact_sums.cuts_file import Book, Kept, Use, opened
 from client.exact_sums.groups import NOWHERE
 from client.exact_sums.moves import (
     Move,
     by_other_columns,
-    coming_or_going,
     differing,
     in_each,
     moves,

@@ -130,7 +130,7 @@ MUTANTS = (
     Mutant("all sums of a study are one", EXACT + "cuts.in_each", _together, VERSIONS),
     Mutant("a version keeps neither part nor modalities", EXACT + "moves.added", _unasked, WITH),
     Mutant("who comes or goes by the modalities is not counted", EXACT + "cuts.coming_or_going", _nobody, LEAVES),
-    Mutant("a modality that is read newly brings nobody", EXACT + "moves._is_newly_read", _never, NEWLY),
+    Mutant("a modality that is read newly brings nobody", EXACT + "choices._is_newly_read", _never, NEWLY),
     Mutant("another column of the site takes nobody more", EXACT + "cuts.by_other_columns", _nobody, COLUMN),
     Mutant("each part by itself", EXACT + "moves.groups", _by_single_parts, ALL_PARTS),
     Mutant("a part counts as summed though it was not signed", EXACT + "moves.by_signing", _nobody, SIGNING),
