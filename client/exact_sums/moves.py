@@ -18,7 +18,18 @@ from client.data.split import PARTS
 from client.exact_sums.cut import Cut
 from client.exact_sums.cuts_file import Kept, Use
 from client.exact_sums.groups import NOWHERE, Flows, groups
-from client.exact_sums.versions import ABSENT, NOT, State, added, adds, is_signed, last_in_state, part_of, versions
+from client.exact_sums.versions import (
+    ABSENT,
+    NOT,
+    State,
+    added,
+    adds,
+    is_signed,
+    last_in_state,
+    last_with,
+    part_of,
+    versions,
+)
 
 Stays = Counter[tuple[str, frozenset[str]]]  # part, modalities with which they add both times -> patients
 _ALL = ""  # of whatever modality
@@ -91,6 +102,8 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
     always, _ = next(versions(use, cut.parts.keys() - some))
     each = [*versions(use, some)]
     came, left = (last_in_state(each, added=added) for added in (True, False))
+    brought = last_with(use, each)
+    always_apart = [*_with_others(always, use, cut, others)]
     alike: Stays | None = None
     for states, last in each:
         then = {patient: [*_then(use, kept, patient, state)] for patient, state in states.items() if adds(state)}
@@ -104,20 +117,26 @@ def in_each(use: Use, kept: Collection[Kept], cut: Cut, smallest: int | None = N
             patient: state
             for patient, state in states.items()
             if not _is_data(last, *(now.get(patient, 0) for now in ((left, came) if adds(state) else (came, left))))
-            or not _is_so_still(patient, state, use, cut)
+            or not _is_so_still(patient, state, use, cut, brought.get(patient, {*use.modalities}))
         }
         differ = [one for one in between if not _is_in_neither(states[one.patient], one.now, cut)]
         differ += taken_or_left_in(settled, use, kept, cut)
-        if others:
-            differ += _with_others(always | states, use, cut, others)
+        apart = [*_with_others(states, use, cut, others)]
+        differ += always_apart + apart
         if otherwise:
             parts = {part for one in between for part in one.parts}
             differ += by_signing(always | states, use, cut, smallest, parts)
         if not differ:
             yield Between([], Counter(), last)
             continue
-        alike = staying(always, use, kept, cut) if alike is None else alike
-        yield Between(differ, alike + staying(states, use, kept, cut), last)
+        alike = staying(_without(always, always_apart), use, kept, cut) if alike is None else alike
+        yield Between(differ, alike + staying(_without(states, apart), use, kept, cut), last)
+
+
+def _without(states: Mapping[str, State], moved: Collection[Move]) -> dict[str, State]:
+    """Return the states of all but these: whoever is compared as moved is not also one who stays."""
+    patients = {move.patient for move in moved}
+    return {patient: state for patient, state in states.items() if patient not in patients}
 
 
 def _is_data(version: int, now: int, before: int) -> bool:
@@ -125,16 +144,18 @@ def _is_data(version: int, now: int, before: int) -> bool:
     return now > max(version, before)
 
 
-def _is_so_still(patient: str, state: State, use: Use, cut: Cut) -> bool:
+def _is_so_still(patient: str, state: State, use: Use, cut: Cut, brought: Collection[str]) -> bool:
     """Whether the other study would take a patient now who has come into its sums by the data, and not one who has left
     them, as far as is known: of a modality that this study does not read, or otherwise, it is not, nor of who is in no
     part of this cut.
+
+    brought: the modalities with which the patient was last in its sums
     """
     alike = {name for name in use.modalities if cut.rules.recipe(name) == _rules(use).recipe(name)}
     if patient not in cut.having:
         return True
     takes = bool(alike & cut.having[patient])
-    return not takes if adds(state) else takes or alike != {*use.modalities}
+    return not takes if adds(state) else takes or not alike.issuperset(brought)
 
 
 def _is_in_neither(state: State, now: str, cut: Cut) -> bool:
@@ -159,10 +180,12 @@ def _other_columns(use: Use, cut: Cut) -> frozenset[str]:
 
 
 def _with_others(states: Mapping[str, State], use: Use, cut: Cut, others: frozenset[str]) -> Iterator[Move]:
-    """Yield who is in the same part with one of these modalities by one study, and without it by the other."""
-    for patient, state in states.items():
+    """Yield who is in the same part with one of these modalities by one study, and without it by the other. Not in a
+    part that the site signed for once: of it there are no two sums.
+    """
+    for patient, state in states.items() if others else ():
         had = added(use, state)
-        if not had or _is_in_neither(state, had[0], cut):
+        if not had or not is_signed(state) or had[0] not in cut.signed:
             continue
         if had[0] == cut.side(patient) and (had[1] ^ cut.shown(patient)) & others:
             yield Move(patient, had[0], had[0], had[1], cut.shown(patient))
@@ -221,6 +244,7 @@ def _sizes(
     and took in no part, the same is known only where the other study would have taken this patient.
     """
     rules, then = _rules(use), Counter(part for state in states.values() if (part := part_of(state)))
+    moved = {*moved}.union(*(_parts_of(patient, state, cut) for patient, state in states.items()))
     newest = _newest(use)
     same = {name for name in use.modalities if cut.rules.recipes.get(name) == use.recipes.get(name)}
     if not moved and same == {*use.modalities} and (rules.target, rules.split) == (cut.rules.target, cut.rules.split):
@@ -238,6 +262,12 @@ def _sizes(
         if now and now not in moved and has:
             few[now] += state == ABSENT or rules.would_take(use.modalities, cut.rules, cut.having[patient])
     return then, few, Counter({part: many[part] + more for part in PARTS})
+
+
+def _parts_of(patient: str, state: State, cut: Cut) -> set[str]:
+    """Return the parts of a patient whom both studies have in one, added or not, if these differ."""
+    parts = {part_of(state), cut.parts.get(patient, NOWHERE)}
+    return parts if len(parts - {NOWHERE}) == 2 else set()
 
 
 def staying(states: Mapping[str, State], use: Use, kept: Collection[Kept], cut: Cut) -> Stays:

@@ -91,6 +91,14 @@ def versions(use: Use, patients: Collection[str]) -> Iterator[tuple[dict[str, St
         yield dict(zip(states, version, strict=True)), order
 
 
+def last_with(use: Use, each: Iterable[tuple[Mapping[str, State], int]]) -> dict[str, frozenset[str]]:
+    """Return with which modalities each patient added in the last of these versions in which that was kept."""
+    found = dict[str, frozenset[str]]()
+    for states, _ in sorted(each, key=lambda one: one[1]):
+        found |= {patient: had[1] for patient, state in states.items() if (had := added(use, state))}
+    return found
+
+
 def last_in_state(each: Iterable[tuple[Mapping[str, State], int]], *, added: bool) -> dict[str, int]:
     """Return the order of the last sum, of these versions, in which each patient added; or had a target and did not."""
     found = dict[str, int]()

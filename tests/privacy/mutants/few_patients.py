@@ -36,6 +36,8 @@ A_WHILE = (f"{GROUPS}a_column_that_was_named_for_a_while_shows_nobody",)
 MEANWHILE = (f"{GROUPS}a_yes_is_for_what_was_told_and_not_for_what_came_while_the_question_stood",)
 OF_DATA = "tests/client/test_shown_by_data.py::test_"
 BACK = (f"{OF_DATA}who_left_with_the_data_and_is_back_is_left_out_by_the_study",)
+BROUGHT = (f"{OF_DATA}who_came_by_what_both_studies_read_alike_and_is_gone_is_taken_by_the_study",)
+TWICE = ("tests/client/test_shown_by_columns.py::test_who_stays_without_charts_by_the_other_columns_is_counted_once",)
 IN_NONE = (f"{OF_DATA}who_is_in_no_sum_of_either_study_is_no_difference",)
 OWN = (f"{OF_DATA}who_is_in_no_sum_of_its_own_stops_no_study",)
 ELSEWHERE = (f"{OF_DATA}a_part_is_not_signed_by_those_whom_the_first_study_may_not_have_in_it",)
@@ -44,6 +46,14 @@ SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patie
 
 def _nobody(_: Any) -> Any:
     return lambda *arguments, **more: []
+
+
+def _of_nobody(_: Any) -> Any:
+    return lambda *_: {}
+
+
+def _with_all(_: Any) -> Any:
+    return lambda states, moved: dict(states)
 
 
 def _never(_: Any) -> Any:
@@ -136,6 +146,8 @@ MUTANTS = (
     Mutant("a part counts as summed though it was not signed", EXACT + "moves.by_signing", _nobody, SIGNING),
     Mutant("who came once comes with the data for ever", EXACT + "moves.last_in_state", _ever, ONCE + A_WHILE),
     Mutant("who left with the data is gone for good", EXACT + "moves._is_so_still", _always, BACK),
+    Mutant("whatever the first study reads has brought a patient", EXACT + "moves.last_with", _of_nobody, BROUGHT),
+    Mutant("who moves stays as well", EXACT + "moves._without", _with_all, TWICE),
     Mutant("who is in no sum is shown by one", EXACT + "moves._is_in_neither", _never, IN_NONE),
     Mutant("who is in an entry is in its study's sums", EXACT + "cuts.never_in_a_sum", _nobody_at_all, OWN),
     Mutant("new patients fill a part of both", EXACT + "moves._sizes", _newcomers_are_where_they_are, ELSEWHERE),
