@@ -16,6 +16,7 @@ from server.report.verdict import best
 
 WIDTH, MARGIN = 260.0, 12.0
 _ORDER = ("federated", "federated_non_private", "pooled", "alone", "single_modality")
+_WRITTEN = "What is known of a measure is written as an interval."
 _PLAIN = ("pooled", "alone", "single_modality")  # never trained with noise
 _KINDS = {
     "federated": "trained together: this run’s model",
@@ -44,7 +45,10 @@ class Row:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """`reference`: where the federated model's bar ends, drawn through all rows; `names`: of the further columns."""
+    """`reference`: where the federated model's bar ends, drawn through all rows; `names`: of the further columns.
+
+    hidden: why no bar is drawn, as a sentence; empty where one is
+    """
 
     measure: str
     ticks: tuple[Tick, ...]
@@ -53,12 +57,8 @@ class ComparisonTable:
     reference: float | None
     rows: tuple[Row, ...]
     names: tuple[str, ...]
+    hidden: str
     width: float = WIDTH
-
-    @property
-    def drawn(self) -> bool:
-        """Whether there is a bar: the noise of privacy may hide every score."""
-        return any(row.width is not None for row in self.rows)
 
 
 def comparison_table(comparisons: Sequence[Comparison], key: str, *, private: bool = False) -> ComparisonTable | None:
@@ -72,15 +72,26 @@ def comparison_table(comparisons: Sequence[Comparison], key: str, *, private: bo
     others = tuple(name for name in MEASURES if name != key and any(name in e.metrics for e in comparisons))
     others += ("cases",) if any("cases" in entry.metrics for entry in comparisons) else ()
     federated = best(comparisons, "federated", key)
+    rows = tuple(_row(entry, key, x, base, others, private) for entry in ordered)
     return ComparisonTable(
         text.measure_name(key),
         ticks([value for value in steps(x.low, x.high, 5) if x.low <= value <= x.high], x),
         x(base),
         "" if chance is None else "chance",
         x(federated.metrics[key]) if federated and _drawn(federated, key) else None,
-        tuple(_row(entry, key, x, base, others, private) for entry in ordered),
+        rows,
         tuple("Cases" if name == "cases" else text.measure_name(name, short=True) for name in others),
+        "" if any(row.width is not None for row in rows) else _hidden(comparisons, key),
     )
+
+
+def _hidden(comparisons: Sequence[Comparison], key: str) -> str:
+    """Return why no score can be drawn."""
+    if any(half_width(entry.metrics, key) for entry in comparisons):
+        return f"No bar is drawn: the noise of privacy is wider than .1. {_WRITTEN}"
+    if all(not entry.metrics for entry in comparisons):
+        return "No score is shown: it would be of fewer than 5 patients, or of as few of one class."
+    return "No bar is drawn: this measure is not defined for these patients."
 
 
 def _rank(entry: Comparison, key: str) -> float:

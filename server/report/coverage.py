@@ -14,7 +14,7 @@ from server.report import text
 from server.report.counts import HIDDEN, half_of, is_number, share_ends, wider_than, written_count
 from server.report.evidence import NOT_COUNTED, Cell, Coverage
 from server.report.noise import WIDEST
-from server.report.release import SMALL_CELL
+from server.report.release import SMALL_CELL, WITHHELD
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,17 @@ class CoverageTable:
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     noisy: bool = False  # whether the sum is written by its known noise
-    wide: bool = False  # whether that noise hides whether a count is small
+    rounded: bool = False  # whether small counts are hidden, and the others rounded
+    withheld: bool = False  # whether any is withheld beside a small one
 
 
-def coverage_table(coverage: Sequence[Coverage], over: str = "all sites") -> CoverageTable | None:
-    """None where nothing was counted. The sum stands last. `over`: the sites that are in it, in words."""
+def coverage_table(
+    coverage: Sequence[Coverage], over: str = "all sites", *, released: bool = False
+) -> CoverageTable | None:
+    """None where nothing was counted. The sum stands last. `over`: the sites that are in it, in words.
+
+    released: whether small counts were hidden, and the others rounded, where no noise hid them
+    """
     if not coverage:
         return None
     ordered = sorted(coverage, key=lambda entry: entry.site is None)
@@ -56,18 +62,30 @@ def coverage_table(coverage: Sequence[Coverage], over: str = "all sites") -> Cov
         tuple(dict.fromkeys(name for entry in coverage for name in getattr(entry, part)))
         for part in ("cases", "present", "classes")
     )
-    rows = tuple(_row(entry, splits, modalities, classes, over) for entry in ordered)
     sds = [entry.noise for entry in coverage if entry.site is None]
-    return CoverageTable(splits, modalities, classes, rows, any(sds), any(wider_than(sd, SMALL_CELL) for sd in sds))
+    rounded = released and not any(wider_than(sd, SMALL_CELL) for sd in sds)
+    error = SMALL_CELL / 2 if rounded else 0.0
+    rows = tuple(_row(entry, splits, modalities, classes, over, error) for entry in ordered)
+    withheld = any(WITHHELD in (*entry.cases.values(), *entry.present.values()) for entry in coverage)
+    return CoverageTable(splits, modalities, classes, rows, any(sds), rounded, withheld)
 
 
-def _row(entry: Coverage, splits: Sequence[str], modalities: Sequence[str], classes: Sequence[str], over: str) -> Row:
+def _row(
+    entry: Coverage,
+    splits: Sequence[str],
+    modalities: Sequence[str],
+    classes: Sequence[str],
+    over: str,
+    error: float,
+) -> Row:
+    """error: the most by which rounding has changed a count; it is part of the interval of a noisy one"""
+    half = half_of(entry.noise) + error if entry.noise else 0.0
     return Row(
         f"{over[:1].upper()}{over[1:]}" if entry.site is None else entry.site,
         entry.site is None,
-        tuple(written_count(entry.cases.get(name, 0.0), half_of(entry.noise)) for name in splits),
-        _shares(entry.present, modalities, entry.cases, entry.noise),
-        _shares(entry.classes, classes, entry.classes, entry.noise),
+        tuple(written_count(entry.cases.get(name, 0.0), half) for name in splits),
+        _shares(entry.present, modalities, entry.cases, entry.noise, error),
+        _shares(entry.classes, classes, entry.classes, entry.noise, error),
     )
 
 
@@ -78,12 +96,13 @@ def _total(counts: Mapping[str, Cell]) -> float | None:
 
 
 def _shares(
-    counts: Mapping[str, Cell], names: Sequence[str], of: Mapping[str, Cell], noise: float
+    counts: Mapping[str, Cell], names: Sequence[str], of: Mapping[str, Cell], noise: float, error: float
 ) -> tuple[Share, ...]:
     """The shares of these counts in the total of others."""
     total = _total(of)
     if noise:
-        return tuple(_noisy_share(counts.get(name, 0.0), total, noise, len(of)) for name in names)
+        half, whole_half = half_of(noise) + error, half_of(noise, len(of)) + len(of) * error
+        return tuple(_noisy_share(counts.get(name, 0.0), total, half, whole_half) for name in names)
     total = total if total is not None and total > 0 else None
     return tuple(_share(counts.get(name, 0.0), total) for name in names)
 
@@ -95,9 +114,8 @@ def _share(count: Cell, total: float | None) -> Share:
     return Share(text.count(count), "" if share is None else text.percent(count, total), share)
 
 
-def _noisy_share(count: Cell, total: float | None, noise: float, counts: int) -> Share:
-    """The share in a total of so many counts, each with this noise."""
-    half, whole_half = half_of(noise), half_of(noise, counts)
+def _noisy_share(count: Cell, total: float | None, half: float, whole_half: float) -> Share:
+    """The share of a count in a total, each with half of its 95 % interval."""
     if isinstance(count, str) or total is None or not math.isfinite(count + total):
         return Share(written_count(count, half), "", None)
     written = written_count(count, half, max(0.0, math.ceil(total + whole_half)))

@@ -22,7 +22,7 @@ from common.study import Study
 
 Kind = Literal["federated", "federated_non_private", "pooled", "alone", "single_modality"]
 # A count of patients; or why it is not shown (see `server.report.release`), or why there is none.
-Cell = float | Literal["<5", "withheld", "not trained", "not counted"]
+Cell = float | Literal["<5", "all but <5", "withheld", "not trained", "not counted"]
 NOT_TRAINED: Literal["not trained"] = "not trained"  # of a modality that is absent in the run, whoever has it
 NOT_COUNTED: Literal["not counted"] = "not counted"  # of a part of the cohort that is in no sum, whoever is in it
 
@@ -109,6 +109,7 @@ class Evidence:
 
     open_epsilon: what sites may have charged by now, with a round that was begun and is in no sum here; None where the
         run came to its end
+    released: whether small cells are out of it already (`server.report.release`); left out of report.json where not
 
     Raises PrivacyError where a deployed run (`simulated` false) is given anything of a single site.
     """
@@ -128,6 +129,7 @@ class Evidence:
     software: Mapping[str, str]
     threshold: int | None
     open_epsilon: float | None = None
+    released: bool = False
     format: int = REPORT_FORMAT
 
     __pydantic_config__ = _STRICT
@@ -176,7 +178,8 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def _fields(evidence: Evidence) -> Mapping[str, Any]:
-    return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+    values = {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+    return {name: value for name, value in values.items() if name != "released" or value}
 
 
 def _finite(value: Any) -> Any:

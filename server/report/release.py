@@ -1,9 +1,9 @@
 """What of the evidence may be shown outside a simulation: counts of patients to the nearest five, and none below five.
 
 So whoever subtracts counts from one another knows each of them to within two. Where that could still tell a small one,
-what is known of the total goes too: how many are in training beside a class of a few; and how many have each modality
-beside a class, a part or a modality of a few, or where all but a few have it. A count whose noise of privacy is wider
-than five counts nobody in particular: it is kept, and written as its interval.
+what is known of the total goes too: how many are in training beside a class of a few, and how many have each modality
+beside a class, a part or a modality of a few. Of a modality that all have, or all but a few, that alone is said. A
+count whose noise of privacy is wider than five counts nobody in particular: it is kept, and written as its interval.
 
 Scores of fewer than five patients, or of fewer than five of a class, say how each of them was scored, and are left out:
 such an entry stays, without a measure. Scores of more patients are shown as they are: from many of them it can be
@@ -18,26 +18,32 @@ from typing import Any
 
 from server.report.counts import half_of_cases, wider_than
 from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
+from server.report.verdict import is_private
 
 SMALL_CELL = 5
 FEW: Cell = "<5"
+ALL_BUT_FEW: Cell = "all but <5"
+WITHHELD: Cell = "withheld"
 
 
 def released(evidence: Evidence) -> Evidence:
-    """Return the evidence as it may be written: a simulation's as it is, a deployed run's without small cells."""
-    if evidence.simulated:
+    """Return the evidence as it may be written: a simulation's as it is, a deployed run's without small cells. What was
+    released once stays as it is: who lacks a modality cannot be told from rounded counts.
+    """
+    if evidence.simulated or evidence.released:
         return evidence
     void = _void(evidence.study)
     return replace(
         evidence,
-        coverage=tuple(_coverage(coverage, void) for coverage in evidence.coverage),
-        rounds=tuple(_round(entry) for entry in evidence.rounds),
+        coverage=tuple(_coverage(coverage, void, is_private(evidence)) for coverage in evidence.coverage),
+        rounds=tuple(round_released(entry) for entry in evidence.rounds),
         comparisons=tuple(_comparison(entry) for entry in evidence.comparisons),
         warnings=(*evidence.warnings, *_left_out(evidence.comparisons)),
+        released=True,
     )
 
 
-def _coverage(coverage: Coverage, void: frozenset[str]) -> Coverage:
+def _coverage(coverage: Coverage, void: frozenset[str], private: bool) -> Coverage:
     """As it is where noise hides whether a count is small: what is then written is the interval of that noise.
 
     void: parts of the cohort that the study has not, as everybody knows; they count nobody
@@ -45,18 +51,28 @@ def _coverage(coverage: Coverage, void: frozenset[str]) -> Coverage:
     if wider_than(coverage.noise, SMALL_CELL):
         return coverage
     cases = {name: count if name in void else _cell(count) for name, count in coverage.cases.items()}
-    present, classes = _cells(coverage.present), _cells(coverage.classes)
-    if FEW in (*cases.values(), *present.values(), *classes.values()) or _some_lack(coverage):
-        present = {name: count if isinstance(count, str) else "withheld" for name, count in present.items()}
+    present = _cells(coverage.present) if private else _present(coverage)
+    classes = _cells(coverage.classes)
+    if FEW in (*cases.values(), *present.values(), *classes.values()):
+        present = {name: WITHHELD if _tells(count) else count for name, count in present.items()}
     if FEW in classes.values() and not isinstance(cases.get("train", FEW), str):
-        cases["train"] = "withheld"
+        cases["train"] = WITHHELD
     return replace(coverage, cases=cases, present=present, classes=classes)
 
 
-def _some_lack(coverage: Coverage) -> bool:
-    """Whether all but a few have one of the modalities: who lacks it is a cell as well."""
+def _tells(count: Cell) -> bool:
+    return count == ALL_BUT_FEW or not isinstance(count, str)
+
+
+def _present(coverage: Coverage) -> dict[str, Cell]:
+    """How many have each modality, counted exactly. Who lacks it is a cell as well, and few, or nobody, are not told
+    apart.
+    """
     total = sum(count for count in coverage.cases.values() if not isinstance(count, str))
-    return any(0 < total - count < SMALL_CELL for count in coverage.present.values() if not isinstance(count, str))
+    return {
+        name: ALL_BUT_FEW if not isinstance(count, str) and count >= SMALL_CELL > total - count else _cell(count)
+        for name, count in coverage.present.items()
+    }
 
 
 def _void(study: Mapping[str, Any]) -> frozenset[str]:
@@ -80,7 +96,8 @@ def _rounded(count: float) -> float:
     return SMALL_CELL * float(round(count / SMALL_CELL))
 
 
-def _round(entry: RoundEvidence) -> RoundEvidence:
+def round_released(entry: RoundEvidence) -> RoundEvidence:
+    """Return a deployed run's round as it may be shown: without a score of a few."""
     return entry if entry.metrics is None else replace(entry, metrics=_scores(entry.metrics))
 
 

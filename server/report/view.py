@@ -87,7 +87,7 @@ def view(evidence: Evidence) -> View:
         small_charts=small_charts,
         comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
-        coverage=coverage_table(evidence.coverage, counted_over(evidence)[1]),
+        coverage=coverage_table(evidence.coverage, counted_over(evidence)[1], released=evidence.released),
         sites=head(evidence),
         tested_over=tested_over(evidence, evidence.comparisons),
         counted=_counted(evidence),

@@ -22,6 +22,7 @@ from server.flower.grid import FlowerRun
 from server.flower.supervisor import node_keys, place_of
 from server.report.evidence import Evidence, RoundEvidence
 from server.report.page import write
+from server.report.release import round_released
 from server.run.at_work import at_work
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.finish import finish_held, outcome_of
@@ -335,4 +336,4 @@ class _Both:
         )
         self._plan.consortium.audit.append(done)
         self._watch.round_done(evidence, rounds)
-        self._tell(line(evidence, rounds))
+        self._tell(line(round_released(evidence), rounds))

@@ -35,6 +35,8 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
     parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
     if evidence.without:
         parts.append(f"without {', '.join(evidence.without)}")
+    if evidence.metrics == {}:
+        parts.append("score not shown: of too few patients")
     scores = evidence.metrics or {}
     if (leading := _leading(scores)) is not None:
         found = written(scores, leading.key)

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from common.scores import metrics as metrics_of
 from common.scores import score_sums
-from server.report.evidence import Coverage, to_json
+from common.tasks.measure import NORMAL_95
+from server.report.coverage import coverage_table
+from server.report.evidence import Coverage, Evidence, from_json, to_json
 from server.report.page import render, write
-from server.report.release import released
+from server.report.release import released, round_released
+from server.run.round_line import line
 from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
 from tests.support.reading import read_page
 from tests.support.tiny import study_of
@@ -20,11 +23,15 @@ from tests.support.tiny import study_of
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(-3, 40).map(float), max_size=6)
 
 
+def exact(**values) -> Evidence:
+    """A deployed run without privacy."""
+    whole = deployed(**values)
+    return replace(whole, study=whole.study | {"privacy": {"mode": "none"}})
+
+
 def sums(cases=None, present=None, classes=None) -> Coverage:
     ample = {"a": 400.0, "b": 300.0}
-    (found,) = released(
-        deployed(coverage=(Coverage(None, cases or ample, present or ample, classes or ample),))
-    ).coverage
+    (found,) = released(exact(coverage=(Coverage(None, cases or ample, present or ample, classes or ample),))).coverage
     return found
 
 
@@ -41,7 +48,7 @@ def test_five_is_shown():
 
 @pytest.mark.parametrize(("count", "shown"), [(5, 5), (7, 5), (8, 10), (92, 90), (93, 95), (8313, 8315)])
 def test_counts_are_given_to_the_nearest_five(count, shown):
-    many = sums({"train": float(count)}, {"scan": float(count)}, {"no": float(count)})
+    many = sums({"train": float(count), "test": 50.0}, {"scan": float(count)}, {"no": float(count)})
     assert (many.cases["train"], many.present["scan"], many.classes["no"]) == (shown, shown, shown)
     entry = replace(comparison("Federated", "federated", 0.9), metrics=metrics(0.9, cases=count))
     found = released(deployed(comparisons=(entry,), rounds=(round_of(1, metrics=metrics(0.9, cases=count)),)))
@@ -67,20 +74,23 @@ def can_be(shown) -> range:
 @example((43, 13), 40, 0, 4)
 @example((47, 17), 40, 1, 30)
 def test_a_modality_that_nearly_all_have_tells_no_small_count(parts, rare, lack, other) -> None:
-    """It is the total, by which a class, or a modality, of four could be had, and who lacks one."""
+    """It is the total, by which a class, or a modality, of four could be had, and who lacks one. Nobody who lacks it is
+    not told from a few.
+    """
     train, test = parts
     total = train + test
     cases = {"train": float(train), "validation": 0.0, "test": float(test)}
     present = {"scan": float(total - lack), "other": float(other)}
     classes = {"no": float(max(0, train - rare)), "yes": float(rare)}
-    evidence_of = deployed(coverage=(Coverage(None, cases, present, classes),))
+    evidence_of = exact(coverage=(Coverage(None, cases, present, classes),))
     (shown,) = released(replace(evidence_of, study=evidence_of.study | {"split": WITHOUT_VALIDATION})).coverage
-    if rare < 5 or lack in (1, 4) or other < 5:
-        assert all(isinstance(count, str) for count in shown.present.values())
+    few = rare < 5 or other < 5 or train - rare < 5
     if rare < 5:
         assert shown.cases["train"] == "withheld" and shown.classes["yes"] == "<5"
-    if lack in (0, 9) and rare >= 5 and other >= 5 and not 0 < total - other < 5 and train - rare >= 5:
-        assert shown.present["scan"] == 5 * round((total - lack) / 5)
+    if few:
+        assert set(shown.present.values()) <= {"withheld", "<5"}
+    else:
+        assert shown.present["scan"] == ("all but <5" if lack < 5 else 5 * round((total - lack) / 5))
 
 
 WITHOUT_VALIDATION = {"column": None, "validation": 0.0, "test": 0.2, "validation_values": []}
@@ -110,11 +120,15 @@ def test_a_part_of_a_few_is_not_told_by_a_modality_that_everybody_has():
     assert found.present == {"scan": "withheld", "rna": "not trained"}
 
 
-@settings(max_examples=40, deadline=None)
-@given(counts)
-def test_releasing_twice_hides_no_more(parts):
-    whole = deployed(coverage=(Coverage(None, parts, parts, parts),))
-    assert released(released(whole)) == released(whole)
+@settings(max_examples=10, deadline=None)
+@given(counts, counts)
+@example({"train": 12.0, "validation": 12.0, "test": 12.0}, {"scan": 31.0})
+def test_releasing_twice_hides_no_more(parts, present):
+    """Of 36 patients, shown as 30, five lack a scan, and 31 are shown as 30: rounded, nobody would."""
+    whole = exact(coverage=(Coverage(None, parts, present, parts),))
+    once = released(whole)
+    assert released(once) == once == from_json(to_json(once)) and render(once) == render(whole)
+    assert '"released"' not in to_json(whole) and from_json(to_json(whole)) == whole
 
 
 def test_measures_of_a_handful_of_patients_are_left_out_and_said():
@@ -153,7 +167,7 @@ def test_neither_file_holds_what_the_other_hides(tmp_path):
     assert "8313" not in data and "8\u202f313" not in page and "8315" in data and "8\u202f315" in page
     assert "831" not in (page + data).replace("8315", "").replace("8\u202f315", "")
     assert '"yes": "<5"' in data and '"scan": "<5"' in data and '"train": "withheld"' in data
-    assert page.count("&lt;5") == 2 and page.count("withheld") == 1 and "Counts are given to the nearest 5" in page
+    assert page.count("&lt;5") == 2 and page.count(">withheld") == 1 and "Counts are given to the nearest 5" in page
 
 
 def test_noise_hides_how_many_there_are_and_then_nothing_is_withheld():
@@ -164,11 +178,11 @@ def test_noise_hides_how_many_there_are_and_then_nothing_is_withheld():
 def test_a_part_that_the_study_has_not_hides_nothing():
     """Of a study without validation every modality was withheld."""
     cases = {"train": 90.0, "validation": 0.0, "test": 30.0}
-    entire = deployed(coverage=(Coverage(None, cases, {"scan": 120.0}, {"no": 50.0, "yes": 40.0}),))
+    entire = exact(coverage=(Coverage(None, cases, {"scan": 120.0}, {"no": 50.0, "yes": 40.0}),))
     by_column = {"column": "year", "validation": 0.1, "test": 0.2, "validation_values": [], "test_values": ["b"]}
     for split in (WITHOUT_VALIDATION, by_column):
         (shown,) = released(replace(entire, study=entire.study | {"split": split})).coverage
-        assert (dict(shown.cases), dict(shown.present)) == (cases, {"scan": 120.0})
+        assert (dict(shown.cases), dict(shown.present)) == (cases, {"scan": "all but <5"})
     assert released(entire).coverage[0].cases["validation"] == "<5"
 
 
@@ -186,8 +200,60 @@ def test_scores_of_a_handful_are_shown_where_noise_hides_how_many_they_are(half:
 def test_a_part_that_was_not_counted_is_said_and_hides_nothing():
     """It was "<5", and every modality was withheld beside it."""
     cases = {"train": 90.0, "validation": 30.0, "test": "not counted"}
-    entire = deployed(coverage=(Coverage(None, cases, {"scan": 120.0, "note": 60.0}, {"no": 50.0, "yes": 40.0}),))
+    entire = exact(coverage=(Coverage(None, cases, {"scan": 120.0, "note": 60.0}, {"no": 50.0, "yes": 40.0}),))
     (shown,) = released(entire).coverage
-    assert (shown.cases, shown.present) == (cases, {"scan": 120.0, "note": 60.0})
+    assert (shown.cases, shown.present) == (cases, {"scan": "all but <5", "note": 60.0})
     page = read_page(render(entire)).text
     assert "not counted" in page and "50" in page
+    table = coverage_table([shown], released=True)
+    assert [share.percent for share in table.rows[0].present] == ["", "50\u202f%"]
+
+
+@pytest.mark.parametrize("sd", [0.3, 0.5, 1.2])
+@pytest.mark.parametrize("measured", [12.4, 17.4, 42.6, 427.4])
+def test_the_interval_of_little_noise_has_what_was_measured_before_it_was_rounded(sd: float, measured: float) -> None:
+    """12.4, with noise of .5, was "9 to 11"."""
+    cases = {"train": measured, "test": 60.0}
+    noisy = Coverage(None, cases, {"scan": measured}, {"no": measured, "yes": 60.0}, sd)
+    whole = deployed(coverage=(noisy,))
+    (row,) = coverage_table(released(whole).coverage, released=True).rows
+    for written in (row.cases[0], row.present[0].count, row.classes[0].count):
+        ends = [float(end) for end in written.split(" to ")]
+        half = NORMAL_95 * sd if len(ends) == 2 else 2.5
+        assert (ends[0] <= measured - half + 1 and measured + half - 1 <= ends[-1]) or len(ends) == 1
+        assert len(ends) == 2 or abs(ends[0] - measured) <= 2.5
+    page = read_page(render(whole)).text
+    assert "to the nearest 5, which the intervals take into account" in page
+
+
+@pytest.mark.parametrize("few", ["yes", ""])
+def test_the_page_says_why_a_count_is_withheld(few: str) -> None:
+    cases = {"train": 146.0, "validation": 40.0, "test": 40.0}
+    classes = {"no": 100.0, "yes": 4.0 if few else 46.0}
+    page = read_page(render(deployed(coverage=(Coverage(None, cases, {"scan": 150.0}, classes),)))).text
+    assert ("what they could be computed from is withheld" in page) == ("withheld" in page) == bool(few)
+    assert "shares are computed from these" in page
+
+
+def test_the_page_says_that_a_score_is_of_a_few_and_not_that_noise_hides_it() -> None:
+    """Of a run without privacy it blamed the noise of privacy."""
+    few = replace(comparison("Federated", "federated", 0.9), metrics=metrics(0.9, cases=40) | {"rarest": 4.0}, sites=4)
+    rounds = (round_of(1), replace(round_of(2), metrics=metrics(0.9, cases=3)))
+    rounds = (replace(rounds[0], metrics=None), rounds[1])
+    page = read_page(render(deployed(comparisons=(few,), rounds=rounds))).text
+    assert page.count("No score is shown: it would be of fewer than 5 patients") == 2
+    assert "No bar is drawn" not in page and "noise of privacy is wider than .1" not in page
+
+
+def test_the_terminal_shows_no_score_of_a_few() -> None:
+    for cases, is_shown in ((3, False), (40, True)):
+        said = line(round_released(round_of(3, epsilon=None, metrics=metrics(0.8123, cases=cases))), 20)
+        assert ("0.812" in said) == is_shown == ("score not shown: of too few patients" not in said)
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.2])
+def test_of_a_modality_that_a_noisy_sum_counts_the_count_is_shown(sd: float) -> None:
+    """Whether a few lack it, or more, the noise may have made; a private report of 0.1 did not keep how much it was."""
+    noisy = Coverage(None, {"train": 90.0, "test": 30.0}, {"scan": 118.0}, {"no": 50.0, "yes": 40.0}, sd)
+    assert released(deployed(coverage=(noisy,))).coverage[0].present == {"scan": 120.0}
+    assert released(exact(coverage=(replace(noisy, noise=0.0),))).coverage[0].present == {"scan": "all but <5"}
