@@ -263,7 +263,14 @@ class Split:
     @property
     def validates(self) -> bool:
         """Whether any patient is kept for validation."""
-        return bool(self.validation_values) if self.column is not None else self.validation > 0
+        return "validation" in self.parts
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the cohort that a patient can be in."""
+        by_column = {"validation": bool(self.validation_values), "test": bool(self.test_values)}
+        held_out = by_column if self.column is not None else {"validation": self.validation > 0, "test": self.test > 0}
+        return ("train", *(part for part, is_there in held_out.items() if is_there))
 
 
 @schema

@@ -218,7 +218,7 @@ def outcome_of(study: Study, state: RunState) -> Outcome:
         threshold=min(thresholds, default=None),
         sites=history[-1].sites,
         untrained=untrained_in(study, state, selected),
-        uncounted=uncounted_in(state),
+        uncounted=uncounted_in(study, state),
         partly=partly_in(study, state, selected),
         scored=scored_in(study, state, selected),
     )

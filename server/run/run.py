@@ -348,7 +348,7 @@ class Run:
     @property
     def uncounted(self) -> tuple[str, ...]:
         """The parts of the cohort that too few sites could fill when they were counted."""
-        return uncounted_in(self.state)
+        return uncounted_in(self.study, self.state)
 
     def _step(self, number: int, total: Total) -> None:
         proposed = self.state.arrays["weights"].copy()
@@ -452,7 +452,7 @@ def outcome_in(study: Study, state: RunState) -> Outcome:
         min(thresholds, default=None),
         history[-1].sites,
         untrained_in(study, state, state.best_round),
-        uncounted_in(state),
+        uncounted_in(study, state),
         partly_in(study, state, state.best_round),
         scored_in(study, state, state.best_round),
     )

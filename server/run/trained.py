@@ -83,7 +83,8 @@ def used_in(study: Study, state: RunState) -> tuple[str, ...]:
     return study.names if chosen is None else tuple(np.array(study.names)[chosen].tolist())
 
 
-def uncounted_in(state: RunState) -> tuple[str, ...]:
-    """The parts of the cohort that too few sites could fill when this run counted them."""
+def uncounted_in(study: Study, state: RunState) -> tuple[str, ...]:
+    """The parts of the study's cohort that too few sites could fill when this run counted them."""
     counted = state.arrays.get(COUNTED)
-    return () if counted is None else tuple(np.array(PARTS)[~counted].tolist())
+    found = () if counted is None else np.array(PARTS)[~counted].tolist()
+    return tuple(part for part in found if part in study.split.parts)
