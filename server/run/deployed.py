@@ -29,7 +29,17 @@ from server.run.finish import finish_held, outcome_of
 from server.run.lost_sites import LostSiteError
 from server.run.round_line import line
 from server.run.run import Outcome, Run, outcome_in
-from server.run.run_folder import begun, coverage_of_all, evidence_of, open_run, playing, save_model, tested
+from server.run.run_folder import (
+    LOCK_FILE,
+    STUDY_FILE,
+    begun,
+    coverage_of_all,
+    evidence_of,
+    open_run,
+    playing,
+    save_model,
+    tested,
+)
 from server.run.secure_sum import Keep
 from server.run.watch import (
     ASK_OTHERS,
@@ -90,6 +100,7 @@ def deploy(plan: Deployment, tell: Callable[[str], None] = lambda text: None) ->
         if plan.resume:
             status = resumed_status(status, left)
             status.run, status.round = _saved_in(plan, status)
+            status.asked |= (plan.folder / CHECKPOINT_FILE).exists()  # it is written as the first sum is announced
         try:
             with Watch(status, plan.folder / STATUS_FILE) as watch:
                 watch.tell = tell
@@ -114,12 +125,15 @@ def _require_free(plan: Deployment, left: RunStatus | None) -> None:
     """Refuse a run, new or resumed, the folder of one that had begun a sum and has lost its checkpoint, or of which
     nobody knows.
     """
-    if (plan.folder / CHECKPOINT_FILE).exists() or not (plan.folder / STATUS_FILE).exists():
-        return
+    there = {name for name in (CHECKPOINT_FILE, STATUS_FILE, STUDY_FILE, LOCK_FILE) if (plan.folder / name).exists()}
+    if CHECKPOINT_FILE in there or not (STATUS_FILE in there or {STUDY_FILE, LOCK_FILE} <= there):
+        return  # a study beside no lock was put there by a person, and played by nobody
     if left is None or left.round >= 0 or left.asked:
-        of = "a run whose checkpoint is gone" if left else "a run whose status is damaged and whose checkpoint is gone"
+        how = "damaged" if STATUS_FILE in there else "gone"
+        of = "a run whose checkpoint is gone" if left else f"a run whose status is {how} and whose checkpoint is gone"
         raise RunError(
-            f"{plan.folder}: is of {of}. Choose another --run name: what its sites were charged stays in their ledgers."
+            f"{plan.folder}: is of {of}. Choose another --run name: what its sites were charged, if any, stays in "
+            "their ledgers."
         )
 
 
@@ -178,6 +192,8 @@ def _as_it_was_left(plan: Deployment, left: RunStatus | None, tell: Callable[[st
 
 def _as_far_as_it_came(plan: Deployment, error: LostSiteError, tell: Callable[[str], None]) -> tuple[Outcome, Evidence]:
     """The run waited for a lost site and can wait no longer: it ends with the model that it has, if it has one."""
+    if not (plan.folder / CHECKPOINT_FILE).exists():
+        raise error
     state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
     if state.round < 1:
         raise error
@@ -237,11 +253,13 @@ def _played_once(
 
 
 def _saying_so(watch: Watch, keep: Keep) -> Keep:
-    """`keep`, by which a sum is announced, after the status says that one was begun."""
+    """`keep`, by which a sum is announced, and then the status says that one was begun. No site has heard of it yet:
+    where the checkpoint cannot be written, nothing was.
+    """
 
     def begun(number: int, survivors: Sequence[str]) -> None:
-        watch.begun()
         keep(number, survivors)
+        watch.begun()
 
     return begun
 

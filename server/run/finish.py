@@ -22,11 +22,13 @@ from server.run.history import by_round, history_in
 from server.run.reasons import SAVED
 from server.run.run import Outcome
 from server.run.run_folder import (
+    ENDED_EARLY,
     STUDY_FILE,
     begun,
     coverage_of_all,
     evidence_of,
     playing,
+    require_newest,
     require_not_played,
     results_in,
     save_model,
@@ -87,6 +89,7 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
     study = read_study(folder / STUDY_FILE)
     state = read(folder / CHECKPOINT_FILE, study.digest)
     _require_unfinished(folder, study, state)
+    require_newest(folder, study, state)
     outcome, simulated = outcome_of(study, state), _is_simulation(folder)
     rows = kept_rows(folder) if simulated and not outcome.untrained else []
     save_model(folder, study, outcome, models)
@@ -99,7 +102,7 @@ def finish_held(folder: Path, why: str, *, models: Path | None = None) -> Eviden
         simulated=simulated,
     )
     rounds, why, charged = min(state.round, study.rounds), _without_advice(why), charged_at_most(study, state)
-    said = [f"This run ended after round {rounds} of {study.rounds}, before its end was reached: {why}."]
+    said = [f"{ENDED_EARLY}{rounds} of {study.rounds}, before its end was reached: {why}."]
     if charged is not None:
         said.insert(0, _charged(study, charged))
     evidence = replace(evidence, warnings=(*evidence.warnings, *said), open_epsilon=charged)

@@ -27,14 +27,15 @@ from common.schema import plain
 from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
 from server.report.attendance import of_all, run_sites
-from server.report.evidence import NOT_COUNTED, NOT_TRAINED, Cell, Comparison, Coverage, Evidence
+from server.report.evidence import NOT_COUNTED, NOT_TRAINED, Cell, Comparison, Coverage, Evidence, read_evidence
 from server.report.noise import half_width, interval
 from server.report.page import require_no_newer
-from server.run.checkpoint import CHECKPOINT_FILE, read, require_resumable
+from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, require_resumable
 from server.run.left_out import left_out_in_words
 from server.run.run import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
+ENDED_EARLY = "This run ended after round "  # how the sentence of `finish` begins that no whole report has
 STUDY_FILE, LOCK_FILE, REPORT_FILE = "study.yaml", "run.lock", "report.json"
 MODEL_FILE, PAGE_FILE = "model.safetensors", "report.html"
 _FLOCK = "hhqqi"  # Linux's struct flock: kind, whence, start, length, process
@@ -84,7 +85,9 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
         if read_study(kept).digest != study.digest:
             raise CheckpointError(f"{folder}: belongs to another study. Go on with {kept}, or name another run.")
         if (folder / CHECKPOINT_FILE).exists():
-            require_resumable(read(folder / CHECKPOINT_FILE, study.digest), folder)
+            state = read(folder / CHECKPOINT_FILE, study.digest)
+            require_resumable(state, folder)
+            require_newest(folder, study, state)
         return
     if (folder / CHECKPOINT_FILE).exists():
         raise RunError(
@@ -98,6 +101,30 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(study_text(study), encoding="utf-8")
+
+
+def require_newest(folder: Path, study: Study, state: RunState) -> None:
+    """RunError where the report of this run is of a later round than its checkpoint: an older one was put back, and the
+    model of the later rounds is not to be written over, nor are sites to be charged for these rounds twice.
+    """
+    try:
+        report = read_evidence(folder / REPORT_FILE)
+    except RunError:
+        return  # none, or a torn one, which is written anew; one of a newer release is refused elsewhere
+    done = _last_of(report, study)
+    if report.run == state.run and state.round < done:
+        raise RunError(
+            f"{folder}: its report is of a later round than its checkpoint, so an older one was put back. Put the "
+            "newest one there, or keep model and report as they are; another run takes another --run name."
+        )
+
+
+def _last_of(report: Evidence, study: Study) -> int:
+    """Return the last round of a run that its report knows of, at least: N + 1 scores the last model, N + 2 tests."""
+    if not any(warning.startswith(ENDED_EARLY) for warning in report.warnings):
+        return study.rounds + 2
+    last = report.rounds[-1] if report.rounds else None
+    return 0 if last is None else last.round + (last.round == study.rounds and last.metrics is not None)
 
 
 def results_in(folder: Path) -> list[str]:

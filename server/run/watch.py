@@ -143,7 +143,6 @@ def resumed_status(status: RunStatus, left: RunStatus | None) -> RunStatus:
         return status
     kept = {name: left.sites.get(name, site) for name, site in status.sites.items()}
     status.run, status.round, status.finished, status.sites = left.run, left.round, left.finished, kept
-    status.asked = left.asked
     status.looked = left.seen
     status.before = left.reason
     return status

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,12 @@ from common.study import read_study
 from deploy.cli import commands
 from server.flower.control import Nodes
 from server.report.evidence import read_evidence
+from server.report.page import write
+from server.run import deployed
 from server.run.checkpoint import read, save
-from server.run.watch import STATUS_FILE, RunStatus, read_status
+from server.run.deployed import _saying_so
+from server.run.lost_sites import LostSiteError
+from server.run.watch import STATUS_FILE, RunStatus, Watch, read_status, stored_status
 from tests.server.test_finished_folder import command, consortium, refused, said
 from tests.server.test_run_folder import ROOT, another, environment
 
@@ -123,9 +130,15 @@ def test_a_name_whose_status_is_damaged_and_whose_checkpoint_is_gone_is_not_take
     (run / "checkpoint.npz").unlink()
     (run / STATUS_FILE).write_text("")
     before = (run / "study.yaml").read_bytes()
-    for words in (("resume", "stopped"), ("run", str(other), "--run", "stopped")):
-        assert "whose status is damaged" in command(consortium, *words)
+    words = ("resume", "stopped"), ("run", str(other), "--run", "stopped")
+    for one in words:
+        assert "whose status is damaged" in command(consortium, *one)
         assert (run / "study.yaml").read_bytes() == before and (run / STATUS_FILE).read_text() == ""
+    (run / STATUS_FILE).unlink()
+    (run / "run.lock").touch()  # as of whoever played it
+    for one in words:
+        assert "whose status is gone" in command(consortium, *one)
+        assert (run / "study.yaml").read_bytes() == before and not (run / STATUS_FILE).exists()
 
 
 def test_a_run_that_waits_for_its_first_sites_is_not_called_ended(consortium: Path, run: Path) -> None:
@@ -249,3 +262,122 @@ def test_a_model_stays_where_there_is_no_room_for_the_next(consortium: Path, run
     )  # fmt: skip
     assert "model.safetensors: cannot be written" in done.stdout, done.stderr[-300:]
     assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_run_whose_first_checkpoint_cannot_be_written_has_asked_nobody(consortium: Path, run: Path) -> None:
+    """The status said that a sum was begun before that was so, and the name was refused for ever."""
+    (run / "checkpoint.npz").unlink()
+    status = RunStatus("", read_study(run / "study.yaml").digest, os.getpid(), rounds=4)
+
+    def keep(number: int, survivors: Sequence[str]) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    def kept(number: int, survivors: Sequence[str]) -> None:
+        assert not stored_status(run / STATUS_FILE).asked
+
+    with pytest.raises(OSError, match="no space"), Watch(status, run / STATUS_FILE) as watch:
+        _saying_so(watch, keep)(1, ())
+    assert "checkpoint is gone" not in command(consortium, "resume", "stopped", "--wait", "0.1")
+    assert "nothing was begun" in said(consortium, "status")
+    with Watch(status, run / STATUS_FILE) as watch:
+        _saying_so(watch, kept)(1, ())
+        assert stored_status(run / STATUS_FILE).asked  # at once, for its process may be killed
+
+
+@pytest.mark.parametrize("status", ["its own", "lost", "of another run", "of an older release"])
+@pytest.mark.usefixtures("nobody")
+def test_a_resume_that_comes_to_no_sum_knows_that_one_was_begun(consortium: Path, run: Path, status: str) -> None:
+    """The first sum was announced, its sites may have charged, and no round is saved; then the checkpoint is lost."""
+    state = read(run / "checkpoint.npz", read_study(run / "study.yaml").digest)
+    state.round, state.history = -1, []
+    save(state, run / "checkpoint.npz")
+    if status == "its own":
+        changed(run / STATUS_FILE, round=-1, asked=True)
+    elif status == "lost":
+        (run / STATUS_FILE).unlink()
+    else:
+        changed(run / STATUS_FILE, round=-1, **({"run": "f" * 16} if status == "of another run" else {}))
+    command(consortium, "resume", "stopped", "--wait", "0.1")
+    found = stored_status(run / STATUS_FILE)
+    assert (found.run, found.round, found.asked) == (state.run, -1, True)
+    (run / "checkpoint.npz").unlink()
+    assert "nothing was begun" not in said(consortium, "status")
+    assert "whose checkpoint is gone" in command(consortium, "run", str(run / "study.yaml"), "--run", "stopped")
+
+
+def at_round(run: Path, number: int) -> None:
+    state = read(run / "checkpoint.npz", read_study(run / "study.yaml").digest)
+    last = dict(state.history[-1])
+    state.history = [*state.history[: number + 1]]
+    state.history += [last | {"round": one} for one in range(len(state.history), number + 1)]
+    state.round = number
+    save(state, run / "checkpoint.npz")
+
+
+@pytest.mark.parametrize("number", [1, 4, 5])
+@pytest.mark.usefixtures("nobody")
+def test_an_older_checkpoint_that_was_put_back_takes_no_model_of_the_end(consortium: Path, run: Path, number) -> None:
+    """Of four rounds, one that scores the last model, and the test, which scored nobody. `finish` wrote the model of
+    round 1 over that of the end, and "completed" as the reason that it had ended before.
+    """
+    ended(run)
+    said(consortium, "resume")
+    at_round(run, number)
+    kept = [(run / name).read_bytes() for name in ("model.safetensors", "report.json", STATUS_FILE)]
+    for words in (("finish", "stopped"), ("resume", "stopped", "--wait", "0.1")):
+        assert "an older one was put back" in command(consortium, *words)
+    assert kept == [(run / name).read_bytes() for name in ("model.safetensors", "report.json", STATUS_FILE)]
+    ended(run)
+    said(consortium, "resume")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_run_that_was_finished_and_goes_on_is_finished_again(consortium: Path, run: Path) -> None:
+    """And not with a checkpoint of before; another run's report is none of its rounds."""
+    for number in (1, 2, 4, 5):
+        at_round(run, number)
+        assert "an older one" not in command(consortium, "resume", "stopped", "--wait", "0.1")
+        said(consortium, "finish")
+    report = read_evidence(run / "report.json")
+    write(replace(report, rounds=(*report.rounds[:-1], replace(report.rounds[-1], metrics={"auc": 0.5}))), run)
+    for number in (4, 2, 1):
+        at_round(run, number)
+        assert "an older one was put back" in refused(consortium, "finish")
+    write(replace(report, run="f" * 16), run)
+    said(consortium, "finish")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_folder_in_which_a_person_laid_a_study_is_taken(consortium: Path, run: Path) -> None:
+    """No run's process has been in it. Of one that was begun its status tells, also where the study is gone."""
+    (run / "checkpoint.npz").unlink()
+    study = (run / "study.yaml").read_bytes()
+    words = ("run", str(consortium / "other.yaml"), "--run", "stopped", "--wait", "0.1")
+    (consortium / "other.yaml").write_bytes(study)
+    (run / "study.yaml").unlink()
+    assert "whose checkpoint is gone" in command(consortium, *words) and not (run / "study.yaml").exists()
+    for one in (STATUS_FILE, "run.lock"):
+        (run / one).unlink(missing_ok=True)
+    (run / "study.yaml").write_bytes(study)
+    assert "is gone" not in command(consortium, *words)
+
+
+@pytest.mark.parametrize("checkpoint", ["none", "of no round"])
+def test_a_site_that_was_lost_before_the_first_round_is_what_a_run_ends_with(
+    consortium: Path, run: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command said that there was no checkpoint, or no model."""
+
+    def lost(*_: object) -> None:
+        raise LostSiteError("north was away for an hour.")
+
+    monkeypatch.setattr(deployed, "_played", lost)
+    state = read(run / "checkpoint.npz", read_study(run / "study.yaml").digest)
+    if checkpoint == "none":
+        (run / "checkpoint.npz").unlink()
+        changed(run / STATUS_FILE, round=-1, asked=False)
+    else:
+        state.round, state.history = 0, state.history[:1]
+        save(state, run / "checkpoint.npz")
+    assert "north was away for an hour" in command(consortium, "resume", "stopped")
