@@ -100,6 +100,17 @@ def test_scores_that_may_have_been_charged_count_by_the_part_that_they_are_of(do
     assert charged_at_most(study, replace(state, round=8)) is None
 
 
+def test_a_test_that_may_have_been_charged_is_no_further_score_of_validation_patients() -> None:
+    """Here a further score would cost more than training has, and a test costs less."""
+    study, _ = private_study()
+    study = replace(study, training=replace(study.training, local_steps=2))
+    plan = plan_privacy(study)
+    assert plan is not None
+    spent, held_out = plan.epsilon_after(6), scores(plan, "validation", 7)
+    assert scores(plan, "test", 1) < max(spent, held_out) < scores(plan, "validation", 8)
+    assert charged_at_most(study, stopped_after(study, 7, 1, spent, held_out)) == pytest.approx(max(spent, held_out))
+
+
 @pytest.mark.parametrize(("failed", "begun"), [(0, 1), (1, 3), (2, 5)])
 def test_test_patients_were_in_each_of_the_statistics_that_failed(failed: int, begun: int) -> None:
     study, plan = private_study()
