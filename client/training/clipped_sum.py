@@ -13,7 +13,7 @@ private round, of which this site alone is told.
 
 `opacus` takes the gradients of several patients at once and does not promise that: see `client.training.hooks`. A site
 gets it only by its own wish, and only where every row goes through every layer as that row, which
-`common.models.clippable` checks. Slots and `opacus` both serve only where two rows that are no patients' come out as
+`common.layers.clippable` checks. Slots and `opacus` both serve only where two rows that are no patients' come out as
 the loop has them.
 """
 
@@ -32,8 +32,8 @@ from client.training.hooks import OpacusClipper
 from client.training.rows import Failed, Loss, chunks, flat, of_row, one_by_one, trainable, two_rows_like
 from client.training.slots import SlotClipper, slots_serve
 from common.errors import PrivacyError
+from common.layers.clippable import unhookable
 from common.models.batch import Batch
-from common.models.clippable import unhookable
 
 log = logging.getLogger("wardround.site")
 

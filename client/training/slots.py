@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from client.training.clipping import factors, norms, zeros
 from client.training.hooks import HookedGradients
 from client.training.rows import Failed, Loss, flat, of_row, two_rows_like
+from common.layers.clippable import unhookable
 from common.models.batch import Batch
-from common.models.clippable import unhookable
 from common.privacy.mechanism import places
 
 SLOTS = 64  # a constant of the release
@@ -48,7 +48,7 @@ SHOWN = frozenset(
         "torch.nn.modules.dropout.Dropout",  # of nothing: one that drops something is looped over
         "torch.nn.modules.pooling.AdaptiveAvgPool2d",
         "torch.nn.modules.sparse.Embedding",
-        *(f"common.models.attention.{name}" for name in ("Block", "SelfAttention")),
+        *(f"common.layers.attention.{name}" for name in ("Block", "SelfAttention")),
         *(f"common.models.fusion.{name}Fusion" for name in ("Attention", "Concat", "Mean", "Product", "Weighted")),
         *(f"common.models.note.{name}" for name in ("NoteTokens", "Transformer")),
         "common.models.image.ImageTokens",
@@ -56,7 +56,7 @@ SHOWN = frozenset(
         "common.layers.perceptron.Standardise",
         "common.models.record.RecordTokens",
         "common.models.sequence.SequenceTokens",
-        "common.models.table.TokenTable",
+        "common.layers.table.TokenTable",
         "transformers.activations.GELUActivation",
         *(f"transformers.models.bert.modeling_bert.Bert{name}" for name in ("Model", "Embeddings", "Encoder", "Layer")),
         *(f"transformers.models.bert.modeling_bert.Bert{name}" for name in ("Attention", "SelfAttention")),

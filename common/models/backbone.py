@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from common.errors import SiteFileError, StudyError
 from common.installation import check_torch_and_torchvision
-from common.models.norm import replace_batch_norm
-from common.models.out_of_place import run_out_of_place
-from common.models.rowwise import open_transformers
+from common.layers.norm import replace_batch_norm
+from common.layers.out_of_place import run_out_of_place
+from common.layers.rowwise import open_transformers
 from common.study import ImageModality
 
 _HEADS = ("fc", "classifier", "head", "heads")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from common.models.attention import Block
-from common.models.table import TokenTable
+from common.layers.attention import Block
+from common.layers.table import TokenTable
 from common.study import Fusion
 
 _NEVER = -1e9  # a score that softmax turns into 0; finite, so that a row without any modality is not nan

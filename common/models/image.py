@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from common.models.contiguous import give_convolutions_contiguous_input
-from common.models.norm import group_norm
+from common.layers.contiguous import give_convolutions_contiguous_input
+from common.layers.norm import group_norm
 from common.study import ImageModality
 
 # Mean and sd of a pixel over ImageNet's three channels: what pretrained backbones expect, and as good as any else.

@@ -13,12 +13,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.errors import SiteFileError, StudyError
+from common.layers.clippable import unhookable
+from common.layers.norm import group_norm, replace_batch_norm
+from common.layers.rowwise import open_transformers
 from common.models.backbone import Backbone
-from common.models.clippable import unhookable
 from common.models.image import ImageTokens
 from common.models.network import build_network
-from common.models.norm import group_norm, replace_batch_norm
-from common.models.rowwise import open_transformers
 from common.study import ImageEncoder, ImageModality
 from tests.support.gradients import by_autograd, by_hooks, difference
 from tests.support.tiny import study_of

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from common.errors import RunError, StudyError
+from common.layers.clippable import unhookable
 from common.models.batch import Batch
-from common.models.clippable import unhookable
 from common.models.network import MultimodalNetwork, build_network, set_normaliser
 from common.parameters import flatten
 from common.scores import loss_rows

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.errors import SiteFileError, StudyError
-from common.models.clippable import unhookable
+from common.layers.clippable import unhookable
 from common.models.network import build_network
 from common.models.note import NoteTokens
 from common.models.tokens import ByteTokenizer, HashTokenizer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.models.attention import SelfAttention
+from common.layers.attention import SelfAttention
 
 _BARE = ("class_token", "pos_embedding", "layer_scale")
 
