@@ -26,7 +26,7 @@ from client.data.tensors import Row, row_layout, row_of
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
-from common.models.tokens import Tokenizer, pretrained_folder, tokenizer_for
+from common.modalities.tokenizers import Tokenizer, pretrained_folder, tokenizer_for
 from common.study import Modality, NoteModality, Study
 
 Progress = Callable[[str, int, int], None]

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.cohort import Cohort
+from common.modalities.record_encoder import RecordColumns
 from common.models.batch import Batch
-from common.models.record import RecordColumns
 from common.statistics import ranges
 from common.study import RecordModality, Study
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from client.data.cache import Entry
 from client.data.case import DeidentifiedCase, Gaps, RecordValues
 from client.data.pixels import prepare_image
+from common.modalities.record_encoder import RecordColumns
+from common.modalities.tokenizers import Tokenizer
 from common.models.batch import Batch
-from common.models.record import RecordColumns
-from common.models.tokens import Tokenizer
 from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
 
 Row = NDArray[Any]

@@ -15,7 +15,7 @@ class Batch:
 
     inputs: modality name -> tensor, in the study's order, rows first:
         image     float32 (B, slices, size, size) in [0, 1]
-        record    float32 (B, columns)   values, then missing indicators, then one-hots: see `common.models.record`
+        record    float32 (B, columns)   values, one-hots, then missing indicators: see `RecordColumns`
         note      int64   (B, max_tokens) token ids, 0 is padding
         sequence  float32 (B, 2, genes)  values (0 where missing), then 1.0 where missing
     present: bool (B, M), columns in the study's order of modalities

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import RunError, StudyError
+from common.modalities.image_encoder import ImageTokens
+from common.modalities.note_encoder import NoteTokens
+from common.modalities.record_encoder import RecordTokens
+from common.modalities.sequence_encoder import SequenceTokens
 from common.models.fusion import MeanFusion, build_fusion
-from common.models.image import ImageTokens
-from common.models.note import NoteTokens
-from common.models.record import RecordTokens
-from common.models.sequence import SequenceTokens
 from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
 
 Encoder = ImageTokens | RecordTokens | NoteTokens | SequenceTokens

@@ -25,8 +25,8 @@ from client.exact_sums.cuts import allow
 from client.exact_sums.sum_records import SumRecords
 from common.errors import AnsweredError
 from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundRequest
+from common.modalities.record_encoder import RecordColumns
 from common.models.batch import Batch
-from common.models.record import RecordColumns
 from common.plan import Declaration
 from common.study import RecordModality, Study
 from deploy.research.simulation.enrol import enrol

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from client.training.gradient import _generator, _minibatches
 from common.messages import Refusal
+from common.modalities.record_encoder import RecordColumns
 from common.models.batch import Batch
 from common.models.network import build_network
-from common.models.record import RecordColumns
 from common.parameters import flatten
 from common.scores import loss_rows
 from common.study import RecordModality, Study

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.modalities.record_encoder import RecordColumns
 from common.models.batch import Batch
-from common.models.record import RecordColumns
 from common.study import ImageModality, NoteModality, RecordModality, SequenceModality, Study, parse_study
 
 MODALITIES: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from client.data.prepare import prepare
 from client.data.scrub import scrub
 from client.data.statistics import statistic_sums
 from client.site import SiteFolder, read_site
+from common.modalities.tokenizers import HashTokenizer
 from common.models.batch import Batch
-from common.models.tokens import HashTokenizer
 from common.statistics import normaliser_from_sums, patient_sensitivity, statistic_segments
 from common.study import Study
 from common.summand import Layout

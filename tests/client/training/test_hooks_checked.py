@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from client.training.clipped_sum import LoopClipper, clipper
 from client.training.gradient import NoisyGradient
 from client.training.hooks import GIVEN_UP, OpacusClipper
+from common.modalities.note_encoder import Transformer
 from common.models.network import build_network
-from common.models.note import Transformer
 from common.privacy.plan import plan_privacy
 from common.scores import loss_rows
 from tests.support.tiny import cases_of, study_of

@@ -28,7 +28,7 @@ class ImageTokens(nn.Module):
             self.backbone, features = small_cnn(modality.slices, modality.encoder.channels)
             self.tokens = 4
         else:
-            from common.models.backbone import torchvision_backbone
+            from common.modalities.backbone import torchvision_backbone
 
             self.backbone, features = torchvision_backbone(modality, models)
             self.tokens = 1

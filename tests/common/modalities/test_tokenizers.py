@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import SiteFileError
-from common.models.tokens import PADDING, ByteTokenizer, HashTokenizer, tokenizer_for
+from common.modalities.tokenizers import PADDING, ByteTokenizer, HashTokenizer, tokenizer_for
 from common.study import NoteEncoder
 
 ANY_TEXT = st.text(st.characters(), max_size=200)  # lone surrogates too: exports are not always clean
@@ -29,7 +29,9 @@ def test_ids_fit_the_tensor_and_the_embedding(text: str, length: int, vocabulary
 
 
 def test_hash_is_the_same_in_another_process() -> None:
-    code = "from common.models.tokens import HashTokenizer; print(HashTokenizer(512).encode('Pain, left arm', 8))"
+    code = (
+        "from common.modalities.tokenizers import HashTokenizer; print(HashTokenizer(512).encode('Pain, left arm', 8))"
+    )
     root = Path(__file__).resolve().parents[3]
     printed = {
         subprocess.run(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.errors import SiteFileError, StudyError
 from common.installation import check_torch_and_torchvision
-from common.models.tokens import PADDING, pretrained_folder, tokenizer_for
+from common.modalities.tokenizers import PADDING, pretrained_folder, tokenizer_for
 from common.study import NoteEncoder, NoteModality
 
 # Files of a pretrained model's folder that decide, beside its weights, what is computed of a text.
