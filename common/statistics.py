@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.study import RecordModality, SequenceModality, Study
+from common.study import Study
 from common.summand import Segment
 
 Vector = NDArray[np.float64]
@@ -36,14 +36,9 @@ def ranges(study: Study) -> dict[str, tuple[Vector, Vector]]:
     """Modality -> (low, high) of its P columns, for the modalities that a secure sum normalises."""
     found: dict[str, tuple[Vector, Vector]] = {}
     for name, modality in study.modalities.items():
-        if isinstance(modality, RecordModality) and modality.normalise == "secure_sum" and modality.numeric:
-            columns = modality.numeric.values()
-            low, high = np.array([column.low for column in columns]), np.array([column.high for column in columns])
-        elif isinstance(modality, SequenceModality) and modality.normalise == "secure_sum":
-            low, high = np.full(len(modality.genes), modality.low), np.full(len(modality.genes), modality.high)
-        else:
-            continue
-        found[name] = (low.astype(np.float64), high.astype(np.float64))
+        if modality.ranges is not None:
+            low, high = modality.ranges
+            found[name] = (np.array(low, dtype=np.float64), np.array(high, dtype=np.float64))
     return found
 
 

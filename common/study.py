@@ -12,154 +12,14 @@ from pydantic import Field
 
 from common import schema as border
 from common.errors import StudyError
+from common.modalities import Modality
 from common.schema import schema
 from common.tasks import Task
+from common.value_types import Count, Fraction, Name, NonNegative, Positive
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 LONGEST_TEXT = 100
 WIDEST = 3.4e38  # of float32: further apart, a value and the width of its range are infinite
 PRIVATE_BINS = 10  # of a histogram of scores, by default of schema 1: each bin more is a noise more
-
-
-# ---------------------------------------------------------------------------------------------------- the modalities
-
-
-@schema
-class ImageEncoder:
-    """`backbone`: `small_cnn`, or any torchvision classification model by name, its BatchNorm made GroupNorm."""
-
-    backbone: str = "resnet18"
-    channels: Count = 16  # of small_cnn's first layer
-    weights: str | None = None  # a local file of the backbone's state_dict, in the models folder of each site
-
-
-@schema
-class ImageModality:
-    """DICOM images, as (slices, size, size) pixels in [0, 1], air dark (MONOCHROME1 is inverted)."""
-
-    kind: Literal["image"]
-    size: Annotated[int, Field(ge=8, le=1024)] = 224
-    slices: Count = 1  # taken evenly along the patient's stack; a channel each
-    intensity: Literal["percentile", "window", "range"] = "percentile"
-    window: tuple[float, float] | None = None  # centre, width, in modality units (HU in CT)
-    encoder: ImageEncoder = field(default_factory=ImageEncoder)
-
-    def __post_init__(self) -> None:
-        if (self.intensity == "window") != (self.window is not None):
-            raise ValueError("window: [centre, width] goes with intensity: window, and only with it")
-
-
-@schema
-class Numeric:
-    """A number of a record. With `mean` and `sd` the study normalises; `low` and `high` clip, and bound statistics."""
-
-    low: float
-    high: float
-    mean: float | None = None
-    sd: Positive | None = None
-
-    def __post_init__(self) -> None:
-        if self.low >= self.high:
-            raise ValueError("low must be below high")
-        if (self.mean is None) != (self.sd is None):
-            raise ValueError("give mean and sd together, or neither")
-
-
-@schema
-class RecordEncoder:
-    """A multilayer perceptron; `hidden: []` is a linear map (with fusion `mean`: logistic regression)."""
-
-    hidden: list[Count] = field(default_factory=lambda: [32])
-
-
-@schema
-class RecordModality:
-    """A row of the hospital's table. Category lists come from here, never from data."""
-
-    kind: Literal["record"]
-    numeric: dict[Name, Numeric] = field(default_factory=dict)
-    categorical: dict[Name, list[str]] = field(default_factory=dict)
-    missing_indicators: bool = True  # tell the encoder which values are absent
-    drop_first: bool = False  # one-hot without the first category, as in classical regression
-    normalise: Literal["study", "secure_sum"] = "study"
-    encoder: RecordEncoder = field(default_factory=RecordEncoder)
-
-    def __post_init__(self) -> None:
-        if not self.numeric and not self.categorical:
-            raise ValueError("a record has at least one numeric or categorical column")
-        if set(self.numeric) & set(self.categorical):
-            raise ValueError("a column is numeric or categorical, not both")
-
-    @property
-    def columns(self) -> list[str]:
-        return [*self.numeric, *self.categorical]
-
-
-@schema
-class NoteEncoder:
-    """`config`: a small BERT made here; `folder`: a pretrained model from the site's models folder, by its name."""
-
-    source: Literal["config", "folder"] = "config"
-    folder: str | None = None
-    tokenizer: Literal["byte", "hash"] = "hash"
-    vocabulary: Annotated[int, Field(ge=16)] = 2048  # buckets of the hash tokenizer
-    width: Count = 32
-    layers: Annotated[int, Field(ge=0)] = 1  # 0: token embeddings and their mean
-    heads: Count = 2
-    train: Literal["all", "none"] = "all"  # none: frozen, only the projection learns
-
-    def __post_init__(self) -> None:
-        if (self.source == "folder") != (self.folder is not None):
-            raise ValueError("folder: NAME goes with source: folder, and only with it")
-        if self.width % self.heads:
-            raise ValueError("width must be a multiple of heads")
-
-
-@schema
-class NoteModality:
-    """Free text, de-identified, as at most `max_tokens` tokens."""
-
-    kind: Literal["note"]
-    max_tokens: Annotated[int, Field(ge=4, le=512)] = 64
-    encoder: NoteEncoder = field(default_factory=NoteEncoder)
-
-
-@schema
-class SequenceEncoder:
-    """A multilayer perceptron from `genes` values to `tokens` tokens."""
-
-    hidden: list[Count] = field(default_factory=lambda: [32])
-    tokens: Count = 1
-
-
-@schema
-class SequenceModality:
-    """A vector of gene measurements in the order given here."""
-
-    kind: Literal["sequence"]
-    genes: list[str]
-    low: float = -10.0
-    high: float = 10.0
-    mean: float | list[float] = 0.0
-    sd: Positive | list[Positive] = 1.0
-    normalise: Literal["study", "secure_sum"] = "study"
-    encoder: SequenceEncoder = field(default_factory=SequenceEncoder)
-
-    def __post_init__(self) -> None:
-        if not self.genes or len(set(self.genes)) != len(self.genes):
-            raise ValueError("genes must be a list of different names, at least one")
-        if self.low >= self.high:
-            raise ValueError("low must be below high")
-        for name, value in (("mean", self.mean), ("sd", self.sd)):
-            if isinstance(value, list) and len(value) != len(self.genes):
-                raise ValueError(f"{name} has one number, or one for each gene")
-
-
-Modality = Annotated[ImageModality | RecordModality | NoteModality | SequenceModality, Field(discriminator="kind")]
 
 
 # -------------------------------------------------------------------------------------------- fusion, training, server
@@ -343,11 +203,7 @@ def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
 def _ranges(study: Study) -> Iterator[tuple[str, float, float]]:
     """(place, low, high) of every column of the study's."""
     for name, modality in study.modalities.items():
-        if isinstance(modality, RecordModality):
-            for column, bounds in modality.numeric.items():
-                yield f"modalities.{name}.numeric.{column}", bounds.low, bounds.high
-        elif isinstance(modality, SequenceModality):
-            yield f"modalities.{name}", modality.low, modality.high
+        yield from ((f"modalities.{name}{place}", low, high) for place, low, high in modality.bounds())
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from common.errors import StudyError, WardroundError
+from common.modalities import Modality
 from common.models.network import MultimodalNetwork, build_network
 from common.parameters import Parameters
 from common.plan import least_sites, threshold_of
 from common.privacy.plan import plan_privacy
 from common.secure_sum.packing import packed_size
 from common.strategies import require_strategy
-from common.study import ImageModality, Modality, NoteEncoder, NoteModality, Study
+from common.study import Study
 
 COPIES = 3  # of the parameters, in float32, that a site holds at least: the model, its gradient, what it sends
 
@@ -69,15 +70,7 @@ def _of_network(study: Study) -> list[WardroundError]:
 
 
 def _network(study: Study, modalities: Mapping[str, Modality]) -> MultimodalNetwork:
-    return build_network(replace(study, modalities={name: _without_file(one) for name, one in modalities.items()}))
-
-
-def _without_file(modality: Modality) -> Modality:
-    if isinstance(modality, ImageModality) and modality.encoder.weights is not None:
-        return replace(modality, encoder=replace(modality.encoder, weights=None))
-    if isinstance(modality, NoteModality) and modality.encoder.source == "folder":
-        return replace(modality, encoder=NoteEncoder())
-    return modality
+    return build_network(replace(study, modalities={name: one.without_file() for name, one in modalities.items()}))
 
 
 def _of_sum(study: Study, sites: int | None) -> list[WardroundError]:

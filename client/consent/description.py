@@ -17,7 +17,7 @@ from common.parameters import Parameters
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
 from common.secure_sum.packing import packed_size
 from common.statistics import ranges
-from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
+from common.study import Study
 
 
 def describe(folder: SiteFolder, study: Study) -> list[str]:
@@ -44,7 +44,7 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
         if name in here:
             source = here[name]
             where = source.folder if isinstance(source, ImageSource) else source.file
-            yield f"  {name}: {_content(modality)}, from {where}"
+            yield f"  {name}: {modality.described}, from {where}"
         elif name not in may:
             yield f"  {name}: NOT used, policy.modalities does not have it"
         else:
@@ -61,16 +61,6 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
         yield "  Nobody is left out: site.yaml names no file of exclusions."
     else:
         yield f"  Who is listed in {folder.file.exclusions} is left out, in each round as the file then is."
-
-
-def _content(modality: Modality) -> str:
-    if isinstance(modality, ImageModality):
-        return f"DICOM images, {modality.slices} of {modality.size} x {modality.size} pixels a patient"
-    if isinstance(modality, RecordModality):
-        return f"the columns {_listed(modality.columns)}"
-    if isinstance(modality, NoteModality):
-        return f"notes with identifiers taken out, the first {modality.max_tokens} tokens"
-    return f"measurements of {len(modality.genes)} genes"
 
 
 def _work(folder: SiteFolder, study: Study) -> Iterator[str]:

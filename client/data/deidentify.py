@@ -20,7 +20,9 @@ from client.data.pseudonym import SiteSecret
 from client.data.scrub import scrub
 from client.data.second_look import residue
 from common.errors import DeidentificationError
-from common.study import RecordModality, SequenceModality, Study
+from common.modalities.record import RecordModality
+from common.modalities.sequence import SequenceModality
+from common.study import Study
 
 # A new number makes every site prepare its notes and images again.
 GATE_VERSION = 2

@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from client.data.case import Frame, RawImage
 from client.data.dicom import DicomFile, quiet
-from common.study import ImageModality
+from common.modalities.image import ImageModality
 
 Pixels = NDArray[np.float32]
 

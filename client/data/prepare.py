@@ -19,15 +19,17 @@ from client.data.exclusions import Found, found_here
 from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
-from client.data.recipe import recipe_of, rules_of
+from client.data.recipe import rules_of
 from client.data.sides import staying
 from client.data.sources import Reader, Source, fingerprint, sources_here
-from client.data.tensors import Row, row_layout, row_of
+from client.data.tensors import Row, row_of
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
+from common.modalities import Modality
+from common.modalities.note import NoteModality
 from common.modalities.tokenizers import Tokenizer, pretrained_folder, tokenizer_for
-from common.study import Modality, NoteModality, Study
+from common.study import Study
 
 Progress = Callable[[str, int, int], None]
 
@@ -162,7 +164,7 @@ class _Work:
 
     def _entry_name(self, name: str) -> EntryName:
         modality, source = self.study.modalities[name], self.sources[name]
-        recipe = [PIPELINE_VERSION, GATE_VERSION, recipe_of(modality), self._tokenizer_files(modality)]
+        recipe = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, self._tokenizer_files(modality)]
         recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
         data = [
             border.plain(source),
@@ -192,8 +194,9 @@ class _Work:
         earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
         reader.open()
         with ExitStack() as stack:
+            layouts = {name: self.study.modalities[name].layout for name in missing}
             writers = {
-                name: stack.enter_context(cache.writer(entry, *row_layout(self.study.modalities[name])))
+                name: stack.enter_context(cache.writer(entry, layouts[name].shape, layouts[name].stored))
                 for name, entry in missing.items()
             }
             patients = sorted(self.labels, key=self.secret.pseudonym)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from client.site import SiteFile
-from common.study import ImageModality, Modality, NoteModality, RecordModality, Study
+from common.study import Study
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Rules:
 
     target: digest of the column that site.yaml names for it, and of the study's classes; empty: nobody kept it
     split: of the column by whose word it splits, and who has none is in no part; empty: it splits by a hash
-    recipes: modality that the site reads -> digest of what decides whether a patient has it (`membership_of`). It is
-        compared beside the name, by which site.yaml names the files
+    recipes: modality that the site reads -> digest of what decides whether a patient has it (`Modality.membership`). It
+        is compared beside the name, by which site.yaml names the files
     """
 
     target: str = ""
@@ -41,39 +41,9 @@ def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
     exports get new names.
     """
     split = study.split.column and [study.split.column, file.split and file.split.column]
-    recipes = {name: _digest(membership_of(modality)) for name, modality in study.modalities.items() if name in read}
+    recipes = {name: _digest(modality.membership) for name, modality in study.modalities.items() if name in read}
     return Rules(_digest([file.target.column, *study.task.vocabulary]), _digest(split) if split else "", recipes)
 
 
 def _digest(what: object) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-
-
-def recipe_of(modality: Modality) -> object:
-    """What of the study changes the rows of a modality; its encoder does not, save for a note's tokenizer."""
-    if isinstance(modality, ImageModality):
-        return ["image", modality.size, modality.slices, modality.intensity, modality.window]
-    if isinstance(modality, RecordModality):
-        bounds = [(name, column.low, column.high) for name, column in modality.numeric.items()]
-        return ["record", bounds, list(modality.categorical.items()), modality.drop_first]
-    if isinstance(modality, NoteModality):
-        encoder = modality.encoder
-        return ["note", modality.max_tokens, encoder.source, encoder.folder, encoder.tokenizer, encoder.vocabulary]
-    return ["sequence", modality.genes, modality.low, modality.high]
-
-
-def membership_of(modality: Modality) -> object:
-    """What of the study decides which patients have a modality, if all read the same data.
-
-    A table gives no row of a patient who has gaps only, in whatever order the columns stand. A word that is no category
-    is an error, and the way out of it is to list it as a gap: so the categories decide it too. How many slices
-    of a stack are read decides which file can have text burned in.
-    """
-    if isinstance(modality, ImageModality):
-        return ["image", modality.slices]
-    if isinstance(modality, RecordModality):
-        categories = sorted((name, sorted(words)) for name, words in modality.categorical.items())
-        return ["record", sorted(modality.numeric), categories]
-    if isinstance(modality, NoteModality):
-        return ["note"]
-    return ["sequence", sorted(modality.genes)]

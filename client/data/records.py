@@ -11,7 +11,7 @@ from client.data.case import RecordValues
 from client.data.tables import Table, map_words, numbers, one_row
 from client.site import TableSource
 from common.errors import DataError
-from common.study import RecordModality
+from common.modalities.record import RecordModality
 
 
 def read_records(

@@ -6,7 +6,7 @@ from client.data.case import Gaps
 from client.data.records import numeric_columns
 from client.data.tables import Table, one_row
 from client.site import TableSource
-from common.study import SequenceModality
+from common.modalities.sequence import SequenceModality
 
 
 def read_sequences(

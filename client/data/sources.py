@@ -22,7 +22,10 @@ from client.data.tables import Table, read_table
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
 from client.terms import allowed
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError
-from common.study import ImageModality, RecordModality, SequenceModality, Study
+from common.modalities.image import ImageModality
+from common.modalities.record import RecordModality
+from common.modalities.sequence import SequenceModality
+from common.study import Study
 
 Source = ImageSource | TableSource | NoteSource
 Progress = Callable[[str, int, int], None]

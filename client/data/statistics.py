@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.cohort import Cohort
-from common.modalities.record_encoder import RecordColumns
 from common.models.batch import Batch
 from common.statistics import ranges
-from common.study import RecordModality, Study
+from common.study import Study
 
 Vector = NDArray[np.float64]
 
@@ -41,11 +40,7 @@ def statistic_sums(study: Study, cohort: Cohort, smallest: int = 1) -> dict[str,
 def _values(study: Study, name: str, batch: Batch) -> tuple[Vector, NDArray[np.bool_]]:
     """(B, P) values, and which of them are known: the modality is present, and the column has no gap."""
     tensor, modality = batch.inputs[name], study.modalities[name]
-    if isinstance(modality, RecordModality):
-        columns = RecordColumns.of(modality)
-        values, missing = tensor[:, columns.values], tensor[:, columns.missing][:, : columns.numeric]
-    else:
-        values, missing = tensor[:, 0], tensor[:, 1]
+    values, missing = modality.columns_of(tensor)
     present = np.asarray(batch.present)[:, [study.names.index(name)]]
     return _double(values), present & (_double(missing) == 0.0)
 

@@ -12,25 +12,17 @@ from numpy.typing import NDArray
 from client.data.cache import Entry
 from client.data.case import DeidentifiedCase, Gaps, RecordValues
 from client.data.pixels import prepare_image
-from common.modalities.record_encoder import RecordColumns
+from common.modalities import Modality
+from common.modalities.image import ImageModality
+from common.modalities.modality import RowLayout
+from common.modalities.note import NoteModality
+from common.modalities.record import RecordModality
+from common.modalities.sequence import SequenceModality
 from common.modalities.tokenizers import Tokenizer
 from common.models.batch import Batch
-from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
+from common.study import Study
 
 Row = NDArray[Any]
-
-
-def row_layout(modality: Modality) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of a stored row. Images are kept in 8 bits, which is what a window leaves of them; of the full
-    range of stored bits most images use a small part, so there half precision keeps more."""
-    if isinstance(modality, ImageModality):
-        kind = np.float16 if modality.intensity == "range" else np.uint8
-        return (modality.slices, modality.size, modality.size), np.dtype(kind)
-    if isinstance(modality, RecordModality):
-        return (RecordColumns.of(modality).width,), np.dtype(np.float32)
-    if isinstance(modality, NoteModality):
-        return (modality.max_tokens,), np.dtype(np.int32)
-    return (2, len(modality.genes)), np.dtype(np.float32)
 
 
 def row_of(case: DeidentifiedCase, name: str, modality: Modality, tokenizer: Tokenizer | None) -> Row | None:
@@ -79,27 +71,26 @@ def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str],
     present = np.zeros((len(pseudonyms), len(study.names)), dtype=np.bool_)
     inputs = {}
     for place, (name, modality) in enumerate(study.modalities.items()):
-        rows = _rows(modality, len(pseudonyms))
+        rows = _rows(modality.layout, len(pseudonyms))
         if name in entries:
-            present[:, place] = _fill(rows, entries[name], pseudonyms)
+            present[:, place] = _fill(rows, modality.layout, entries[name], pseudonyms)
         inputs[name] = torch.from_numpy(rows)
     target = torch.from_numpy(np.array(targets, dtype=study.task.target_type))
     return Batch(inputs, torch.from_numpy(present), target)
 
 
-def _rows(modality: Modality, number: int) -> Row:
+def _rows(layout: RowLayout, number: int) -> Row:
     """Zeros of the tensor's type. numpy leaves memory that is never written to the operating system: an absent
     modality costs none."""
-    shape, _ = row_layout(modality)
-    return np.zeros((number, *shape), dtype=np.int64 if isinstance(modality, NoteModality) else np.float32)
+    return np.zeros((number, *layout.shape), dtype=layout.tensor)
 
 
-def _fill(rows: Row, entry: Entry, pseudonyms: Sequence[str]) -> NDArray[np.bool_]:
+def _fill(rows: Row, layout: RowLayout, entry: Entry, pseudonyms: Sequence[str]) -> NDArray[np.bool_]:
     place = {pseudonym: number for number, pseudonym in enumerate(entry.pseudonyms)}
     present = np.array([pseudonym in place for pseudonym in pseudonyms], dtype=np.bool_)
     for number, pseudonym in enumerate(pseudonyms):
         if pseudonym in place:
             rows[number] = entry.rows[place[pseudonym]]
-    if entry.rows.dtype == np.uint8:
-        rows /= 255.0
+    if layout.whole != 1.0:
+        rows /= layout.whole
     return present

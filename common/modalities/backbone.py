@@ -14,7 +14,7 @@ from common.installation import check_torch_and_torchvision
 from common.layers.norm import replace_batch_norm
 from common.layers.out_of_place import run_out_of_place
 from common.layers.rowwise import open_transformers
-from common.study import ImageModality
+from common.modalities.image import ImageModality
 
 _HEADS = ("fc", "classifier", "head", "heads")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

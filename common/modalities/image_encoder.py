@@ -8,14 +8,15 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from common.layers.contiguous import give_convolutions_contiguous_input
+from common.layers.encoder import Encoder
 from common.layers.norm import group_norm
-from common.study import ImageModality
+from common.modalities.image import ImageModality
 
 # Mean and sd of a pixel over ImageNet's three channels: what pretrained backbones expect, and as good as any else.
 CENTRE, SCALE = 0.449, 0.226
 
 
-class ImageTokens(nn.Module):
+class ImageTokens(Encoder):
     """(B, slices, size, size) pixels in [0, 1] -> (B, tokens, width). Slices are channels.
 
     `small_cnn` gives four tokens, one for each quarter of the image; a torchvision backbone gives one.

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from common.errors import SiteFileError, StudyError
 from common.installation import check_torch_and_torchvision
+from common.layers.encoder import Encoder
+from common.modalities.note import NoteEncoder, NoteModality
 from common.modalities.tokenizers import PADDING, pretrained_folder, tokenizer_for
-from common.study import NoteEncoder, NoteModality
 
 # Files of a pretrained model's folder that decide, beside its weights, what is computed of a text.
 _DECIDES = frozenset(
@@ -26,7 +27,7 @@ _CHANGES_NOTHING = frozenset(
 )
 
 
-class NoteTokens(nn.Module):
+class NoteTokens(Encoder):
     """(B, max_tokens) token ids -> (B, 1, width): the mean over all that is not padding, projected.
 
     A note of padding alone has mean zero. With `train: none` the language model is frozen and only the projection

@@ -1,54 +1,16 @@
-"""Records: where each column stands in its tensor, and the encoder that reads it."""
+"""The encoder of records."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from common.layers.encoder import ColumnEncoder
 from common.layers.perceptron import Standardise, perceptron
-from common.study import Numeric, RecordModality
+from common.modalities.record import Numeric, RecordColumns, RecordModality
 
 
-@dataclass(frozen=True)
-class RecordColumns:
-    """The tensor of a record is float32 (B, width). The data side writes this order, the encoder reads it:
-
-    values      P numbers, in the order of `numeric`, clipped to [low, high], 0 where missing; not normalised
-    one-hots    for each categorical column its categories in the study's order (without the first if `drop_first`);
-                all zero where missing
-    missing     P + Q indicators, 1.0 where the numeric, then the categorical, column has a gap
-    """
-
-    numeric: int
-    onehot: int
-    categorical: int
-
-    @classmethod
-    def of(cls, modality: RecordModality) -> RecordColumns:
-        less = 1 if modality.drop_first else 0
-        onehot = sum(len(values) - less for values in modality.categorical.values())
-        return cls(len(modality.numeric), onehot, len(modality.categorical))
-
-    @property
-    def values(self) -> slice:
-        return slice(0, self.numeric)
-
-    @property
-    def onehots(self) -> slice:
-        return slice(self.numeric, self.numeric + self.onehot)
-
-    @property
-    def missing(self) -> slice:
-        return slice(self.numeric + self.onehot, self.width)
-
-    @property
-    def width(self) -> int:
-        return self.numeric + self.onehot + self.numeric + self.categorical
-
-
-class RecordTokens(nn.Module):
+class RecordTokens(ColumnEncoder):
     """(B, columns) -> (B, 1, width): standardised values, one-hots and gaps, through a multilayer perceptron.
 
     With `width=None` there is no perceptron and no parameter: the token is the record itself, which makes a linear

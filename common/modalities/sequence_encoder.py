@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from common.layers.encoder import ColumnEncoder
 from common.layers.perceptron import Standardise, perceptron
-from common.study import SequenceModality
+from common.modalities.sequence import SequenceModality
 
 
-class SequenceTokens(nn.Module):
+class SequenceTokens(ColumnEncoder):
     """(B, 2, genes), values and gaps -> (B, tokens, width): standardised, through a multilayer perceptron.
 
     With `width=None` there is no perceptron and no parameter: the token is the standardised vector with its gaps.

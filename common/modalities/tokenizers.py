@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from common.errors import SiteFileError
-from common.study import NoteEncoder
+from common.modalities.note import NoteEncoder
 
 PADDING = 0
 START = 1

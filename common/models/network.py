@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import RunError, StudyError
-from common.modalities.image_encoder import ImageTokens
-from common.modalities.note_encoder import NoteTokens
-from common.modalities.record_encoder import RecordTokens
-from common.modalities.sequence_encoder import SequenceTokens
+from common.layers.encoder import ColumnEncoder, Encoder
 from common.models.fusion import MeanFusion, build_fusion
-from common.study import ImageModality, Modality, NoteModality, RecordModality, SequenceModality, Study
-
-Encoder = ImageTokens | RecordTokens | NoteTokens | SequenceTokens
+from common.study import Study
 
 
 class MultimodalNetwork(nn.Module):
@@ -87,23 +82,18 @@ def set_normaliser(
     A modality that it does not name has the study's own again, whatever was set before.
     Raises RunError for a modality without numbers, for wrong lengths and for what is not finite.
     """
-    for part in network.encoders.values():
-        if isinstance(part, RecordTokens | SequenceTokens):
-            part.standardise.reset()
+    own = {name: part.standardise for name, part in network.encoders.items() if isinstance(part, ColumnEncoder)}
+    for standardise in own.values():
+        standardise.reset()
     for name, (mean, sd) in normaliser.items():
-        encoder = network.encoders[name] if name in network.names else None
-        if not isinstance(encoder, RecordTokens | SequenceTokens):
+        if name not in own:
             raise RunError(f"The normaliser names {name}, which is no record and no sequence of this study.")
-        encoder.standardise.set(mean, sd)
+        own[name].set(mean, sd)
 
 
 def _is_linear(study: Study) -> bool:
     first, *more = study.modalities.values()
-    if more or study.fusion.kind != "mean" or study.fusion.hidden:
-        return False
-    if isinstance(first, SequenceModality):
-        return not first.encoder.hidden and first.encoder.tokens == 1
-    return isinstance(first, RecordModality) and not first.encoder.hidden
+    return not more and study.fusion.kind == "mean" and not study.fusion.hidden and first.is_linear
 
 
 def _encoder(study: Study, name: str, linear: bool, models: Path | None) -> Encoder:
@@ -111,21 +101,9 @@ def _encoder(study: Study, name: str, linear: bool, models: Path | None) -> Enco
         raise StudyError(f"modalities.{name}: torch needs this name for itself. Call the modality something else.")
     try:
         with _seeded(study.seed, f"encoders/{name}"):
-            return _encoder_of(study.modalities[name], study.fusion.width, linear, models)
+            return study.modalities[name].network(None if linear else study.fusion.width, models)
     except StudyError as problem:
         raise StudyError(f"modalities.{name}: {problem}") from None
-
-
-def _encoder_of(modality: Modality, width: int, linear: bool, models: Path | None) -> Encoder:
-    match modality:
-        case ImageModality():
-            return ImageTokens(modality, width, models)
-        case NoteModality():
-            return NoteTokens(modality, width, models)
-        case RecordModality():
-            return RecordTokens(modality, None if linear else width)
-        case SequenceModality():
-            return SequenceTokens(modality, None if linear else width)
 
 
 def _head(study: Study, width: int, linear: bool) -> nn.Module:

@@ -11,8 +11,9 @@ from client.consent.description import describe
 from client.ledger.forecast import LEDGER_FILE, forecast, said_of
 from client.ledger.ledger import Entry, Ledger
 from client.site import read_site
+from common.modalities.record import RecordModality
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
-from common.study import RecordModality, Study, read_study
+from common.study import Study, read_study
 from deploy.research.synthetic.generate import generate
 
 

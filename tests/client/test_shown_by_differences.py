@@ -25,10 +25,10 @@ from client.exact_sums.cuts import allow
 from client.exact_sums.sum_records import SumRecords
 from common.errors import AnsweredError
 from common.messages import ConfirmRequest, OfferRequest, Refusal, RoundRequest
-from common.modalities.record_encoder import RecordColumns
+from common.modalities.record import RecordColumns, RecordModality
 from common.models.batch import Batch
 from common.plan import Declaration
-from common.study import RecordModality, Study
+from common.study import Study
 from deploy.research.simulation.enrol import enrol
 from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, allowed, cohort_of, normalised_study, refused
 from tests.support.tiny import study_of

@@ -15,10 +15,10 @@ from client.exact_sums.cuts import allow
 from client.round.round import work
 from common.derived import derive
 from common.messages import ConfirmRequest, RoundRequest
-from common.modalities.record_encoder import RecordColumns
+from common.modalities.record import RecordColumns, RecordModality
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import add_packed, cut
-from common.study import RecordModality, Study
+from common.study import Study
 from tests.client.test_shown_by_differences import (
     ALL,
     OTHER_RUN,

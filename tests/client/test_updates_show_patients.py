@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from client.training.gradient import _generator, _minibatches
 from common.messages import Refusal
-from common.modalities.record_encoder import RecordColumns
+from common.modalities.record import RecordColumns, RecordModality
 from common.models.batch import Batch
 from common.models.network import build_network
 from common.parameters import flatten
 from common.scores import loss_rows
-from common.study import RecordModality, Study
+from common.study import Study
 from tests.client.test_shown_by_differences import SCORES, STATISTICS, Sums, cohorts_of, hospitals
 from tests.support.scripted import ME, NAMES, PLAIN, Hospitals, normalised_study, refused
 from tests.support.tiny import study_of

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from common.errors import PrivacyError, StudyError
+from common.modalities.image import ImageEncoder, ImageModality
+from common.modalities.note import NoteEncoder
 from common.plan import least_owners, least_sites, threshold_of
-from common.study import ImageEncoder, ImageModality, NoteEncoder, SecureSum, Server, parse_study
+from common.study import SecureSum, Server, parse_study
 from common.study_check import problems, require_playable, size_of
 from tests.support.tiny import study_of
 

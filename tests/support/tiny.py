@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.modalities.record_encoder import RecordColumns
+from common.modalities.image import ImageModality
+from common.modalities.note import NoteModality
+from common.modalities.record import RecordColumns, RecordModality
+from common.modalities.sequence import SequenceModality
 from common.models.batch import Batch
-from common.study import ImageModality, NoteModality, RecordModality, SequenceModality, Study, parse_study
+from common.study import Study, parse_study
 
 MODALITIES: dict[str, dict[str, Any]] = {
     "scan": {"kind": "image", "size": 16, "encoder": {"backbone": "small_cnn", "channels": 4}},

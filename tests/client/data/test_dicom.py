@@ -19,7 +19,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from client.data.dicom import find, stack
 from client.data.pixels import prepare_image, read_image
 from common.errors import DataError, SiteFileError
-from common.study import ImageModality
+from common.modalities.image import ImageModality
 from tests.support.hospital import write_dicom
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "dicom"

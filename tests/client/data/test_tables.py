@@ -17,7 +17,8 @@ from client.data.sequences import read_sequences
 from client.data.tables import numbers, read_table
 from client.site import NoteSource, TableSource
 from common.errors import DataError, SiteFileError
-from common.study import Numeric, RecordModality, SequenceModality
+from common.modalities.record import Numeric, RecordModality
+from common.modalities.sequence import SequenceModality
 
 LABS = RecordModality(
     kind="record",

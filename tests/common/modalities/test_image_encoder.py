@@ -17,9 +17,9 @@ from common.layers.clippable import unhookable
 from common.layers.norm import group_norm, replace_batch_norm
 from common.layers.rowwise import open_transformers
 from common.modalities.backbone import Backbone
+from common.modalities.image import ImageEncoder, ImageModality
 from common.modalities.image_encoder import ImageTokens
 from common.models.network import build_network
-from common.study import ImageEncoder, ImageModality
 from tests.support.gradients import by_autograd, by_hooks, difference
 from tests.support.tiny import study_of
 

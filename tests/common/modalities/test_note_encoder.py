@@ -10,11 +10,11 @@ import torch
 
 from common.errors import SiteFileError, StudyError
 from common.layers.clippable import unhookable
+from common.modalities.note import NoteEncoder, NoteModality
 from common.modalities.note_encoder import NoteTokens
 from common.modalities.tokenizers import ByteTokenizer, HashTokenizer
 from common.models.network import build_network
 from common.parameters import Parameters
-from common.study import NoteEncoder, NoteModality
 from tests.support.gradients import by_autograd, by_hooks, difference
 from tests.support.tiny import study_of
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import SiteFileError
+from common.modalities.note import NoteEncoder
 from common.modalities.tokenizers import PADDING, ByteTokenizer, HashTokenizer, tokenizer_for
-from common.study import NoteEncoder
 
 ANY_TEXT = st.text(st.characters(), max_size=200)  # lone surrogates too: exports are not always clean
 
