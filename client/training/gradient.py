@@ -16,7 +16,7 @@ from client.training.clipped_sum import choose_backend, clipper
 from client.training.hooks import GIVEN_UP
 from client.training.rows import Failed, Loss, trainable
 from common.models.batch import Batch
-from common.models.fusion import drop_modalities
+from common.models.modality_dropout import drop_modalities
 from common.privacy.mechanism import noisy, poisson_sample, uniform
 from common.privacy.plan import PrivacyPlan
 from common.scores import loss_rows

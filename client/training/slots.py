@@ -49,7 +49,10 @@ SHOWN = frozenset(
         "torch.nn.modules.pooling.AdaptiveAvgPool2d",
         "torch.nn.modules.sparse.Embedding",
         *(f"common.layers.attention.{name}" for name in ("Block", "SelfAttention")),
-        *(f"common.models.fusion.{name}Fusion" for name in ("Attention", "Concat", "Mean", "Product", "Weighted")),
+        *(
+            f"common.fusions.{name.lower()}.{name}Fusion"
+            for name in ("Attention", "Concat", "Mean", "Product", "Weighted")
+        ),
         *(f"common.modalities.note_encoder.{name}" for name in ("NoteTokens", "Transformer")),
         "common.modalities.image_encoder.ImageTokens",
         "common.models.network.MultimodalNetwork",

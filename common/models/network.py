@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import RunError, StudyError
+from common.fusions import build_fusion
+from common.fusions.mean import MeanFusion
 from common.layers.encoder import ColumnEncoder, Encoder
-from common.models.fusion import MeanFusion, build_fusion
 from common.study import Study
 
 

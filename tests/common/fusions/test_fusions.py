@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.models.fusion import (
-    AttentionFusion,
-    ConcatFusion,
-    MeanFusion,
-    ProductFusion,
-    WeightedFusion,
-    drop_modalities,
-)
+from common import fusions
+from common.fusions import FUSIONS
+from common.fusions.attention import AttentionFusion
+from common.fusions.concat import ConcatFusion
+from common.fusions.mean import MeanFusion
+from common.fusions.product import ProductFusion
+from common.fusions.weighted import WeightedFusion
+from common.models.modality_dropout import drop_modalities
+from common.study import Fusion
 from tests.support.gradients import shake
 
 PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
@@ -116,3 +120,10 @@ def test_attention_does_not_look_at_the_place_of_the_absent() -> None:
     after = fusion(tokens, present)
     assert torch.allclose(after[0], before[0], atol=1e-6)
     assert not torch.allclose(after[1], before[1], atol=1e-2)
+
+
+def test_every_fusion_of_a_study_is_in_the_table_and_every_file_is_one() -> None:
+    """A kind that study.yaml may name and that nobody can build would end a run that all hospitals approved."""
+    assert {*FUSIONS} == {*get_args(get_type_hints(Fusion)["kind"])}
+    files = {path.stem for path in Path(fusions.__file__).parent.glob("*.py")} - {"__init__", "tokens"}
+    assert files == {*FUSIONS}
