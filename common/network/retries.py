@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import TypeVar
 import httpx
 
 R = TypeVar("R")
+_DRAWS = random.SystemRandom()  # seeds of a study have no part in it
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
+SPREAD = 0.5, 1.0  # of a pause: else all sites would come back at the same moment after an outage of the server
 FAULT_SECONDS = 300.0  # of nothing but 500: it is about this call, for example for a run that the server has lost
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # 500: Flower's answer while its database is busy
 
@@ -41,7 +44,7 @@ def answered(
                 raise
             if waiting is not None:
                 waiting(late)
-            (stopped or threading.Event()).wait(pause)
+            (stopped or threading.Event()).wait(pause * _DRAWS.uniform(*SPREAD))
             pause = min(2 * pause, LONGEST_SECONDS)
 
 

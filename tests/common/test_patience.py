@@ -86,3 +86,11 @@ def test_who_is_stopped_waits_no_longer() -> None:
     threading.Timer(0.1, stopped.set).start()
     with pytest.raises(httpx.ConnectError):
         answered(failing(AWAY), seconds=30, stopped=stopped)
+
+
+def test_callers_of_the_same_outage_do_not_come_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pause is drawn from the second half of what it may be at most."""
+    pauses = list[float]()
+    monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: pauses.append(seconds) or False)
+    assert answered(failing(*[AWAY] * 200, None), seconds=60) == 201
+    assert all(0.01 <= pause <= 0.02 for pause in pauses[1:]) and len(set(pauses)) > 100
