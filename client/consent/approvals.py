@@ -6,11 +6,10 @@ state/studies/DIGEST.yaml  the study as it was shown
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from client.data.cache import Cache
 from common import schema as border
 from common.disk.atomic_file import make_private, write_whole
 from common.disk.audit import AUDIT_FILE, Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
+from common.disk.lock import APPENDED, locked
 from common.errors import NotApprovedError, PausedError, PolicyError, StudyError
 from common.release import OF_0_1
 from common.schema import schema
@@ -188,16 +188,12 @@ class Approvals:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            lock = os.open(self._state / "approvals.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as problem:
-            raise PolicyError(f"{self._state}: cannot be written ({problem.strerror}). Check its owner.") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._state / "approvals.lock", APPENDED | os.O_NOFOLLOW))
+            except OSError as problem:
+                raise PolicyError(f"{self._state}: cannot be written ({problem.strerror}). Check its owner.") from None
             yield
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing does not free it while a child forked meanwhile has the file
-            os.close(lock)
 
     def _tell(self, event: Event) -> None:
         Audit(self._state / AUDIT_FILE).append(event)

@@ -11,7 +11,6 @@ Folders are 0700 and files 0600, for what they hold is still data about patients
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.pseudonym import private_folder
+from common.disk.lock import locked
 from common.errors import DataError
 from common.format_number import KEY, take_format
 
@@ -104,8 +104,7 @@ class Cache:
     @contextmanager
     def locked(self) -> Iterator[None]:
         private_folder(self._folder)
-        with open(self._folder / "lock", "wb", opener=_private) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder / "lock"):
             for debris in self._folder.glob(f"*/{_ASIDE}*"):  # of a process that was killed: nobody else holds the lock
                 shutil.rmtree(debris)
             yield

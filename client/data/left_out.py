@@ -8,7 +8,6 @@ audit log beside it says how many were kept last, so that a file that was delete
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from client.data.exclusions import Found
 from client.data.pseudonym import SiteSecret, site_secret
 from common.disk.atomic_file import make_private, write_whole
 from common.disk.audit import AUDIT_FILE, Audit, LeftOut, OptOutsAccepted
+from common.disk.lock import locked
 from common.errors import DataError
 
 FILE, LOCK = "opted_out.json", "opted_out.lock"
@@ -144,12 +144,8 @@ def _key(secret: SiteSecret) -> str:
 @contextmanager
 def _locked(state: Path) -> Iterator[None]:
     make_private(state)
-    with (state / LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:  # closing does not free it while a child forked meanwhile has the file
-            fcntl.flock(lock, fcntl.LOCK_UN)
+    with locked(state / LOCK):
+        yield
 
 
 def _write(state: Path, now: _Kept) -> None:

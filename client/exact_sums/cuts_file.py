@@ -5,18 +5,18 @@ The audit log beside it says how much is kept, so that a file that was deleted o
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from common.disk.atomic_file import make_private, write_whole
 from common.disk.audit import AUDIT_FILE, Audit, CutsKept, SumsAccepted
+from common.disk.lock import locked
 from common.errors import RunError
 
 FILE = "cuts.json"
@@ -148,26 +148,19 @@ def opened(state: Path) -> Iterator[Book]:
     """
     make_private(state)
     path = state / FILE
-    with _lock(state / "cuts.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
         try:
-            kept, recorded = _read(path), _recorded(state)
-            _require_whole(state, kept, recorded)
-            before = kept.text
-            yield kept
-            if (after := kept.text) != before:
-                write_whole(path, after)
-            if kept.size != recorded:  # behind the file, so that the newest file lacks nothing; also what a kill left
-                Audit(state / AUDIT_FILE).append(CutsKept(kept.size))
-        finally:  # closing does not free it while a child forked meanwhile has the file
-            fcntl.flock(lock, fcntl.LOCK_UN)
-
-
-def _lock(path: Path) -> TextIO:
-    try:
-        return path.open("a")
-    except OSError as problem:
-        raise _unusable(path, problem) from None
+            stack.enter_context(locked(state / "cuts.lock"))
+        except OSError as problem:
+            raise _unusable(state / "cuts.lock", problem) from None
+        kept, recorded = _read(path), _recorded(state)
+        _require_whole(state, kept, recorded)
+        before = kept.text
+        yield kept
+        if (after := kept.text) != before:
+            write_whole(path, after)
+        if kept.size != recorded:  # behind the file, so that the newest file lacks nothing; also what a kill left
+            Audit(state / AUDIT_FILE).append(CutsKept(kept.size))
 
 
 def _recorded(state: Path) -> int:

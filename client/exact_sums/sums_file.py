@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -13,6 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
+from common.disk.lock import locked
 from common.errors import RunError
 
 FORMAT = 1  # of the database, as its `user_version`; 0 has no tables yet
@@ -38,16 +38,12 @@ def opened(state: Path) -> Iterator[tuple[Connection, int]]:
     path = state / RECORDS
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (state / LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                changes = _changes(path)
-                with closing(_connected(path)) as file, file:
-                    file.execute("BEGIN IMMEDIATE")
-                    _prepare(file, state)
-                    yield file, changes
-            finally:  # closing does not free it while a child forked meanwhile has the file
-                fcntl.flock(lock, fcntl.LOCK_UN)
+        with locked(state / LOCK):
+            changes = _changes(path)
+            with closing(_connected(path)) as file, file:
+                file.execute("BEGIN IMMEDIATE")
+                _prepare(file, state)
+                yield file, changes
     except OSError as problem:
         raise RunError(f"{path}: cannot be kept ({problem.strerror}). Make room, or mend the disk.") from None
     except sqlite3.Error as problem:

@@ -13,7 +13,6 @@ format; their `held_out` is validation and test as one.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from client.ledger.spending import SIDES, Account, Spending, sides_of
+from common.disk.lock import locked
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import Accountant, Release
 
@@ -207,18 +207,11 @@ class Ledger:
         """The open file, which no other thread or process has until the block ends."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with locked(self._path) as file:
+                os.fchmod(file, 0o600)
+                yield file
         except OSError as problem:
             raise self._unusable(problem) from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            os.fchmod(file, 0o600)
-            yield file
-        except OSError as problem:
-            raise self._unusable(problem) from None
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing does not free it while a child forked meanwhile has the file
-            os.close(file)
 
     def _read(self, file: int) -> _Book:
         """The ledger as it is in the file. A last line without its end is mended."""

@@ -52,6 +52,7 @@ from common.disk.audit_events import (
     SumsAccepted,
     Withdrew,
 )
+from common.disk.lock import locked
 from common.errors import AuditError
 
 __all__ = [
@@ -161,13 +162,8 @@ class Audit:
         try:
             if flags & os.O_CREAT:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(self._path, flags | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(file, lock)
+            with locked(self._path, flags | os.O_NOFOLLOW, lock) as file:
                 yield file
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # closing does not do it while a child forked meanwhile has the file
-                os.close(file)
         except OSError as problem:
             raise AuditError(
                 f"{self._path}: cannot be read or written ({problem.strerror}). "

@@ -33,8 +33,8 @@ from server.consortium.folder import (
     DEFAULT_PORT,
     ROSTER_FILE,
     ConsortiumFile,
-    locked,
     made_whole,
+    members_locked,
     node_file,
     node_key,
     read_file,
@@ -146,7 +146,7 @@ class Consortium:
     @classmethod
     def settled(cls, folder: Path) -> Self:
         """As `read`, of a folder that is there, and not while a command is about to change it."""
-        with locked(folder):
+        with members_locked(folder):
             return cls.read(folder)
 
     def admit(self, request: Request) -> Self:
@@ -248,5 +248,5 @@ class Consortium:
     @contextmanager
     def _alone(self) -> Iterator[Self]:
         """The folder as it is now, while nobody else changes it: two commands at once lose no site."""
-        with locked(self.folder):
+        with members_locked(self.folder):
             yield type(self).read(self.folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import stat
 import tempfile
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from common import schema as border
 from common.disk.atomic_file import PUBLIC, make_private, write_whole
+from common.disk.lock import locked
 from common.errors import IdentityError, RunError
 from common.identity.enrolment import Host, Name, Port
 from common.identity.node_key import require_node_key
@@ -41,16 +40,12 @@ class ConsortiumFile:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def members_locked(folder: Path) -> Iterator[None]:
     """While nobody else changes who is a member."""
     state = folder / "state"
     make_private(state)
-    handle = os.open(state / "members.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(state / "members.lock"):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
