@@ -37,6 +37,7 @@ from client.exact_sums.sums_made import records_of
 from client.ledger.accounts import judged_at, ledger_of
 from client.ledger.forecast import said_of
 from client.membership.identity import SiteIdentity
+from client.relay import require_short
 from client.site import SiteFolder, state_of
 from client.terms import require_terms
 from client.training.local import train_locally
@@ -70,6 +71,7 @@ def preflight(site: SiteFolder, progress: Progress | None = None) -> Iterator[Ch
     yield _checked("identity", lambda: _identity(site))
     yield _checked("disk", lambda: _disk(site.path(site.file.state)))
     yield _checked("ledger and records", lambda: _records(state_of(site)))
+    yield _checked("socket", lambda: _socket(site.path(site.file.socket)))
     yield _checked("accelerator", lambda: _accelerator(site.file.device))
     yield from _coordinator(connector)
     if site.file.exclusions is not None:
@@ -108,6 +110,11 @@ def _records(state: Path) -> tuple[bool, str]:
     records_of(state).kept()
     require_whole(state)
     return True, f"as the audit log has them; {charged} charges"
+
+
+def _socket(path: Path) -> tuple[bool, str]:
+    require_short(path)
+    return True, "its path is short enough"
 
 
 def _accelerator(wish: str) -> tuple[bool | None, str]:

@@ -72,6 +72,20 @@ def test_the_command_ends_with_an_error_while_something_is_wrong(enrolled: tuple
     assert result.exit_code != 0 and "NO" in result.output and "ok" in result.output
 
 
+def test_a_socket_whose_path_is_too_long_is_told_before_the_agent_starts(enrolled: tuple[Path, Study]) -> None:
+    """The agent, and each of its connector's, ended with it; of a site deep in a tree nobody knew before."""
+    folder, _ = enrolled
+    assert found(folder)["socket"].well
+    file = folder / "site.yaml"
+    kept = file.read_text(encoding="utf-8")
+    try:
+        file.write_text(f"{kept}socket: {folder / ('s' * 108)}\n", encoding="utf-8")
+        said = CliRunner().invoke(commands, ["site", "check", "--at", str(folder)])
+    finally:
+        file.write_text(kept, encoding="utf-8")
+    assert said.exit_code != 0 and "socket: its path has more than 107 bytes. Choose a shorter one" in said.output
+
+
 def test_a_site_that_never_enrolled_is_told_how(tmp_path: Path) -> None:
     generate(tmp_path / "h", sites=3, seed=1, scale=0.05)
     folder = next(path.parent for path in (tmp_path / "h").glob("*/site.yaml"))
