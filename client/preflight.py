@@ -30,7 +30,8 @@ from client.data.exclusions import found_here
 from client.data.left_out import said_of as left_out_said
 from client.data.left_out import staying_out
 from client.data.losses import LOUD_WORD
-from client.data.prepare import Progress, prepare
+from client.data.prepare import prepare
+from client.data.site_files import Progress
 from client.exact_sums.cuts_file import require_whole
 from client.exact_sums.renumbered import said_of_unknown
 from client.exact_sums.sums_made import records_of

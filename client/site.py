@@ -166,8 +166,8 @@ class SiteFile:
 
     @property
     def modalities(self) -> set[str]:
-        """Names of the modalities that this site says it has."""
-        return {*self.images, *self.records, *self.notes, *self.sequences}
+        """Names of the modalities that this site says it has, in whatever section of sources."""
+        return {name for section in vars(self).values() if isinstance(section, dict) for name in section}
 
 
 @dataclass(frozen=True)

@@ -61,39 +61,29 @@ class RecordValues:
 
 @dataclass(frozen=True, repr=False)
 class RawCase:
-    """One patient's modalities, and all that is known of who that is. It never passes the gate."""
+    """One patient's modalities, and all that is known of who that is. It never passes the gate.
+
+    parts: modality -> what its kind of data reads (`client.data.kinds`)
+    """
 
     patient: str
     identifiers: frozenset[Identifier]
-    images: Mapping[str, RawImage] = field(default_factory=dict)
-    records: Mapping[str, RecordValues] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
-    sequences: Mapping[str, Gaps] = field(default_factory=dict)
+    parts: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"RawCase({_counts(self)})"
+        return f"RawCase({len(self.parts)} modalities)"
 
 
 @dataclass(frozen=True, repr=False)
 class DeidentifiedCase:
-    """One patient's modalities under a pseudonym. `counts` says what the gate took out, by kind."""
+    """One patient's modalities under a pseudonym. `counts` says what the gate took out, by kind.
+
+    parts: modality -> what of it passed the gate
+    """
 
     pseudonym: str
-    images: Mapping[str, tuple[Frame, ...]]
-    records: Mapping[str, RecordValues]
-    notes: Mapping[str, str]
-    sequences: Mapping[str, Gaps]
+    parts: Mapping[str, object]
     counts: Counter[str]
 
     def __repr__(self) -> str:
-        return f"DeidentifiedCase({_counts(self)})"
-
-
-def _counts(case: RawCase | DeidentifiedCase) -> str:
-    kinds = {
-        "images": len(case.images),
-        "records": len(case.records),
-        "notes": len(case.notes),
-        "sequences": len(case.sequences),
-    }
-    return ", ".join(f"{kind}={number}" for kind, number in kinds.items())
+        return f"DeidentifiedCase({len(self.parts)} modalities)"

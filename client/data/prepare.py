@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from client.data.accepted import doubt_of, require_accepted
 from client.data.cache import Cache, Entry, EntryName, Writer
@@ -16,22 +17,19 @@ from client.data.case import DeidentifiedCase
 from client.data.cohort import OPTED_OUT, Cohort, cohort_of
 from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
+from client.data.kinds import KINDS
+from client.data.kinds.kind import DataKind, Row
 from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.recipe import rules_of
 from client.data.sides import staying
+from client.data.site_files import Progress
 from client.data.sources import Reader, Source, fingerprint, sources_here
-from client.data.tensors import Row, row_of
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DataError, DeidentificationError, WardroundError
-from common.modalities import Modality
-from common.modalities.note import NoteModality
-from common.modalities.tokenizers import Tokenizer, pretrained_folder, tokenizer_for
 from common.study import Study
-
-Progress = Callable[[str, int, int], None]
 
 # A new number makes every site prepare its data again: raise it when the same files would give other rows.
 PIPELINE_VERSION = 2
@@ -164,13 +162,14 @@ class _Work:
 
     def _entry_name(self, name: str) -> EntryName:
         modality, source = self.study.modalities[name], self.sources[name]
-        recipe = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, self._tokenizer_files(modality)]
+        files = KINDS[modality.kind].files_of_tool(modality, self._models)
+        recipe = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, files]
         recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
         data = [
             border.plain(source),
             border.plain(self.folder.file.identity),
             self.folder.file.patient,
-            fingerprint(self.folder, name, source).hex(),
+            fingerprint(self.folder, self.study, name, source).hex(),
             sorted(self.labels),
             sorted(self.known),  # whose rows end a table's reading, where a quote beside them is open
         ]
@@ -179,18 +178,15 @@ class _Work:
     def _digest(self, content: object) -> str:
         return self.secret.digest("cache", repr(content).encode())
 
-    def _tokenizer_files(self, modality: Modality) -> list[tuple[str, int, int]]:
-        if not isinstance(modality, NoteModality) or modality.encoder.source != "folder":
-            return []
-        folder = pretrained_folder(modality.encoder, self.folder.path(self.folder.file.models))
-        stats = {path.name: path.stat() for path in folder.iterdir() if path.is_file()}
-        return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
+    @property
+    def _models(self) -> Path:
+        return self.folder.path(self.folder.file.models)
 
     def _fill(self, cache: Cache, missing: Mapping[str, EntryName]) -> None:
         """Prepare these modalities, patient by patient. Entries appear at the end; an error leaves none behind."""
         sources = {name: self.sources[name] for name in missing}
         reader = Reader(self.folder, self.study, sources, self.progress, self.known)
-        tokenizers = {name: self._tokenizer(name) for name in missing}
+        tools = {name: self._kind(name).tool(self.study.modalities[name], self._models) for name in missing}
         earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
         reader.open()
         with ExitStack() as stack:
@@ -201,18 +197,18 @@ class _Work:
             }
             patients = sorted(self.labels, key=self.secret.pseudonym)
             for number, patient in enumerate(patients):
-                self._add(patient, reader, tokenizers, earlier, writers)
+                self._add(patient, reader, tools, earlier, writers)
                 self.progress("preparing cases", number + 1, len(patients))
             for name, writer in writers.items():
                 if not self.study.private:
-                    reader.require(name, set(self.labels), len(writer.pseudonyms))
-                writer.counts.update(reader.counts(name, self.labels, len(writer.pseudonyms)))
+                    reader.kinds[name].require(self.labels, len(writer.pseudonyms))
+                writer.counts.update(reader.kinds[name].counts(self.labels, len(writer.pseudonyms)))
 
     def _add(
         self,
         patient: str,
         reader: Reader,
-        tokenizers: Mapping[str, Tokenizer | None],
+        tools: Mapping[str, Any],
         earlier: Mapping[str, Mapping[tuple[str, str], Row]],
         writers: Mapping[str, Writer],
     ) -> None:
@@ -225,13 +221,13 @@ class _Work:
                 again.append(name)
             else:
                 writer.add(pseudonym, stamps[name], known)
-        for name, row, counts in self._rows(patient, reader, again, tokenizers):
+        for name, row, counts in self._rows(patient, reader, again, tools):
             if row is not None:
                 writers[name].add(pseudonym, stamps[name], row)
             writers[name].counts.update(counts)
 
     def _rows(
-        self, patient: str, reader: Reader, names: list[str], tokenizers: Mapping[str, Tokenizer | None]
+        self, patient: str, reader: Reader, names: list[str], tools: Mapping[str, Any]
     ) -> Iterator[tuple[str, Row | None, dict[str, int]]]:
         """Each modality's row of a patient, None where there is none, and what the gate counted.
 
@@ -240,36 +236,34 @@ class _Work:
         """
         if not self.study.private:
             case = deidentify(reader.case(patient, names), self.study, self.secret)
-            yield from (self._row(case, name, tokenizers) for name in names)
+            yield from (self._row(case, name, tools) for name in names)
             return
         for name in names:
             try:
                 case = deidentify(reader.case(patient, [name]), self.study, self.secret)
-                yield self._row(case, name, tokenizers)
+                yield self._row(case, name, tools)
             except DeidentificationError:
                 yield name, None, {f"{self._place(name)}: patients of whom the gate would have let something pass": 1}
             except Exception as problem:
                 yield name, None, {f"{self._place(name)}: patients that failed with {type(problem).__name__}": 1}
 
     def _row(
-        self, case: DeidentifiedCase, name: str, tokenizers: Mapping[str, Tokenizer | None]
+        self, case: DeidentifiedCase, name: str, tools: Mapping[str, Any]
     ) -> tuple[str, Row | None, dict[str, int]]:
-        row = row_of(case, name, self.study.modalities[name], tokenizers[name])
+        modality = self.study.modalities[name]
+        row = self._kind(name).row(case.parts[name], modality, tools[name]) if name in case.parts else None
         own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
         return name, row, own
 
     def _place(self, name: str) -> str:
-        return f"{self.study.modalities[name].kind}s.{name}"
+        return f"{self._kind(name).section}.{name}"
+
+    def _kind(self, name: str) -> type[DataKind[Any, Any, Any, Any]]:
+        return KINDS[self.study.modalities[name].kind]
 
     def _stamp(self, reader: Reader, name: str, patient: str) -> str:
-        stamp = reader.stamp(name, patient)
+        stamp = reader.kinds[name].stamp(patient)
         return self.secret.digest("stamp", stamp.encode("utf-8", "surrogateescape")) if stamp else ""
-
-    def _tokenizer(self, name: str) -> Tokenizer | None:
-        modality = self.study.modalities[name]
-        if not isinstance(modality, NoteModality):
-            return None
-        return tokenizer_for(modality.encoder, self.folder.path(self.folder.file.models))
 
 
 def _by_stamp(entry: Entry | None) -> dict[tuple[str, str], Row]:

@@ -13,8 +13,9 @@ from client.consent.readiness import Readiness, readiness, require_enough
 from client.data.cohort import Cohort
 from client.data.labels import patients_of
 from client.data.losses import LOUD_WORD, losses, loud
-from client.data.prepare import Progress, prepare
+from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
+from client.data.site_files import Progress
 from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study

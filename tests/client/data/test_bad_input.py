@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from client.data import prepare as prepare_module
+from client.data.kinds import KINDS
 from client.data.prepare import prepare
 from client.site import SiteFolder, read_site
 from common.errors import CohortError, DataError, DeidentificationError, SiteFileError, WardroundError
@@ -350,7 +350,19 @@ def test_the_ward_itself_is_in_order(tmp_path: Path) -> None:
     assert prepare(ward.write(), ward.study).owned == ("xray", "labs", "report", "genes")
 
 
-@pytest.mark.parametrize("step", ["deidentify", "row_of", "read_labels"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "client.data.prepare.deidentify",
+        "client.data.prepare.read_labels",
+        *(
+            f"client.data.kinds.{kind.__module__.rpartition('.')[2]}.{kind.__name__}.{step}"
+            for kind in KINDS.values()
+            for step in ("gate", "read", "row", "values")
+            if hasattr(kind, step)
+        ),
+    ],
+)
 def test_what_nobody_foresaw_is_told_without_its_words(
     tmp_path: Path,
     step: str,
@@ -364,7 +376,7 @@ def test_what_nobody_foresaw_is_told_without_its_words(
     def fail(*_: Any) -> Any:
         raise KeyError(ward.who[0]["name"])
 
-    monkeypatch.setattr(prepare_module, step, fail)
+    monkeypatch.setattr(step, fail)
     with pytest.raises(DataError, match=r"KeyError in test_bad_input\.py, line") as caught:
         prepare(site, ward.study)
     require_silence(caught.value, caplog, capfd)
@@ -374,12 +386,22 @@ def test_what_nobody_foresaw_is_told_without_its_words(
 def test_notes_that_cannot_be_cleaned_are_stored_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from client.data import deidentify
-
     ward = Ward(tmp_path)
     site = ward.write()
-    monkeypatch.setattr(deidentify, "scrub", lambda text, known: (text, {}))
+    monkeypatch.setattr("client.data.kinds.note.scrub", lambda text, known: (text, {}))
     with pytest.raises(DeidentificationError, match=r"notes\.report: in every note") as caught:
         prepare(site, ward.study)
     require_silence(caught.value, caplog, capfd)
     assert not list((tmp_path / "state").glob("cache/*/*"))
+
+
+@pytest.mark.parametrize("order", [["genes", "report", "labs", "xray"], ["xray", "labs", "report", "genes"]])
+def test_of_two_broken_files_the_same_is_told_first_whatever_the_studys_order(tmp_path: Path, order: list[str]) -> None:
+    """Images, records, sequences, then notes, for which the others are read as well."""
+    ward = Ward(tmp_path)
+    site = ward.write()
+    study = replace(ward.study, modalities={name: ward.study.modalities[name] for name in order})
+    for name, told in (("notes", "notes"), ("genes", "genes"), ("records", "records")):
+        (tmp_path / f"{name}.csv").write_bytes(b"")
+        with pytest.raises(WardroundError, match=rf"{told}\.csv"):
+            prepare(site, study)

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from client.data import deidentify as gate
 from client.data.case import Frame, Identifier, RawCase, RawImage, RecordValues
 from client.data.deidentify import deidentify
 from client.data.dicom import quiet
 from client.data.identifiers import of_cell, of_header
+from client.data.kinds import note as gate
 from client.data.pseudonym import SiteSecret
 from client.data.scrub import scrub
 from client.data.second_look import residue
@@ -263,7 +263,8 @@ def test_headers_tell_who_it_is() -> None:
 
 
 def case(**parts: Any) -> RawCase:
-    return RawCase(patient="P42", identifiers=KNOWN, **parts)
+    """By section of site.yaml: modality -> what was read of it."""
+    return RawCase("P42", KNOWN, {name: part for section in parts.values() for name, part in section.items()})
 
 
 def frame() -> Frame:
@@ -277,9 +278,9 @@ def test_burned_in_text_is_refused_and_counted(mark: str) -> None:
     plain.BurnedInAnnotation, marked.BurnedInAnnotation = "NO", mark
     study = study_of()
     passed = deidentify(case(images={"xray": RawImage((frame(), frame()), (plain, Dataset()))}), study, SECRET)
-    assert len(passed.images["xray"]) == 2 and not passed.counts
+    assert len(passed.parts["xray"]) == 2 and not passed.counts
     refused = deidentify(case(images={"xray": RawImage((frame(), frame()), (plain, marked))}), study, SECRET)
-    assert "xray" not in refused.images and sum(refused.counts.values()) == 1
+    assert "xray" not in refused.parts and sum(refused.counts.values()) == 1
 
 
 def test_nothing_of_the_header_passes() -> None:
@@ -287,14 +288,14 @@ def test_nothing_of_the_header_passes() -> None:
     header.PatientName = "Quispe^Ana"
     header.add_new(0x00091001, "LO", "Quispe private")
     got = deidentify(case(images={"xray": RawImage((frame(),), (header,))}), study_of(), SECRET)
-    assert {type(one) for one in got.images["xray"]} == {Frame}
-    assert set(vars(got.images["xray"][0])) == {"values", "padded", "low", "high", "inverted"}
+    assert {type(one) for one in got.parts["xray"]} == {Frame}
+    assert set(vars(got.parts["xray"][0])) == {"values", "padded", "low", "high", "inverted"}
 
 
 def test_cases_print_counts_only() -> None:
     raw = case(notes={"report": "Müller has pain"}, records={"labs": RecordValues(np.array([1.0, 2.0]), np.array([0]))})
     got = deidentify(raw, study_of(), SECRET)
-    for text in (repr(raw), str(raw), repr(got), repr(next(iter(KNOWN))), repr(raw.records["labs"]), repr(SECRET)):
+    for text in (repr(raw), str(raw), repr(got), repr(next(iter(KNOWN))), repr(raw.parts["labs"]), repr(SECRET)):
         assert not any(secret in text for secret in ("Müller", "P42", "pain", "1.0", "kkk"))
     assert got.pseudonym != "P42" and got.pseudonym == SECRET.pseudonym("P42") != SiteSecret(b"j" * 32).pseudonym("P42")
 
@@ -315,7 +316,20 @@ def test_a_record_holds_the_studys_columns_and_nothing_else(values: RecordValues
 def test_if_scrubbing_ever_fails_the_note_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "scrub", lambda text, known: (text, {}))
     left = deidentify(case(notes={"report": "Müller has pain"}), study_of(), SECRET)
-    assert not left.notes and [*left.counts.values()] == [1]
+    assert not left.parts and [*left.counts.values()] == [1]
     assert "[NAME]" in str(left.counts) and "ller" not in str(left.counts)
     kept = deidentify(case(notes={"report": "The patient has pain"}), study_of(), SECRET)
-    assert kept.notes == {"report": "The patient has pain"} and not kept.counts
+    assert kept.parts == {"report": "The patient has pain"} and not kept.counts
+
+
+@pytest.mark.parametrize(
+    "part", ["Müller has pain", RecordValues(np.array([1.0]), np.array([0])), np.array([1.0]), None]
+)
+@pytest.mark.parametrize("name", ["xray", "report", "labs", "elsewhere"])
+def test_a_part_of_another_kind_than_the_studys_does_not_pass(name: str, part: object) -> None:
+    """Nor one that the study does not have. A note passes as a note alone, and is scrubbed."""
+    if (name, type(part)) == ("report", str):
+        assert "ller" not in str(deidentify(case(any={name: part}), study_of(), SECRET).parts)
+        return
+    with pytest.raises(DeidentificationError, match=name):
+        deidentify(case(any={name: part}), study_of(), SECRET)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from client.data import deidentify as gate
 from client.data.case import Identifier, Kind, RawCase
 from client.data.charsets import readings
-from client.data.deidentify import LEFT_OUT, deidentify
+from client.data.deidentify import deidentify
+from client.data.kinds import note as gate
+from client.data.kinds.note import LEFT_OUT
 from client.data.pseudonym import SiteSecret
 from client.data.scrub import scrub
 from client.data.second_look import residue
@@ -212,9 +213,9 @@ def test_a_gate_without_its_first_look_lets_no_note_of_a_known_patient_through(m
     monkeypatch.setattr(gate, "scrub", lambda text, known: (text, Counter()))
     counts = Counter[str]()
     for note in written(6, 40):
-        raw = RawCase("P1", note.patient.identifiers, notes={"report": note.text})
+        raw = RawCase("P1", note.patient.identifiers, {"report": note.text})
         case = deidentify(raw, study_of(), SiteSecret(b"k" * 32))
-        assert not case.notes
+        assert not case.parts
         counts += case.counts
     assert sum(counts.values()) == 40 and all(LEFT_OUT in reason for reason in counts)
 
@@ -288,7 +289,7 @@ def test_a_name_from_a_header_is_known_whatever_its_character_set(
     site = write_site(tmp_path, {"records": None, "sequences": None, "identity": None})
     study = study_of(modalities=["xray", "report"])
     raw = Reader(site, study, sources_here(site, study), lambda *_: None).case("P0", ["report"])
-    clean, _ = scrub(raw.notes["report"], raw.identifiers)
+    clean, _ = scrub(raw.parts["report"], raw.identifiers)
     assert clean.startswith("[NAME]" if note[0] != "患" else "患者[NAME]主诉"), clean
     assert not residue(clean, raw.identifiers)
 
