@@ -67,3 +67,9 @@ def test_few_are_hidden_by_five_times_the_smallest_group_and_not_by_one_less() -
     others = {(NOWHERE, "test"): 3, ("test", "train"): 400, ("validation", "test"): 400}
     assert 3 not in groups(Counter(others | {("validation", NOWHERE): 50}), 10)
     assert 3 in groups(Counter(others | {("validation", NOWHERE): 49}), 10)
+
+
+def test_as_many_as_the_smallest_group_are_told_beside_whatever_others() -> None:
+    """They are shown with a person's word, who is told of them and not of the many beside."""
+    flows = {(NOWHERE, "test"): 10, ("test", "train"): 400, ("validation", "test"): 400, ("validation", NOWHERE): 50}
+    assert min(groups(Counter(flows), 10)) == 10
