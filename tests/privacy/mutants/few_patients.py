@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from client.exact_sums.moves import in_each
 from tests.privacy.mutants.mutant import Mutant
@@ -41,6 +42,7 @@ TWICE = ("tests/client/test_shown_by_columns.py::test_who_stays_without_charts_b
 IN_NONE = (f"{OF_DATA}who_is_in_no_sum_of_either_study_is_no_difference",)
 OWN = (f"{OF_DATA}who_is_in_no_sum_of_its_own_stops_no_study",)
 ELSEWHERE = (f"{OF_DATA}a_part_is_not_signed_by_those_whom_the_first_study_may_not_have_in_it",)
+OTHER_WORDS = ("tests/client/test_shown_by_columns.py::test_a_part_is_not_left_by_the_data_where_others_are_elsewhere",)
 SPLIT = ("tests/client/test_cuts.py::test_two_fractions_that_differ_by_one_patient_are_not_both_answered",)
 
 
@@ -74,7 +76,16 @@ def _nobody_at_all(_: Any) -> Any:
 
 def _newcomers_are_where_they_are(original: Any) -> Any:
     """Whoever is new is in the part by the first study as well, whomever it cuts otherwise."""
-    return lambda states, use, cut, moved: original(states, use, cut, ())
+
+    def sizes(states: Any, use: Any, cut: Any, moved: Any) -> Any:
+        with patch(EXACT + "moves._parts_of", _of_no_parts(None)):
+            return original(states, use, cut, ())
+
+    return sizes
+
+
+def _of_no_parts(_: Any) -> Any:
+    return lambda *_: set()
 
 
 def _by_settings_alone(_: Any) -> Any:
@@ -151,6 +162,7 @@ MUTANTS = (
     Mutant("who is in no sum is shown by one", EXACT + "moves._is_in_neither", _never, IN_NONE),
     Mutant("who is in an entry is in its study's sums", EXACT + "cuts.never_in_a_sum", _nobody_at_all, OWN),
     Mutant("new patients fill a part of both", EXACT + "moves._sizes", _newcomers_are_where_they_are, ELSEWHERE),
+    Mutant("who adds nothing is in the same part of both", EXACT + "moves._parts_of", _of_no_parts, OTHER_WORDS),
     Mutant("a yes for what nobody was told", EXACT + "cuts._told", lambda _: lambda *_: frozenset(), MEANWHILE),
     Mutant("a word for whoever moves", EXACT + "cuts._are_allowed", _for_whoever_moves, TOLD),
     Mutant("scores over any owners", "client.agent.handlers.asked_by", _of_training_alone, SCORES),
