@@ -80,6 +80,7 @@ def _simulate(
     from deploy.research.simulation.hospitals import hospitals_in, oddities
     from deploy.research.simulation.simulate import Simulation, simulate
     from server.report.page import write
+    from server.run.checkpoint import CHECKPOINT_FILE
 
     study = read_study(path)
     for sentence in oddities(study, hospitals):
@@ -98,9 +99,11 @@ def _simulate(
         with Display(plan.study, len(plan.hospitals)) as display:
             _, evidence = simulate(plan, display, display.watch, display.found)
     except KeyboardInterrupt:
-        again = f"wardround simulate {path} --hospitals {hospitals} --run {folder.name} --resume"
-        again += "" if compare else " --no-compare"
-        raise Stopped(f"What was saved stays, and goes on with:\n  {again}") from None
+        saved = (folder / CHECKPOINT_FILE).exists()
+        again = f"wardround simulate {path} --hospitals {hospitals} --run {folder.name}"
+        again += (" --resume" if saved else "") + ("" if compare else " --no-compare")
+        what = "What was saved stays, and goes on with:" if saved else "No sum was opened yet; start it again with:"
+        raise Stopped(f"{what}\n  {again}") from None
     page = write(evidence, folder)
     display.verdict(evidence, page)
 

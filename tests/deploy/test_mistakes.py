@@ -240,7 +240,9 @@ def test_control_c_ends_a_simulation_with_its_workers_and_says_how_to_go_on(here
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
     said = log.read_text()
-    assert "wardround simulate hospitals/study.yaml --hospitals hospitals --run x --resume" in said
+    assert "wardround simulate hospitals/study.yaml --hospitals hospitals --run x" in said
+    is_saved = (here / "runs" / "x" / "checkpoint.npz").exists()
+    assert ("--run x --resume" in said) == is_saved == (said_before == "statistics summed")
     assert "Traceback" not in said and "Process" not in said, said
 
 
