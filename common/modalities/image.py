@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from common.modalities.modality import Bounds, RowLayout
+from common.modalities.modality import RowLayout, WithoutColumns
 from common.schema import schema
 from common.value_types import Count
 
 if TYPE_CHECKING:  # a connector, that only carries plans, has no PyTorch
-    from torch import Tensor
-
     from common.layers.encoder import Encoder
 
 
@@ -29,7 +26,7 @@ class ImageEncoder:
 
 
 @schema
-class ImageModality:
+class ImageModality(WithoutColumns):
     """DICOM images, as (slices, size, size) pixels in [0, 1], air dark (MONOCHROME1 is inverted)."""
 
     kind: Literal["image"]
@@ -59,20 +56,6 @@ class ImageModality:
     def membership(self) -> object:
         """How many slices of a stack are read decides which file can have text burned in."""
         return ["image", self.slices]
-
-    @property
-    def ranges(self) -> Bounds | None:
-        return None
-
-    def bounds(self) -> Iterator[tuple[str, float, float]]:
-        yield from ()
-
-    def columns_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("an image has no columns")
-
-    @property
-    def is_linear(self) -> bool:
-        return False
 
     def network(self, width: int | None, models: Path | None) -> Encoder:
         from common.modalities.image_encoder import ImageTokens

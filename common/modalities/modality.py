@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:  # a connector, that only carries plans, has no PyTorch
     from torch import Tensor
@@ -79,3 +79,18 @@ class Modality(Protocol):
     @property
     def described(self) -> str:
         """What a site reads for it, to a person who approves the study."""
+
+
+class WithoutColumns:
+    """Base of kinds that have no columns of numbers: nothing of them has a range, or is summed before training."""
+
+    ranges: ClassVar[Bounds | None] = None
+    is_linear: ClassVar[bool] = False
+
+    def bounds(self) -> Iterator[tuple[str, float, float]]:
+        yield from ()
+
+    def columns_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return no column of each row: (B, 0), twice."""
+        none = rows.reshape(len(rows), -1)[:, :0]
+        return none, none

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from common.modalities.modality import Bounds, RowLayout
+from common.modalities.modality import RowLayout, WithoutColumns
 from common.schema import schema
 from common.value_types import Count
 
 if TYPE_CHECKING:  # a connector, that only carries plans, has no PyTorch
-    from torch import Tensor
-
     from common.layers.encoder import Encoder
 
 
@@ -40,7 +37,7 @@ class NoteEncoder:
 
 
 @schema
-class NoteModality:
+class NoteModality(WithoutColumns):
     """Free text, de-identified, as at most `max_tokens` tokens."""
 
     kind: Literal["note"]
@@ -59,20 +56,6 @@ class NoteModality:
     @property
     def membership(self) -> object:
         return ["note"]
-
-    @property
-    def ranges(self) -> Bounds | None:
-        return None
-
-    def bounds(self) -> Iterator[tuple[str, float, float]]:
-        yield from ()
-
-    def columns_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("a note has no columns")
-
-    @property
-    def is_linear(self) -> bool:
-        return False
 
     def network(self, width: int | None, models: Path | None) -> Encoder:
         from common.modalities.note_encoder import NoteTokens

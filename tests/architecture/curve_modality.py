@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from common.modalities.modality import Bounds, RowLayout
+from common.modalities.modality import RowLayout, WithoutColumns
 from common.schema import schema
 from common.value_types import Count
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from common.layers.encoder import Encoder
 
 
 @schema
-class CurveModality:
+class CurveModality(WithoutColumns):
     """So many points, in columns p0, p1, ..., from `low` to `high`."""
 
     kind: Literal["curve"]
@@ -37,19 +35,8 @@ class CurveModality:
     def membership(self) -> object:
         return ["curve", self.points]
 
-    @property
-    def ranges(self) -> Bounds | None:
-        return None
-
     def bounds(self) -> Iterator[tuple[str, float, float]]:
         yield "", self.low, self.high
-
-    def columns_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-    @property
-    def is_linear(self) -> bool:
-        return False
 
     def network(self, width: int | None, models: Path | None) -> Encoder:
         from common.modalities.curve_encoder import CurveTokens
