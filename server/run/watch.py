@@ -309,7 +309,7 @@ def _status_of(node: Node | None, said: Mapping[int, Said], dropped: Lost | None
 
 def why_of(error: BaseException | None) -> str:
     """Return why a run ended, of the error that ended it: in its own words, or the kind of one that is not ours."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):  # a second Ctrl-C closes what the first one was to end
         return STOPPED
     return str(error) if isinstance(error, WardroundError) else type(error).__name__
 

@@ -27,10 +27,10 @@ from server.report.evidence import RoundEvidence
 from server.report.page import render
 from server.run.checkpoint import read
 from server.run.deployed import _saying_so, ended_runs
-from server.run.finish import END_FILE, finish
+from server.run.finish import END_FILE, finish, leaving_its_reason, reason_of
 from server.run.run import Unwatched
 from server.run.site_rows import ROWS_FILE
-from server.run.watch import STATUS_FILE, RunStatus, SiteStatus, Watch, read_status, stored_status
+from server.run.watch import STATUS_FILE, STOPPED, RunStatus, SiteStatus, Watch, read_status, stored_status
 from tests.support.enrolment import away
 from tests.support.federation import private, small_hospitals
 from tests.support.reading import read_page
@@ -237,3 +237,11 @@ def test_a_resume_that_comes_to_no_sum_forgets_neither_what_was_done_nor_why_it_
     assert f"before its end was reached: {ended}" in done.output
     told = CliRunner().invoke(commands, ["status", "v", "--at", str(consortium)]).output
     assert told.startswith("v: finished after round 2 of 3, with a model and a report") and "resumed" not in told
+
+
+def test_a_second_stop_while_the_first_one_ends_the_run_is_named_as_a_stop(tmp_path: Path) -> None:
+    """It closes what was to keep the reason, which said "GeneratorExit"."""
+    kept = leaving_its_reason(tmp_path)
+    kept.__enter__()
+    kept.gen.close()
+    assert reason_of(tmp_path) == STOPPED
