@@ -1,5 +1,5 @@
 # The coordinator's image, from the repository's root:
-#   docker build --file deploy/containers/coordinator.Dockerfile --tag wardround-coordinator:0.2.0 .
+#   docker build --file deploy/containers/coordinator.Dockerfile --tag wardround-coordinator:0.3.0 .
 
 FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -1,6 +1,6 @@
 # A hospital's two images, from the repository's root:
-#   docker build --file deploy/containers/site.Dockerfile --target agent     --tag wardround-agent:0.2.0     .
-#   docker build --file deploy/containers/site.Dockerfile --target connector --tag wardround-connector:0.2.0 .
+#   docker build --file deploy/containers/site.Dockerfile --target agent     --tag wardround-agent:0.3.0     .
+#   docker build --file deploy/containers/site.Dockerfile --target connector --tag wardround-connector:0.3.0 .
 # Behind a package mirror, give pip its configuration as a secret, which stays in no layer:
 #   docker build --secret id=pip_conf,src=/etc/pip.conf …
 
