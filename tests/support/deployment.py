@@ -1,4 +1,7 @@
-"""A consortium on this machine for real: a coordinator, sites as processes, TLS, node keys. Ports are free ones."""
+"""A consortium on this machine for real: a coordinator, sites as processes, TLS, node keys. Ports are free ones.
+
+Its programs may be of several releases: which one a site or the coordinator runs, is said by the folder of its source.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from client.consent.approvals import Approvals
@@ -24,6 +27,7 @@ from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
+COORDINATOR = "coordinator"  # among the names of sites, where it is said who runs which program
 
 Wrap = Callable[[list[str]], list[str]]
 
@@ -47,6 +51,16 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = START_SECONDS
     while not true():
         assert time.monotonic() < ends, f"{what}: not within {seconds:.0f} s"
         time.sleep(0.05)
+
+
+def command(program: Path, *words: str | Path, code: int = 0) -> str:
+    """What `wardround WORDS…` of the source in this folder says, on both streams. An assertion on its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "deploy.cli", *map(str, words)],
+        cwd=program, env=environment(PYTHONPATH=str(program)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-1500:]}"
+    return done.stdout + done.stderr
 
 
 class Process:
@@ -152,25 +166,38 @@ class SiteUp:
 class Deployment:
     """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all.
 
-    `warm`: its processes' imports are made already.
+    `warm`: its processes' imports are made already. `programs`: the source that a site, or COORDINATOR, runs in place
+    of this one. Then all are enrolled, and approve, by the commands of their own programs.
     """
 
     def __init__(
-        self, folder: Path, hospitals: Path, *, agents: Wrap = list, also: Sequence[str] = (), warm: bool = False
+        self,
+        folder: Path,
+        hospitals: Path,
+        *,
+        agents: Wrap = list,
+        also: Sequence[str] = (),
+        warm: bool = False,
+        programs: Mapping[str, Path] | None = None,
     ) -> None:
         self.folder, self.port = folder, free_port()
         self.at, self.logs = folder / "consortium", folder / "logs"
         self.logs.mkdir(parents=True)
         self._agents, self._warm = agents, warm
         self.site_folders = sorted(path.parent for path in hospitals.glob("*/site.yaml"))
-        enrol_all(self.at, self.site_folders, "127.0.0.1", self.port, also=also)
+        self.programs = dict(programs or {})
+        if self.programs:
+            self._enrolled_by_commands()
+        else:
+            enrol_all(self.at, self.site_folders, "127.0.0.1", self.port, also=also)
         self.sites: dict[str, SiteUp] = {}
         self._processes: list[Process] = []
 
     def __enter__(self) -> Deployment:
         self.start_coordinator()
         for folder in self.site_folders:
-            site = SiteUp(folder, self.logs, agent=self._agents, warm=self._warm)
+            env = self.environment(read_site(folder).file.site)
+            site = SiteUp(folder, self.logs, agent=self._agents, env=env, warm=self._warm)
             self.sites[site.name] = site
         for site in self.sites.values():
             site.wait_for_agent()
@@ -187,13 +214,36 @@ class Deployment:
             site.stop()
         self.coordinator.stop()
 
+    def program(self, name: str) -> Path:
+        """The source that a site, or COORDINATOR, runs."""
+        return self.programs.get(name, ROOT)
+
+    def environment(self, name: str) -> dict[str, str] | None:
+        """Of its processes; None where they run this source."""
+        return environment(PYTHONPATH=str(self.programs[name])) if name in self.programs else None
+
+    def _enrolled_by_commands(self) -> None:
+        """Requests, kits and joins, as people at several machines make them."""
+        here, kits = self.program(COORDINATOR), self.folder / "kits"
+        made = ("--host", "127.0.0.1", "--port", str(self.port), "--at", self.at)
+        command(here, "consortium", "new", "consortium", *made)
+        names = {folder: read_site(folder).file.site for folder in self.site_folders}
+        for folder, name in names.items():
+            request = self.folder / f"{name}.request.yaml"
+            command(self.program(name), "site", "enrol", "--at", folder, "--out", request)
+            command(here, "consortium", "admit", request, "--at", self.at, "--yes", "--out", self.folder / "kit.yaml")
+        command(here, "consortium", "kits", "--at", self.at, "--out", kits)
+        for folder, name in names.items():
+            command(self.program(name), "site", "join", kits / f"{name}.yaml", "--at", folder, "--yes")
+
     @property
     def consortium(self) -> Consortium:
         return Consortium.read(self.at)
 
     def start_coordinator(self) -> Process:
         words = ("coordinator", "up", "--at", str(self.at), "--bind", "127.0.0.1")
-        self.coordinator = Process(self.logs / "coordinator.log", *words, warm=self._warm)
+        env = self.environment(COORDINATOR)
+        self.coordinator = Process(self.logs / "coordinator.log", *words, env=env, warm=self._warm)
         wait_for(lambda: "sites are enrolled" in self.coordinator.text, "coordinator")
         return self.coordinator
 
@@ -206,7 +256,10 @@ class Deployment:
         """At every site, as its people would."""
         found = read_study(study)
         for site in self.sites.values():
-            Approvals(site.state).approve(found)
+            if self.programs:
+                command(self.program(site.name), "site", "approve", study, "--yes", "--at", site.folder)
+            else:
+                Approvals(site.state).approve(found)
         return found
 
     def run(self, study: Path, name: str, *more: str) -> Process:
@@ -218,7 +271,8 @@ class Deployment:
         return self._started("resume", name, "--at", str(self.at), *more, log=f"{name}-resumed")
 
     def _started(self, *words: str, log: str) -> Process:
-        process = Process(self.logs / f"{log}.run.log", *words, warm=self._warm)
+        env = self.environment(COORDINATOR)
+        process = Process(self.logs / f"{log}.run.log", *words, env=env, warm=self._warm)
         self._processes.append(process)
         return process
 

@@ -1,10 +1,13 @@
-"""What a release left on disks (`tests/fixtures/release-X`), copied, with the modes that git does not keep."""
+"""What a release left on disks (`tests/fixtures/release-X`), copied, with the modes that git does not keep; and the
+release's own source (`release-X.tar.xz`), to be run beside this one.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tarfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,3 +71,11 @@ def release(name: str, folder: Path) -> Release:
     for path in (root / "consortium").rglob("*.key"):
         path.chmod(0o600)
     return Release(root)
+
+
+def program(name: str, folder: Path) -> Path:
+    """The source of a release, unpacked into `folder`. With it as PYTHONPATH `deploy.cli` is that release's command."""
+    root = folder / f"program-{name}"
+    with tarfile.open(FIXTURES / f"release-{name}.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    return root
