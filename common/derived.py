@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import ReleaseError
 from common.identity.encoding import digest
-from common.plan import RoundPlan, layout_of
+from common.plan import RoundPlan
+from common.questions import layout_of
 from common.study import Study
 from common.summand import Layout
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, RecordDict
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from common.errors import PUBLIC_CODES, ReleaseError, RunError, WardroundError
 from common.format_number import NEWER
-from common.plan import RoundPlan
+from common.plan import PARTS, STATISTICS, UPDATE, RoundPlan, asks_of
 from common.release import OF_0_1
 
 PROTOCOL = 4
@@ -246,7 +246,7 @@ def to_records(message: Request | Reply, protocol: int = PROTOCOL) -> RecordDict
     records = RecordDict({"config": ConfigRecord(config)})
     if isinstance(message, RoundRequest):
         plan = message.plan
-        records["plan"] = ConfigRecord({name: _plain(getattr(plan, name)) for name in _PLAN_FIELDS})
+        records["plan"] = ConfigRecord({name: _plain(value) for name, value in _said_of(plan).items()})
         records["owners"] = ConfigRecord({group: list(sites) for group, sites in plan.owners.items()})
         records["weights"] = ArrayRecord({"weights": _raw(plan.weights)})
         records["normaliser"] = ArrayRecord(
@@ -258,6 +258,12 @@ def to_records(message: Request | Reply, protocol: int = PROTOCOL) -> RecordDict
 
 
 _PAIR = ("mean", "sd")
+
+
+def _said_of(plan: RoundPlan) -> dict[str, Any]:
+    """The plain fields of a plan, by `_PLAN_FIELDS`."""
+    asks = {"statistics": STATISTICS in plan.asks, "train": UPDATE in plan.asks, "evaluate": plan.scored}
+    return {name: asks[name] if name in asks else getattr(plan, name) for name in _PLAN_FIELDS}
 
 
 def new_message(
@@ -367,7 +373,7 @@ def refusal_for(error: WardroundError) -> RecordDict:
 
 def _plan(records: RecordDict) -> RoundPlan:
     values = _checked("plan", _section(records, "plan"), _PLAN_FIELDS, set())
-    if values["evaluate"] not in ("", "validation", "test"):
+    if values["evaluate"] not in ("", *PARTS):
         raise RunError("plan.evaluate: not a part of the cohort.")
     if not 0 <= values["seconds"] < float("inf"):  # NaN is neither
         raise RunError("plan.seconds: not a time.")
@@ -380,9 +386,9 @@ def _plan(records: RecordDict) -> RoundPlan:
         )
         for name in names
     }
-    evaluate = cast(Literal["", "validation", "test"], values.pop("evaluate"))
+    asks = asks_of(*(values.pop(name) for name in ("statistics", "train", "evaluate")))
     weights = _array(records, "weights", "weights", np.float32)
-    return RoundPlan(**values, owners=_owners(records), evaluate=evaluate, weights=weights, normaliser=normaliser)
+    return RoundPlan(**values, asks=asks, owners=_owners(records), weights=weights, normaliser=normaliser)
 
 
 def _owners(records: RecordDict) -> dict[str, tuple[str, ...]]:

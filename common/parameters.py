@@ -14,8 +14,7 @@ from torch import nn
 
 from common.errors import RunError
 from common.models.network import MultimodalNetwork
-
-SHARED = "shared"
+from common.study import SHARED
 
 
 @dataclass(frozen=True)

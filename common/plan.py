@@ -1,4 +1,4 @@
-"""RoundPlan: what the coordinator asks of every site in one round, and what each will then add to the sum.
+"""RoundPlan: what the coordinator asks of every site in one round.
 
 The plan goes into the transcript of the secure sum by its digest, weights included: a site that was given another
 plan, or other weights, ends up with other masks, and its update stays hidden.
@@ -10,31 +10,29 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import StudyError
+from common.identity import encoding
 from common.secure_sum.thresholds import smallest_threshold
-from common.statistics import patient_sensitivity, statistic_segments
 from common.study import Study
-from common.summand import Layout, Segment
-
-if TYPE_CHECKING:  # they load PyTorch, which a connector, that only carries plans, does not have
-    from common.parameters import Parameters
-    from common.privacy.plan import PrivacyPlan
 
 Normaliser = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
-# Ten standard deviations: passed by chance in one of 10^23 draws, and then the site sends nothing at all.
-NOISE_TAIL = 10.0
+STATISTICS, UPDATE = "statistics", "update"  # what a plan may ask for, by name: see `common/questions/`
+Part = Literal["validation", "test"]  # whose scores it may ask for, by the name of the part
+PARTS: tuple[Part, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """One round. `round` counts from 1; 0 is the round before training, with the statistics and the first score.
+    """One round. `round` counts from 1; 0 is the round before training, with the statistics.
 
+    asks: the names of the questions (`common/questions/`) whose answers are in its sum
     seconds: a site trains until its share of the time is over, this many; 0 for as long as its steps take
     weights: float32 (n,), the global model in the order of `Parameters`
     sites: R, the sites that hold shares, in the order of their names
@@ -47,9 +45,7 @@ class RoundPlan:
     run: str
     round: int
     attempt: int
-    statistics: bool
-    train: bool
-    evaluate: Literal["", "validation", "test"]
+    asks: tuple[str, ...]
     sites: tuple[str, ...]
     owners: Mapping[str, tuple[str, ...]]
     weights: NDArray[np.float32] = field(repr=False)
@@ -65,11 +61,16 @@ class RoundPlan:
         """The study's modalities that this round uses, in the study's order."""
         return tuple(name for name in study.names if name in self.owners)
 
-    def parts(self, counted: Collection[str]) -> tuple[str, ...]:
-        """The parts of the cohort that add to this plan's sum, of those that enough sites signed for."""
-        if self.statistics:
-            return tuple(sorted(counted))
-        return tuple(part for part, there in ((self.evaluate, self.evaluate), ("train", self.train)) if there)
+    @property
+    def scored(self) -> Part | Literal[""]:
+        """The part of the cohort whose scores the plan asks for; "" for none."""
+        return scored_by(self.asks)
+
+    @cached_property
+    def model(self) -> bytes:
+        """Digest of the network that an answer is made with: weights and normaliser."""
+        normaliser = [part.tobytes() for _, pair in sorted(self.normaliser.items()) for part in pair]
+        return encoding.digest("model", self.weights.astype("<f4").tobytes(), *normaliser)
 
     def lonely(self, present: Collection[str], colluding: int) -> tuple[str, ...]:
         """Groups with fewer than c + 2 owners, or none, among the sites present: their sum would show one site."""
@@ -84,18 +85,31 @@ class RoundPlan:
             "run": self.run,
             "round": self.round,
             "attempt": self.attempt,
-            "statistics": self.statistics,
-            "train": self.train,
-            "evaluate": self.evaluate,
+            "statistics": STATISTICS in self.asks,
+            "train": UPDATE in self.asks,
+            "evaluate": self.scored,
             "seconds": self.seconds,
             "sites": list(self.sites),
             "owners": [[group, list(sites)] for group, sites in self.owners.items()],
             "normaliser": {name: [list(mean), list(sd)] for name, (mean, sd) in self.normaliser.items()},
         }
+        if self.asks != asks_of(head["statistics"], head["train"], head["evaluate"]):
+            head["asks"] = list(self.asks)
         text = json.dumps(head, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode() + b"\0")
         digest.update(np.ascontiguousarray(self.weights, dtype="<f4").data)
         return digest.digest()
+
+
+def scored_by(asks: Collection[str]) -> Part | Literal[""]:
+    """Return the part of the cohort whose scores are among these names of questions; "" for none."""
+    return next((part for part in PARTS if part in asks), "")
+
+
+def asks_of(statistics: bool, train: bool, evaluate: Part | Literal[""]) -> tuple[str, ...]:
+    """Return the names of what these three ask for, by which plans of protocol 4 say it."""
+    said = ((STATISTICS, statistics), (UPDATE, train), (evaluate, evaluate))
+    return tuple(name for name, is_asked in said if is_asked)
 
 
 @dataclass(frozen=True)
@@ -109,58 +123,6 @@ class Declaration:
     modalities: tuple[str, ...]
     parts: tuple[str, ...]
     waits: int = 1
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What a round is for: the most that a plan may ask in it."""
-
-    statistics: bool = False
-    train: bool = False
-    evaluate: Literal["", "validation", "test"] = ""
-
-
-def phase_of(study: Study, number: int) -> Phase:
-    """Return what the study asks in this round: 0 statistics, 1..N training, N+1 the last score, N+2 the test.
-
-    Validation patients score, in a round, the model that it starts from. Test patients score once, at the end.
-    """
-    if not 1 <= number <= study.rounds + 1:
-        return Phase(statistics=number == 0, evaluate="test" if number == study.rounds + 2 else "")
-    due = (number - 1) % study.evaluation.every == 0 or number == study.rounds + 1
-    scored: Literal["", "validation"] = "validation" if due and study.split.validates else ""
-    return Phase(train=number <= study.rounds, evaluate=scored)
-
-
-def layout_of(plan: RoundPlan, study: Study, parameters: Parameters, privacy: PrivacyPlan | None) -> Layout:
-    """The segments that every site adds for this plan, each bounded by public constants of the study."""
-    from common.scores import score_segments, score_sensitivity
-
-    segments: list[Segment] = []
-    if plan.statistics:
-        tail = privacy.statistics_noise_multiplier * patient_sensitivity(study) * NOISE_TAIL if privacy else 0.0
-        segments += [
-            Segment(part.name, part.length, part.bound + tail) for part in statistic_segments(study, plan.groups)
-        ]
-    if plan.train:
-        weight = 1.0 if privacy else float(study.secure_sum.max_cases)
-        for group in trained_groups(plan, parameters):
-            where = parameters.slice(group)
-            segments.append(Segment(f"weight/{group}", 1, weight))
-            segments.append(
-                Segment(f"update/{group}", where.stop - where.start, weight * study.secure_sum.update_bound)
-            )
-    if plan.evaluate:
-        multiplier = privacy.evaluation_of(plan.evaluate).noise_multiplier if privacy else 0.0
-        tail = multiplier * score_sensitivity(study) * NOISE_TAIL
-        segments += [Segment(part.name, part.length, part.bound + tail) for part in score_segments(study)]
-    return Layout(tuple(segments))
-
-
-def trained_groups(plan: RoundPlan, parameters: Parameters) -> tuple[str, ...]:
-    """The plan's groups that have parameters: a modality whose encoder learns nothing has statistics alone."""
-    sized = {group: parameters.slice(group) for group in plan.groups}
-    return tuple(group for group, where in sized.items() if where.stop > where.start)
 
 
 def threshold_of(study: Study, sites: int) -> int:
@@ -187,12 +149,3 @@ def least_sites(study: Study) -> int:
 def least_owners(study: Study) -> int:
     """Return the fewest sites whose sum is opened of a modality or a part: c + 2, so that it shows none of them."""
     return study.secure_sum.colluding + 2 if study.secure_sum.enabled else 1
-
-
-def title(number: int, rounds: int) -> str:
-    """A round as a person calls it."""
-    if number < 1:
-        return "statistics" if number == 0 else "before the first round"
-    if number <= rounds:
-        return f"round {number} of {rounds}"
-    return "last score" if number == rounds + 1 else "test"

@@ -17,6 +17,7 @@ from common.schema import schema
 from common.tasks import Task
 from common.value_types import Count, Fraction, Name, NonNegative, Positive
 
+SHARED = "shared"  # the group of the parameters that no modality has for itself
 LONGEST_TEXT = 100
 WIDEST = 3.4e38  # of float32: further apart, a value and the width of its range are infinite
 PRIVATE_BINS = 10  # of a histogram of scores, by default of schema 1: each bin more is a noise more
@@ -165,7 +166,7 @@ class Study:
     def __post_init__(self) -> None:
         if not self.modalities:
             raise ValueError("modalities: a study has at least one")
-        if "shared" in self.modalities:
+        if SHARED in self.modalities:
             raise ValueError("modalities.shared: the name is taken by the parameters that all sites share")
         if not all(text.isprintable() and len(text) <= LONGEST_TEXT for text in _texts(border.plain(self))):
             raise ValueError(

@@ -30,7 +30,7 @@ from client.round.plan_checks import (
     require_own_part,
     require_owners,
     require_parts,
-    require_phase,
+    require_stage,
 )
 from client.round.questions import asked_by
 from client.round.round import rounding, work
@@ -63,6 +63,7 @@ from common.messages import (
     to_records,
 )
 from common.plan import Declaration, RoundPlan
+from common.questions import parts_of
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import pack_source
 from common.secure_sum.messages import KNOWS_OF_ONE, WAITS, Confirmation, Offer, SumContext
@@ -186,7 +187,7 @@ class SiteHandler:
             return cast(RoundReply, stored)
         if request.plan.run != self.run:
             raise RunError("The plan is of another run than the one joined.")
-        require_phase(request.plan, self.site.study)
+        require_stage(request.plan, self.site.study)
         reply = self._masked(request) if self.site.study.secure_sum.enabled else self._in_the_open(request)
         self._replies.keep(request, reply)
         return reply
@@ -207,7 +208,8 @@ class SiteHandler:
         if not believed:
             require_no_clock(plan)
         counted = context.counted_parts(present)
-        require_parts(plan.parts(counted), present, context)
+        parts = parts_of(plan, counted)
+        require_parts(parts, present, context)
         signed = declaration_of(context.members[context.place(self.site.name) - 1])
         self._require_as_signed(plan, signed)
         derived = self._derived(request)
@@ -215,8 +217,8 @@ class SiteHandler:
         self._require_cases_of_before(number)
         mine = replace(signed, parts=tuple(set(signed.parts) & set(counted)), waits=not believed)
         done = work(plan, self.site, mine, self._smallest)
-        asked = asked_by(plan, self.site, context, self.identity.roster, plan.parts(counted), waits=self._waits)
-        worked = _Worked(plan, plan.parts(counted), asked, frozenset(present), self.site.cohort.version)
+        asked = asked_by(plan, self.site, context, self.identity.roster, parts, waits=self._waits)
+        worked = _Worked(plan, parts, asked, frozenset(present), self.site.cohort.version)
         self._worked = {number: self._worked.get(number, worked)}  # the vector of a second attempt is the first one's
         point = FixedPoint(done.layout, bits=context.bits, sites=len(context.members))
         words = point.words(done.summand, rounding(plan, self.site))

@@ -6,6 +6,7 @@ import time
 
 from common.errors import BusyError
 from common.messages import JoinRequest, Refusal, Reply, Request, RevealReply, RoundReply, RoundRequest
+from common.schedule import Schedule
 from common.study import Study
 
 LEASE_SECONDS = 3600.0  # after a run's last request; a round of others may last as long as the coordinator's deadline
@@ -34,7 +35,7 @@ class Lease:
         if isinstance(request, JoinRequest):
             self._run, self._last = request.run, False
         if isinstance(request, RoundRequest):
-            self._last = request.plan.round == study.rounds + 2
+            self._last = request.plan.round >= Schedule(study).last
         if self._last and isinstance(reply, RevealReply if study.secure_sum.enabled else RoundReply):
             self._run = ""
         self._heard = time.monotonic()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from common.messages import JoinRequest, Refusal, Reply, Request, RoundRequest
-from common.plan import RoundPlan, title
+from common.plan import RoundPlan
+from common.questions import questions_of
+from common.schedule import title
 from common.study import Study
 
 _DONE = {
@@ -27,10 +29,6 @@ def in_a_line(request: Request | Reply, reply: Request | Reply, run: str, study:
 
 def _work(plan: RoundPlan, study: Study) -> str:
     """What a plan asks for, and in which round of how many."""
-    parts = [
-        *(["sum statistics"] if plan.statistics else []),
-        *(["train"] if plan.train else []),
-        *([f"score {plan.evaluate} patients"] if plan.evaluate else []),
-    ]
+    asked = " and ".join(question.asked for question in questions_of(plan)) or "nothing"
     again = f", attempt {plan.attempt}" if plan.attempt > 1 else ""
-    return f"{title(plan.round, study.rounds)}{again}: {' and '.join(parts) or 'nothing'}"
+    return f"{title(plan.round, study.rounds)}{again}: {asked}"

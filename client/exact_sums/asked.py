@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from client.exact_sums.kept_sets import KeptSet
-from common.parameters import SHARED
+from common.study import SHARED
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from client.exact_sums.asked import Asked
 from client.exact_sums.kept_sets import KeptSet, is_allowed, is_apart, small_atoms
 from client.exact_sums.sums_file import RECORDS, opened
 from common.errors import AnsweredError, ProtocolOrderError, RunError
-from common.parameters import SHARED
+from common.study import SHARED
 
 _SHOWN = 8  # digits of a key
 _NOT_KNOWN = "What it shows beside sums that this site was not in, this site does not know: ask the others."

@@ -1,16 +1,17 @@
-"""The accounts of a site's ledger: whose patients each is, what a plan releases from them, at which delta it judges."""
+"""The accounts of a site's ledger: what a plan releases from their patients, and at which delta the site judges."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from client.ledger.ledger import Charges, Known, Ledger
-from client.ledger.spending import Account
 from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Spent
 from common.privacy.accounting import Release
+from common.privacy.accounts import Account, accounts
 from common.privacy.plan import PrivacyPlan
+from common.questions import questions_of
 
 if TYPE_CHECKING:
     from client.site import Policy
@@ -42,26 +43,12 @@ def charged_in(audit: Audit) -> Known:
     return Known(found, held)
 
 
-def held_out(study: Study, part: Literal["validation", "test"]) -> Account:
-    """Return the account of these patients. In studies of schema 0, validation and test patients share one."""
-    return part if study.schema >= 1 else "held_out"
-
-
-def accounts(study: Study) -> tuple[Account, ...]:
-    """Return every account of a private study, each of different patients."""
-    return tuple(dict.fromkeys(("training", held_out(study, "validation"), held_out(study, "test"))))
-
-
 def releases(plan: RoundPlan, study: Study, privacy: PrivacyPlan) -> dict[Account, list[Release]]:
     """Return what the plan releases from the patients of each account that it touches."""
     found = {account: list[Release]() for account in accounts(study)}
-    if plan.statistics:
-        for charged in found.values():
-            charged.append(privacy.statistics())
-    if plan.evaluate:
-        found[held_out(study, plan.evaluate)].append(privacy.evaluation_of(plan.evaluate))
-    if plan.train:
-        found["training"].append(privacy.training())
+    for question in questions_of(plan):
+        for account in question.accounts(study):
+            found[account].append(question.release(privacy))
     return {account: charged for account, charged in found.items() if charged}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from client.ledger.accounts import LEDGER_FILE, accounts, held_out, ledger_of
+from client.ledger.accounts import LEDGER_FILE, ledger_of
 from client.ledger.ledger import ROUNDING, Entry
-from client.ledger.spending import Account
 from common.errors import BudgetError
-from common.privacy.accounting import Release
+from common.privacy.accounting import Kind, Release
+from common.privacy.accounts import Account
 from common.privacy.plan import PrivacyPlan
+from common.questions import QUESTIONS
+from common.schedule import Schedule
 from common.study import Study
 
 __all__ = ["LEDGER_FILE", "forecast", "left", "require_carried", "said_of"]
@@ -30,23 +33,18 @@ def forecast(state: Path, study: Study, plan: PrivacyPlan, delta: float | None =
 
 
 def left(study: Study, plan: PrivacyPlan, first: int = 0) -> list[Entry]:
-    """What a run releases from round `first` to its end: 0 statistics, 1..N training, N+1 the last score, N+2 the
-    test. None of the study's spare rounds is in it.
-    """
-    begins, rounds, every = max(first, 0), study.rounds, study.evaluation.every
-    found: dict[Account, list[Release]] = {account: [] for account in accounts(study)}
-    if begins == 0:
-        for charged in found.values():
-            charged.append(plan.statistics())
-    if trained := max(0, rounds - max(begins, 1) + 1):
-        found["training"].append(plan.training(trained))
-    scored = {1, rounds + 1, *range(every + 1, rounds + 2, every)}
-    if scores := sum(number >= begins for number in scored):
-        found[held_out(study, "validation")].append(plan.evaluation(scores))
-    if begins <= rounds + 2:
-        found[held_out(study, "test")].append(plan.evaluation_of("test"))
+    """What a run releases from round `first` to its end. None of the study's spare rounds is in it."""
+    begins = max(first, 0)
+    found: dict[Account, Counter[tuple[Kind, float, float]]] = {}
+    for stage in Schedule(study).stages(begins):
+        for question in (QUESTIONS[name] for name in stage.asks):
+            one = question.release(plan)
+            for account in question.accounts(study):
+                charged = found.setdefault(account, Counter())
+                charged[one.kind, one.noise_multiplier, one.sample_rate] += one.steps
     return [
-        Entry(study.digest, "", begins, 0, account, tuple(charged)) for account, charged in found.items() if charged
+        Entry(study.digest, "", begins, 0, account, tuple(Release(*what, steps) for what, steps in charged.items()))
+        for account, charged in found.items()
     ]
 
 
@@ -57,7 +55,7 @@ def require_carried(
 
     The study and the ledger decide, and no patient: the answer costs nothing. delta: as for `forecast`
     """
-    if plan is None or first > study.rounds + 2:
+    if plan is None or first > Schedule(study).last:
         return
     ledger = ledger_of(state)
     if not ledger.entries():

@@ -24,10 +24,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.ledger.spending import SIDES, Account, Spending, sides_of
+from client.ledger.spending import Spending
 from common.disk.lock import locked
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import Accountant, Release
+from common.privacy.accounts import SIDES, Account, sides_of
 
 log = logging.getLogger("wardround.ledger")
 

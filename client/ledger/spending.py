@@ -11,26 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 
 from common.privacy.accounting import Accountant, Curve, Release, curve, curve_above, epsilon, epsilon_of_curve
-
-Side = Literal["training", "validation", "test"]
-Account = Literal["training", "validation", "test", "held_out"]
-SIDES: tuple[Side, ...] = get_args(Side)
+from common.privacy.accounts import SIDES, Account, Side, sides_of
 
 _FINE = 8  # mechanisms whose curve is computed at all orders; a site with more has the quick bound for other studies
 _SEGMENTS = 4  # mechanisms on samples that the `prv` accountant composes; beyond, its time would grow with the studies
 
 Mechanisms = Counter[tuple[float, float]]  # (noise multiplier, sample rate) -> steps
 Sides = dict[Side, Mechanisms]
-
-
-def sides_of(account: Account) -> tuple[Side, ...]:
-    """Return whom an account charges. `held_out` is that of studies of schema 0: validation and test as one."""
-    return ("validation", "test") if account == "held_out" else (account,)
 
 
 @dataclass

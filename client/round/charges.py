@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from client.ledger.accounts import accounts, held_out, judged_at, releases
+from client.ledger.accounts import judged_at, releases
 from client.ledger.ledger import Entry
-from client.ledger.spending import Account
 from common.disk.audit import Spent
 from common.errors import ProtocolOrderError
 from common.privacy.accounting import Release
+from common.privacy.accounts import Account, accounts
+from common.questions import questions_of
 
 if TYPE_CHECKING:
     from client.round.session import Site
@@ -38,10 +39,8 @@ def charge(plan: RoundPlan, site: Site) -> None:
 
 def _exact(plan: RoundPlan, study: Study) -> tuple[Account, ...]:
     """The accounts whose patients' exact sums a plan of a study without privacy shows."""
-    if plan.statistics:
-        return accounts(study)
-    found: list[Account] = ["training"] if plan.train else []
-    return (*found, held_out(study, plan.evaluate)) if plan.evaluate else tuple(found)
+    shown = (account for question in questions_of(plan) for account in question.accounts(study))
+    return tuple(dict.fromkeys(shown))
 
 
 def _entry(plan: RoundPlan, site: Site, account: Account, charged: tuple[Release, ...], exact: bool = False) -> Entry:

@@ -15,7 +15,7 @@ from client.round.session import Site
 from client.terms import require_terms
 from common.errors import OutsideHoursError, PolicyError
 from common.messages import ConfirmRequest, JoinRequest, Reply, Request, RevealRequest, RoundRequest
-from common.plan import layout_of
+from common.questions import layout_of
 from common.secure_sum.fixed_point import word_bits
 from common.secure_sum.packing import packed_size
 

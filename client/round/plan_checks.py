@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesError
 from common.identity.roster import Roster
-from common.parameters import SHARED
-from common.plan import RoundPlan, phase_of
+from common.plan import RoundPlan
+from common.schedule import Schedule
 from common.secure_sum.messages import SumContext
-from common.study import Study
+from common.study import SHARED, Study
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,12 @@ class Decided:
     sites: frozenset[str]
 
 
-def require_phase(plan: RoundPlan, study: Study) -> None:
+def require_stage(plan: RoundPlan, study: Study) -> None:
     """Refuse a plan that asks in its round for what the study does not ask in it: RunError.
 
     Test patients would be scored in every round, and statistics and scores opened as often as a coordinator likes.
     """
-    due = phase_of(study, plan.round)
-    more = (plan.statistics and not due.statistics) or (plan.train and not due.train)
-    if more or plan.evaluate not in ("", due.evaluate):
+    if not set(plan.asks) <= set(Schedule(study).stage(plan.round).asks):
         raise RunError("The plan asks in this round for what the study does not ask in it.")
 
 

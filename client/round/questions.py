@@ -9,11 +9,11 @@ from collections.abc import Collection
 
 from client.exact_sums.asked import Asked
 from client.round.session import Site
-from common.identity.encoding import digest, number
 from common.identity.roster import Roster
-from common.parameters import SHARED
 from common.plan import RoundPlan
+from common.questions import questions_of
 from common.secure_sum.messages import SumContext
+from common.study import SHARED
 
 
 def asked_by(
@@ -33,23 +33,10 @@ def asked_by(
     signers |= {f"part/{part}": context.fillers(part) for part in parts}
     keys = {segment: {name: roster.sites[name].hex() for name in names} for segment, names in signers.items()}
     said = {key: name in context.waiting() for name, key in keys[SHARED].items()}
-    return Asked(_questions(plan, site, tuple(groups)), keys, context.colluding, waits, said, context.shown_to_all)
+    return Asked(_questions(plan, site), keys, context.colluding, waits, said, context.shown_to_all)
 
 
-def _questions(plan: RoundPlan, site: Site, groups: tuple[str, ...]) -> tuple[str, ...]:
-    """Statistics are asked for by segment, whatever the study; an update twice: as what these weights teach, whatever
-    the run, and as this round of this run, whatever the weights.
-    """
-    study, cohort = bytes.fromhex(plan.study), site.cohort.version.encode()
-    normaliser = [part.tobytes() for _, pair in sorted(plan.normaliser.items()) for part in pair]
-    model = digest("model", plan.weights.astype("<f4").tobytes(), *normaliser)
-    found = []
-    if plan.statistics:
-        found.append(digest("statistics", study, cohort))  # as release 0.1 asked, which kept the answers
-        found += [digest("segment", cohort, group.encode()) for group in groups]
-    if plan.evaluate:
-        found.append(digest("scores", study, cohort, plan.evaluate.encode(), model))
-    if plan.train:
-        found.append(digest("update", study, cohort, number(plan.round), model))
-        found.append(digest("round", study, plan.run.encode(), number(plan.round)))
-    return tuple(question.hex() for question in found)
+def _questions(plan: RoundPlan, site: Site) -> tuple[str, ...]:
+    """By what each answer is released once for, over one set of sites."""
+    cohort = site.cohort.version.encode()
+    return tuple(key.hex() for question in questions_of(plan) for key in question.keys(plan, cohort))

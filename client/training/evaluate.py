@@ -1,8 +1,8 @@
-"""Scores of the model on cases, as sums that can be added across sites, and their noise."""
+"""Scores of the model on cases, as sums that can be added across sites."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 
@@ -14,8 +14,7 @@ from torch import nn
 from client.training.rows import Failed, chunks, of_row, one_by_one
 from client.training.subnormal import flushed_to_zero
 from common.models.batch import Batch
-from common.privacy.mechanism import noisy
-from common.scores import score_segments, score_sensitivity, score_sums
+from common.scores import score_segments, score_sums
 from common.study import Study
 
 Sums = dict[str, NDArray[np.float64]]
@@ -53,9 +52,3 @@ def _of(network: nn.Module, study: Study, part: Batch) -> Sums:
 
 def _parts(batch: Batch, rows: int, alone: bool) -> Iterator[Batch]:
     return one_by_one(batch) if alone else chunks(batch, rows)
-
-
-def noised(sums: Mapping[str, NDArray[np.float64]], study: Study, noise_multiplier: float) -> Sums:
-    """The sums with Gaussian noise in every entry, its sd the multiplier times what one patient changes (L2)."""
-    sd = noise_multiplier * score_sensitivity(study)
-    return {name: noisy(value, sd) for name, value in sums.items()}

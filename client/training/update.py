@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.models.network import MultimodalNetwork
-from common.parameters import SHARED, Parameters, flatten
+from common.parameters import Parameters, flatten
+from common.study import SHARED
 
 _BLOCK = 1 << 18  # numbers that are float64 at a time: a whole vector of them would be several times the network
 

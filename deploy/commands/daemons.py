@@ -209,7 +209,7 @@ def _simulated(run: str) -> Path | None:
 @_at
 def status(name: str | None, folder: Path) -> None:
     """What is true of the run NAME, or of the newest one, and of each of its sites."""
-    from common.plan import title
+    from common.schedule import title
     from server.report.text import duration
     from server.run.checkpoint import CHECKPOINT_FILE
     from server.run.run_folder import results_in

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from common.plan import phase_of
+from common.plan import UPDATE, scored_by
 from common.privacy.accounting import Release, epsilon
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_apart
+from common.schedule import Schedule, Stage
 from common.study import Study
 from server.run.checkpoint import RunState
 from server.run.history import history_in, most
@@ -30,7 +31,7 @@ def charged_at_most(study: Study, state: RunState) -> float | None:
     epsilon, beyond which no ledger goes.
     """
     plan = plan_privacy(study)
-    if plan is None or state.round > study.rounds + 1 or not state.history:
+    if plan is None or state.round >= Schedule(study).last or not state.history:
         return None
     history = history_in(state)
     training = most(entry.epsilon for entry in history) or 0.0
@@ -47,23 +48,29 @@ def _further(
     """Epsilon of training and of held-out patients with the attempts that may have been begun; None where it is not
     known.
     """
-    begun, phase = state.attempt - state.saved_attempt + 1, phase_of(study, state.round + 1)
+    schedule, begun = Schedule(study), state.attempt - state.saved_attempt + 1
+    trains, scores = _asked(schedule.stage(state.round + 1))
     failed = max(0, state.saved_attempt - 1)  # the first process begins with attempt 1
-    saved = [phase_of(study, number) for number in range(1, state.round + 1)]
+    saved = [_asked(stage) for stage in schedule.stages(1, state.round)]
     trained = _releases(plan.epsilon_after, training, study.rounds + study.privacy.spare_rounds)
-    yield trained if trained is None else plan.epsilon_after(trained + begun * phase.train)
-    yield _all(plan, plan.training(sum(one.train for one in saved) + failed + begun * phase.train), failed)
-    part = phase.evaluate or "validation"
+    yield trained if trained is None else plan.epsilon_after(trained + begun * trains)
+    yield _all(plan, plan.training(sum(train for train, _ in saved) + failed + begun * trains), failed)
+    part = scores or "validation"
     apart = test_is_apart(study)
     after = _of(plan, "validation" if apart else part)
     scored = _releases(after, held_out, evaluations(study))
-    tests, scores = apart and phase.evaluate == "test", bool(phase.evaluate)
+    tests = apart and scores == "test"
     if scored is None:
         yield None if held_out else 0.0
     else:
-        yield _all(plan, plan.evaluation_of("test", begun), failed) if tests else after(scored + begun * scores)
-    times = sum(one.evaluate == "validation" for one in saved) + failed + begun * (scores and not tests)
+        yield _all(plan, plan.evaluation_of("test", begun), failed) if tests else after(scored + begun * bool(scores))
+    times = sum(one == "validation" for _, one in saved) + failed + begun * (bool(scores) and not tests)
     yield _all(plan, plan.evaluation_of("validation" if apart else part, times), failed)
+
+
+def _asked(stage: Stage) -> tuple[bool, str]:
+    """Whether it trains, and the part of the cohort that it scores."""
+    return UPDATE in stage.asks, scored_by(stage.asks)
 
 
 def _all(plan: PrivacyPlan, releases: Release, failed: int) -> float:

@@ -14,6 +14,7 @@ from typing import Literal
 from common.disk.audit import Began, Ended, Summed
 from common.errors import RunError
 from common.plan import least_sites
+from common.schedule import Schedule
 from common.study import Study
 from common.study_check import require_playable
 from server.consortium.consortium import Consortium
@@ -161,7 +162,7 @@ def _over(plan: Deployment) -> RunState | None:
     if not (plan.folder / CHECKPOINT_FILE).exists():
         return None
     state = read(plan.folder / CHECKPOINT_FILE, plan.study.digest)
-    return state if state.round >= plan.study.rounds + 2 else None
+    return state if state.round >= Schedule(plan.study).last else None
 
 
 def _told_again(plan: Deployment, state: RunState, left: RunStatus | None) -> tuple[Outcome, Evidence]:

@@ -12,6 +12,7 @@ from typing import Any
 from common.disk.atomic_file import write_whole
 from common.errors import RunError, WardroundError
 from common.format_number import KEY, take_format
+from common.schedule import Schedule
 from common.statistics import normaliser_from_sums
 from common.study import Study, read_study
 from server.report.evidence import Evidence
@@ -199,7 +200,7 @@ def _require_unfinished(folder: Path, study: Study, state: RunState) -> None:
         raise RunError(
             f"{folder}: no round was trained yet, so there is no model. Resume the run, or start another one."
         )
-    if state.round >= study.rounds + 2:
+    if state.round >= Schedule(study).last:
         raise RunError(
             f"{folder}: this run came to its end. Resume it, should its report be missing: nothing is asked anew."
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -19,8 +19,10 @@ from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesEr
 from common.identity.roster import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import Normaliser, Phase, RoundPlan, least_owners, phase_of, title
+from common.plan import UPDATE, Normaliser, RoundPlan, least_owners, scored_by
 from common.privacy.plan import plan_privacy
+from common.questions import QUESTIONS
+from common.schedule import Schedule, Stage, title
 from common.scores import metrics, score_sensitivity
 from common.statistics import normaliser_from_sums
 from common.study import Study
@@ -57,11 +59,11 @@ BACK_SECONDS = 45.0  # for lost sites, before a round is tried again with those 
 
 @dataclass(frozen=True)
 class _Planned:
-    """Of the plan that was made last: its groups, the parts of the cohort in its sum, the one that it scores."""
+    """Of the plan that was made last: its groups, the parts of the cohort that enough sites fill, what it asks."""
 
     groups: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    evaluate: Literal["", "validation", "test"] = ""
+    asks: tuple[str, ...] = ()
 
 
 class Observer(Protocol):
@@ -130,7 +132,7 @@ class Run:
         0 for never, and with privacy it does not stop. `wait`: seconds, of a round, for lost sites without whom it
         cannot be tried again. `over`: other runs, that nobody plays any more.
         """
-        self.study, self.grid, self.observer = study, grid, observer or Unwatched()
+        self.study, self.grid, self.observer, self.schedule = study, grid, observer or Unwatched(), Schedule(study)
         self.path, self.time_box, self.wait = folder / CHECKPOINT_FILE, time_box, wait
         network = build_network(study, models=models)
         self.parameters = Parameters.of(network)
@@ -168,38 +170,35 @@ class Run:
     # ------------------------------------------------------------------------------------------------- the four steps
 
     def play(self) -> Outcome:
-        """All rounds that are left: 0 statistics, 1..N training, N+1 the last score, N+2 the test."""
-        while self.state.round < self.study.rounds + 2:
-            self._play_round(self.state.round + 1)
+        """All stages that are left."""
+        for stage in self.schedule.stages(self.state.round + 1):
+            self._play(stage)
         return outcome_in(self.study, self.state)
 
-    def _play_round(self, number: int) -> None:
+    def _play(self, stage: Stage) -> None:
         began = time.monotonic()
-        phase = phase_of(self.study, number)
-        if number == 1:
+        if UPDATE in stage.asks:
             require_two_classes(self.study, self.state.arrays["sum/classes"])
-        total = self._sum(number, phase)
-        if number == 0:
-            self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
-            self.state.arrays[USED] = np.array([name in self._planned.groups for name in self.study.names])
-            self.state.arrays[COUNTED] = np.array([part in self._planned.parts for part in PARTS])
-        scored = metrics(self.study, total.values, self._noise(phase, total)) if self._planned.evaluate else None
-        if 1 <= number <= self.study.rounds + 1:
-            self._select(number - 1, scored)
-        if phase.train:
-            self._step(number, total)
-        self._save(number, total, scored, time.monotonic() - began)
-        if number == 0:
+        total = self._sum(stage)
+        asked = [QUESTIONS[name].kind for name in self._planned.asks]
+        scored = self._scored(total) if "scores" in asked else None
+        if stage.judges:
+            self._select(stage.number - 1, scored)
+        for kind in asked:
+            if kind in _TAKEN:
+                _TAKEN[kind](self, stage, total)
+        self._save(stage.number, total, scored, time.monotonic() - began)
+        if "statistics" in asked:
             for sentence in left_out_in_words(self.study, self.untrained, self.uncounted):
                 self.observer.told(sentence)
 
-    def _sum(self, number: int, phase: Phase) -> Total:
+    def _sum(self, stage: Stage) -> Total:
         """The round's secure sum; again, with the sites that are left, when it could not be opened.
 
         Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
-        what, attempts = title(number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
+        what, attempts = title(stage.number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
         lost, patience, attempt = dict[str, Lost](), self.wait, 0
         spent = np.zeros(3, dtype=np.int64)  # steps, bytes up and bytes down of the attempts that failed
         self.lost.begin()
@@ -211,9 +210,9 @@ class Run:
             self.observer.doing(self._asking if self.summation.first >= 0 else now)
             try:
                 total = self.summation.total(
-                    lambda holders, working, now=now: self._plan(holders, working, number, phase, now),
+                    lambda holders, working, now=now: self._plan(holders, working, stage, now),
                     only=self._only,
-                    last=number == self.study.rounds + 2,
+                    last=stage.number == self.schedule.last,
                 )
                 steps, up, down = (spent + self.summation.cost).tolist()
                 return replace(total, dropped={**lost, **total.dropped}, steps=steps, bytes_up=up, bytes_down=down)
@@ -278,31 +277,27 @@ class Run:
         carried = " and whether their budgets carry the run" if self.study.private else ""
         return f"asking the sites whether they are ready{carried}"
 
-    def _plan(
-        self, holders: Sequence[Participant], working: Collection[str], number: int, phase: Phase, now: str
-    ) -> RoundPlan:
+    def _plan(self, holders: Sequence[Participant], working: Collection[str], stage: Stage, now: str) -> RoundPlan:
         """`now`: what is done from here on, for whoever watches."""
         self.observer.doing(now)
         owners, parts = self._owners(holders, working), self._counted(holders, working)
-        if phase.train and "train" not in parts:
+        asks = tuple(name for name in stage.asks if set(QUESTIONS[name].parts(parts)) <= set(parts))
+        if UPDATE in stage.asks and UPDATE not in asks:
             raise TooFewSitesError(
                 f"Fewer than {self._least_owners} of the sites that are here can fill the training part"
             )
-        evaluate = phase.evaluate if phase.evaluate in parts else ""
-        self._planned = _Planned(tuple(owners), parts, evaluate)
+        self._planned = _Planned(tuple(owners), parts, asks)
         return RoundPlan(
             self.study.digest,
             self.state.run,
-            number,
+            stage.number,
             self.state.attempt,
-            phase.statistics,
-            phase.train,
-            evaluate,
+            asks,
             tuple(item.site for item in holders),
             owners,
-            self.state.arrays["best" if evaluate == "test" else "weights"],
+            self.state.arrays["best" if "test" in asks else "weights"],
             self.normaliser,
-            self._seconds(holders) if phase.train else 0.0,
+            self._seconds(holders) if UPDATE in asks else 0.0,
         )
 
     def _seconds(self, holders: Sequence[Participant]) -> float:
@@ -350,13 +345,18 @@ class Run:
         """The parts of the cohort that too few sites could fill when they were counted."""
         return uncounted_in(self.study, self.state)
 
-    def _step(self, number: int, total: Total) -> None:
+    def _take_statistics(self, stage: Stage, total: Total) -> None:
+        self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
+        self.state.arrays[USED] = np.array([name in self._planned.groups for name in self.study.names])
+        self.state.arrays[COUNTED] = np.array([part in self._planned.parts for part in PARTS])
+
+    def _take_update(self, stage: Stage, total: Total) -> None:
         proposed = self.state.arrays["weights"].copy()
         for group in self.parameters.groups:
             weight = float(total.values.get(f"weight/{group}", np.zeros(1))[0])
             if weight > 0:
                 add_mean(proposed[self.parameters.slice(group)], total.values[f"update/{group}"], weight)
-        self.state.arrays["weights"] = self.step.apply(number, self.state.arrays["weights"], proposed, self.grid)
+        self.state.arrays["weights"] = self.step.apply(stage.number, self.state.arrays["weights"], proposed, self.grid)
 
     def _without(self) -> tuple[str, ...]:
         """The run's modalities that are not in this round's sum; say which are in it no more, or are again."""
@@ -365,12 +365,13 @@ class Run:
             self.observer.told(sentence)
         return without
 
-    def _noise(self, phase: Phase, total: Total) -> float:
-        """The standard deviation of the noise in each entry of the summed scores, of all sites together."""
-        if self.privacy is None or not phase.evaluate:
-            return 0.0
-        each = self.privacy.evaluation_of(phase.evaluate).noise_multiplier * score_sensitivity(self.study)
-        return each * math.sqrt(len(total.sites))
+    def _scored(self, total: Total) -> dict[str, float]:
+        """The measures of the summed scores, which know how much noise is in them, of all sites together."""
+        sd = 0.0
+        if self.privacy is not None:
+            multiplier = self.privacy.evaluation_of(scored_by(self._planned.asks)).noise_multiplier
+            sd = multiplier * score_sensitivity(self.study) * math.sqrt(len(total.sites))
+        return metrics(self.study, total.values, sd)
 
     # ------------------------------------------------------------------------------------------- choosing and saving
 
@@ -436,6 +437,13 @@ class Run:
     def normaliser(self) -> Normaliser:
         """From the summed statistics, the same for all sites; empty before they are known."""
         return _normaliser_in(self.study, self.state)
+
+
+# What a run does with an opened sum, by the kind of question. Scores are taken before: they choose the model.
+_TAKEN: dict[str, Callable[[Run, Stage, Total], None]] = {
+    "statistics": Run._take_statistics,
+    "training": Run._take_update,
+}
 
 
 def outcome_in(study: Study, state: RunState) -> Outcome:

@@ -23,6 +23,7 @@ from common.errors import CheckpointError, RunError
 from common.format_number import KEY
 from common.models.network import build_network, set_normaliser, use_modalities
 from common.parameters import load
+from common.schedule import Schedule
 from common.schema import plain
 from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
@@ -120,9 +121,9 @@ def require_newest(folder: Path, study: Study, state: RunState) -> None:
 
 
 def _last_of(report: Evidence, study: Study) -> int:
-    """Return the last round of a run that its report knows of, at least: N + 1 scores the last model, N + 2 tests."""
+    """Return the last round of a run that its report knows of, at least: N + 1 scores the last model."""
     if not any(warning.startswith(ENDED_EARLY) for warning in report.warnings):
-        return study.rounds + 2
+        return Schedule(study).last
     last = report.rounds[-1] if report.rounds else None
     return 0 if last is None else last.round + (last.round == study.rounds and last.metrics is not None)
 

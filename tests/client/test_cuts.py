@@ -24,7 +24,7 @@ from tests.support.cuts import everyone
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, refused
 from tests.support.tiny import cases_of, study_of
 
-TEST = {"round": 5, "train": False, "evaluate": "test"}
+TEST = {"round": 5, "asks": ("test",)}
 PATIENTS = {name: [f"{name} {number}" for number in range(300)] for name in NAMES}
 
 

@@ -92,7 +92,7 @@ def test_whatever_noise_makes_of_the_sums_their_normaliser_is_honest(noise: list
     made = study()
     sums = {"moments/chart": np.array([count, *noise[:2]]), "moments/panel": np.array(noise)}
     plan = RoundPlan(
-        made.digest, "r", 1, 1, False, True, "", (), {}, np.zeros(0, np.float32), normaliser_from_sums(made, sums)
+        made.digest, "r", 1, 1, ("update",), (), {}, np.zeros(0, np.float32), normaliser_from_sums(made, sums)
     )
     assert set(plan.normaliser) == set(ranges(made))
     require_honest_normaliser(plan, made)

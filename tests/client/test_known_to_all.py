@@ -46,7 +46,7 @@ def asked(them: Hospitals, number: int, names: Collection[str]) -> Sum:
     weights = them.weights.copy()
     weights[0] += number
     owners = dict.fromkeys(("shared", "chart", "panel"), tuple(names))
-    scores = {"round": 1, "train": False, "evaluate": "validation", "weights": weights, "owners": owners}
+    scores = {"round": 1, "asks": ("validation",), "weights": weights, "owners": owners}
     return them.masked(them.offered(number, names=tuple(names), run=f"{number:016x}", **scores))
 
 

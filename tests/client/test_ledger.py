@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.ledger.ledger import Entry, Ledger
-from client.ledger.spending import Account as Cohort
 from common.errors import BudgetError
 from common.privacy.accounting import Release, epsilon
+from common.privacy.accounts import Account as Cohort
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
 from tests.support.forked import all_told, start
 from tests.support.tiny import study_of

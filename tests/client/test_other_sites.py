@@ -21,7 +21,7 @@ from tests.support.scripted import NAMES, Hospitals, allowed, cohort_of, normali
 
 THREE = NAMES[:3]  # all but west
 EIGHT = tuple("abcdefgh")
-SCORES = {"evaluate": "validation", "train": False, "round": 2}
+SCORES = {"asks": ("validation",), "round": 2}
 UPDATE = {"round": 2}
 CHART = {"chart": (np.array([50.0, 4.0]), np.array([10.0, 2.0]))}
 
@@ -102,7 +102,7 @@ def test_where_it_waits_the_second_sum_is_refused_and_the_same_sites_are_summed(
 
 @pytest.mark.parametrize("lost_site", ["wait", "show"])
 def test_statistics_are_the_same_question_in_every_study(tmp_path, study, lost_site) -> None:
-    asked = {"statistics": True, "train": False, "round": 0}
+    asked = {"asks": ("statistics",), "round": 0}
     them = hospitals(tmp_path, study, lost_site)
     them.played(1, **asked)
     other, _ = of_another_study(them)
@@ -115,9 +115,9 @@ def test_statistics_are_the_same_question_in_every_study(tmp_path, study, lost_s
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ({"statistics": True, "train": False, "round": 0}, UPDATE),  # weight/shared counts the training cases
-        (UPDATE, {"statistics": True, "train": False, "round": 0}),
-        ({"statistics": True, "train": False, "round": 0}, SCORES),  # scores/cases counts the validation cases
+        ({"asks": ("statistics",), "round": 0}, UPDATE),  # weight/shared counts the training cases
+        (UPDATE, {"asks": ("statistics",), "round": 0}),
+        ({"asks": ("statistics",), "round": 0}, SCORES),  # scores/cases counts the validation cases
     ],
     ids=["statistics, then an update", "an update, then statistics", "statistics, then scores"],
 )

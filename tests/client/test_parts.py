@@ -16,8 +16,8 @@ from common.study import Study
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, Hospitals, cohort_of, refused
 from tests.support.tiny import study_of
 
-TEST = {"round": 5, "train": False, "evaluate": "test"}
-STATISTICS = {"round": 0, "train": False, "statistics": True}
+TEST = {"round": 5, "asks": ("test",)}
+STATISTICS = {"round": 0, "asks": ("statistics",)}
 
 
 def with_part(study: Study, part: str, sizes: dict[str, int]) -> dict[str, Cohort]:
@@ -59,7 +59,7 @@ def test_a_part_of_two_sites_is_neither_scored_nor_counted(tmp_path, part, few) 
     others = {"train": 48.0, "validation": 48.0, "test": 48.0} | {part: 0.0}
     assert counted["cases"].tolist() == list(others.values())
     assert counted["present"].tolist() == [96, 96]
-    ask = TEST if part == "test" else {"round": 4, "train": False, "evaluate": "validation"}
+    ask = TEST if part == "test" else {"round": 4, "asks": ("validation",)}
     sum = them.offered(2, **ask)
     for name in NAMES:
         assert refused(them, name, them.round_request(sum)) == "too_few_sites"

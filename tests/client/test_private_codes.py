@@ -121,18 +121,17 @@ def test_a_cohort_above_max_cases_is_summed_and_cut_after_the_noise(tmp_path: Pa
 
 def test_what_is_cut_has_its_noise_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut before, 10,000 patients would look like the bound plus noise; and nothing out of range is left to refuse."""
-    from client.round import round as module
     from client.round.round import work
 
     ward = Ward(tmp_path, private({"secure_sum": {"max_cases": 2}}))
-    site, plan = ward.sites[ME].site, ward.plan(statistics=True, train=False, round=0)
+    site, plan = ward.sites[ME].site, ward.plan(asks=("statistics",), round=0)
     seen = []
 
     def huge(value: np.ndarray, sd: float) -> np.ndarray:
         seen.append(value.max())
         return value + 1e6
 
-    monkeypatch.setattr(module, "noisy", huge)
+    monkeypatch.setattr("common.privacy.noise.noisy", huge)
     done = work(plan, site)
     bounds = {segment.name: segment.bound for segment in done.layout.segments}
     assert max(seen) > 2  # the noise was asked for the true sums
@@ -241,7 +240,7 @@ def test_a_value_that_no_sum_can_hold_is_not_told_by_a_sum_without_noise(tmp_pat
     ward = Ward(tmp_path, private({"modalities": {"labs": wide}}, "labs"), cell("records.csv", "CRP (mg/l)", value))
     assert isinstance(ward.join(), JoinReply)
     owners = dict.fromkeys(("shared", "labs"), ward.names)
-    plan = ward.plan(statistics=True, train=False, round=0, attempt=11, owners=owners)
+    plan = ward.plan(asks=("statistics",), round=0, attempt=11, owners=owners)
     summand = work(plan, ward.sites[ME].site).summand
     moments = next(part.values for part in summand.parts if part.segment.name == "moments/labs")
     assert len(moments) == 6 and np.all(moments != 0)

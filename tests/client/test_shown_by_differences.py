@@ -33,8 +33,8 @@ from deploy.research.simulation.enrol import enrol
 from tests.support.scripted import ME, NAMES, PLAIN, RUN, Hospitals, Sum, allowed, cohort_of, normalised_study, refused
 from tests.support.tiny import study_of
 
-SCORES = {"round": 1, "train": False, "evaluate": "validation"}
-STATISTICS = {"round": 0, "train": False, "statistics": True}
+SCORES = {"round": 1, "asks": ("validation",)}
+STATISTICS = {"round": 0, "asks": ("statistics",)}
 ALL = dict.fromkeys(("shared", "chart", "panel"), NAMES)
 CHARTS = dict.fromkeys(("shared", "chart"), NAMES)
 OTHER_RUN = "f" * 16

@@ -66,7 +66,7 @@ def test_a_colluding_site_does_not_choose_by_what_it_signs_who_is_in_the_sums(tm
 def test_scores_alone_are_held_against_the_owners_of_a_modality(tmp_path, study, kind) -> None:
     """A site's charts are gone after a run: the next run's score differed by what this one site's charts gave."""
     part, number = ("test", study.rounds + 2) if kind == "test" else ("validation", study.rounds + 1)
-    asked = {"round": number, "train": False, "evaluate": part}
+    asked = {"round": number, "asks": (part,)}
     cohorts = cohorts_of(study)
     getattr(cohorts["west"], part).present[:10, 1] = False
     them = hospitals(tmp_path, study, cohorts)

@@ -50,8 +50,8 @@ def here(tmp_path: Path) -> Ward:
 def a_run(here: Ward, run: str) -> Site:
     """A run of one round, by a process of its own."""
     site = Site(here.folder, here.study, here.folder.root / "state")
-    for number, what in ((0, {"statistics": True, "train": False}), (1, {"statistics": False, "train": True})):
-        charge(here.plan(run=run * 16, round=number, evaluate="validation" if number else "", **what), site)
+    for number, asks in enumerate((("statistics",), ("update", "validation"))):
+        charge(here.plan(run=run * 16, round=number, asks=asks), site)
     return site
 
 
@@ -107,7 +107,7 @@ def test_the_budget_ends_at_the_same_attempt_whoever_changed_sides(here: Ward) -
         scored.append(0)
         with pytest.raises(BudgetError):
             for attempt in range(2, 200):
-                charge(here.plan(run="b" * 16, attempt=attempt, statistics=False, train=False), site)
+                charge(here.plan(run="b" * 16, attempt=attempt, asks=("validation",)), site)
                 scored[-1] += 1
     assert scored[0] == scored[1] > 0
 

@@ -34,7 +34,7 @@ def having(study: Study, name: str, modalities: tuple[str, ...]) -> Cohort:
 
 
 @MODES
-@pytest.mark.parametrize("asked", [{}, {"statistics": True, "train": False, "round": 0}], ids=["update", "statistics"])
+@pytest.mark.parametrize("asked", [{}, {"asks": ("statistics",), "round": 0}], ids=["update", "statistics"])
 def test_a_plan_that_names_no_owner_of_what_one_site_has_opens_nothing(tmp_path, mode, asked) -> None:
     """The opened `update/panel`, the count of panels and their moments would be the only owner's own."""
     study = study_of("chart", "panel", **mode)
@@ -115,7 +115,7 @@ def test_a_modality_that_a_site_did_not_sign_is_not_added_by_it(tmp_path) -> Non
     them = Hospitals(tmp_path, study, cohorts=with_panel(study, NAMES[1:]))
     sum = them.offered(1, owners={"shared": NAMES, "chart": NAMES, "panel": NAMES[1:]})
     them.sites[ME].site.__dict__["cohort"] = cohort_of(study, ME)
-    opened = them.opened(sum, round=0, statistics=True, train=False)
+    opened = them.opened(sum, round=0, asks=("statistics",))
     assert opened["present"].tolist() == [4 * 36, 3 * 36]
 
 
@@ -151,13 +151,13 @@ def test_in_the_open_too_a_plan_says_of_a_site_what_that_site_signed(tmp_path) -
 @pytest.mark.parametrize(
     "asked",
     [
-        {"evaluate": "test"},
-        {"round": 4, "train": False, "evaluate": "test"},
-        {"round": 1, "statistics": True},
-        {"round": 0, "train": False, "statistics": True, "evaluate": "validation"},
-        {"round": 2, "evaluate": "validation"},
-        {"round": 6, "train": False, "evaluate": "validation"},
-        {"round": 1 << 40, "train": False, "evaluate": "test"},
+        {"asks": ("update", "test")},
+        {"round": 4, "asks": ("test",)},
+        {"round": 1, "asks": ("statistics", "update")},
+        {"round": 0, "asks": ("statistics", "validation")},
+        {"round": 2, "asks": ("update", "validation")},
+        {"round": 6, "asks": ("validation",)},
+        {"round": 1 << 40, "asks": ("test",)},
     ],
     ids=lambda asked: "-".join(map(str, asked.values())),
 )
@@ -167,4 +167,4 @@ def test_what_is_asked_in_a_round_is_what_the_study_asks_in_it(tmp_path, mode, a
     them = Hospitals(tmp_path, study)
     sum = them.offered(1)
     assert refused(them, ME, them.round_request(sum, **asked)) == "run"
-    them.ask(ME, them.round_request(sum, evaluate="validation"))
+    them.ask(ME, them.round_request(sum, asks=("update", "validation")))

@@ -17,10 +17,10 @@ from client.consent.exact import exact_sums
 from client.ledger.accounts import LEDGER_FILE, charged_in, ledger_of
 from client.ledger.forecast import left, require_carried
 from client.ledger.ledger import Entry, Known, Ledger
-from client.ledger.spending import Account, sides_of
 from common.disk.audit import AUDIT_FILE, Audit, LedgerAccepted, Spent
 from common.errors import BudgetError
 from common.privacy.accounting import Accountant, Release, curve, curve_above, epsilon
+from common.privacy.accounts import Account, sides_of
 from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy
 from common.study import Study
 from tests.support.tiny import study_of

@@ -86,7 +86,7 @@ def offered(them: Hospitals, context: SumContext, weight: float) -> Sum:
     weights[0] += np.float32(weight)
     offers = {name: them.ask(name, OfferRequest(context.to_bytes())).offer for name in context.names}
     owners = dict.fromkeys(("shared", "chart", "panel"), context.names)
-    scores = {"round": 1, "train": False, "evaluate": "validation", "weights": weights, "owners": owners}
+    scores = {"round": 1, "asks": ("validation",), "weights": weights, "owners": owners}
     return Sum(context, offers, them.plan(run=context.run, sites=context.names, **scores), {})
 
 

@@ -141,7 +141,7 @@ def test_weights_that_make_nan_of_patients_are_answered_as_any_others(tmp_path, 
         cohorts = {name: cohort_of(study, name, seed=7, patients=patients) for name in NAMES}
         them = Hospitals(tmp_path / str(place), study, cohorts=cohorts)
         signs = np.where(np.arange(them.weights.size) % 2, 1, -1).astype(np.float32)
-        sum = them.offered(1, weights=signs * np.float32(size), evaluate="validation")
+        sum = them.offered(1, weights=signs * np.float32(size), asks=("update", "validation"))
         replies = [type(them.answer(name, them.round_request(sum))).__name__ for name in NAMES]
         them.revealed(them.confirmed(sum))
         answers.append(replies)

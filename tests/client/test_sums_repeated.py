@@ -54,7 +54,7 @@ def no_room_for_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_vector_from_before_an_opt_out_is_not_sent_as_one_of_after_it(tmp_path, study, monkeypatch) -> None:
     """It was made, and its line could not be written. What was kept beside it was said to be of the cases of now."""
-    scores = {"round": 1, "train": False, "evaluate": "validation"}
+    scores = {"round": 1, "asks": ("validation",)}
     them = Hospitals(tmp_path, study)
     sum = them.offered(1, **scores)
     with monkeypatch.context() as patch:
@@ -83,8 +83,8 @@ def test_a_second_attempt_over_other_survivors_is_refused(tmp_path, study) -> No
 @pytest.mark.parametrize(
     "asked",
     [
-        {"statistics": True, "train": False, "round": 0},
-        {"evaluate": "validation", "train": False, "round": 2},
+        {"asks": ("statistics",), "round": 0},
+        {"asks": ("validation",), "round": 2},
         {"round": 3},
     ],
     ids=["statistics", "scores", "update"],
@@ -101,7 +101,7 @@ def test_the_same_question_in_another_run_is_answered_over_the_same_sites(tmp_pa
         2,
         NAMES,
         run=other,
-        **(asked | {"weights": them.weights + np.float32(0.5), "statistics": False, "train": True, "round": 1}),
+        **(asked | {"weights": them.weights + np.float32(0.5), "asks": ("update",), "round": 1}),
     )
 
 
@@ -117,7 +117,7 @@ def test_a_private_site_answers_again_and_pays_again(tmp_path) -> None:
 def test_what_was_asked_before_does_not_change_an_answer(tmp_path) -> None:
     """A plan without a normaliser has none: not the one that another plan brought."""
     study = normalised_study()
-    asked = {"evaluate": "validation", "train": False, "round": 2, "weights": None}
+    asked = {"asks": ("validation",), "round": 2, "weights": None}
     answers = []
     for place, before in enumerate(({}, {"chart": (np.array([5.0, 5.0]), np.array([1.0, 0.1]))})):
         them = Hospitals(tmp_path / str(place), study)

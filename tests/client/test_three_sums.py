@@ -41,7 +41,7 @@ def scores_over(them: Hospitals, number: int, names: Sequence[str]) -> Sum:
     weights = them.weights.copy()
     weights[0] += np.float32(number * 1e-6)
     owners = dict.fromkeys(("shared", "chart", "panel"), tuple(names))
-    asked = {"round": 1, "train": False, "evaluate": "validation", "weights": weights, "owners": owners}
+    asked = {"round": 1, "asks": ("validation",), "weights": weights, "owners": owners}
     return them.masked(them.offered(number, names=tuple(names), run=f"{number:016x}", **asked))
 
 

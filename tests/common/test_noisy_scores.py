@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from client.ledger.accounts import accounts, releases
+from client.ledger.accounts import releases
 from common.privacy.accounting import epsilon
+from common.privacy.accounts import accounts
 from common.privacy.plan import evaluations, plan_privacy
 from common.scores import metrics, score_segments, score_sensitivity, score_sums
 from common.study import Study, parse_study, study_text
@@ -104,14 +105,15 @@ def test_test_patients_have_an_account_of_their_own(every: int) -> None:
 
 def test_what_is_charged_for_a_part_is_the_noise_of_its_layout() -> None:
     """The bound of the sum's segments follows from the noise: both are of the same part."""
-    from common.plan import RoundPlan, layout_of
+    from common.plan import RoundPlan
+    from common.questions import layout_of
 
     of = study(1)
     plan = plan_privacy(of)
     assert plan is not None
     bounds = {}
     for part in ("validation", "test"):
-        asked = RoundPlan(of.digest, "0" * 16, 1, 1, False, False, part, NAMES, {}, np.zeros(1, dtype=np.float32))
+        asked = RoundPlan(of.digest, "0" * 16, 1, 1, (part,), NAMES, {}, np.zeros(1, dtype=np.float32))
         ((account, (release,)),) = releases(asked, of, plan).items()
         assert account == part and release == plan.evaluation_of(part)
         exact = score_segments(of)[0].bound

@@ -20,8 +20,9 @@ import server.run.secure_sum
 from common.errors import RunError, TooFewSitesError
 from common.messages import RoundRequest
 from common.parameters import Parameters
-from common.plan import RoundPlan, layout_of
+from common.plan import RoundPlan
 from common.privacy.plan import PrivacyPlan, plan_privacy
+from common.questions import layout_of
 from common.study import Study
 from common.summand import Layout, Segment
 from server.lost import Lost, Refused

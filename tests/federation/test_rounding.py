@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from client.round.round import work
-from common.plan import RoundPlan, layout_of
+from common.plan import RoundPlan
+from common.questions import layout_of
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.study import Study
 from tests.support.scripted import NAMES, Hospitals

@@ -166,10 +166,10 @@ def lonely_cohorts(study: Study, *, panels: bool) -> dict[str, Cohort]:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"round": 0, "train": False, "statistics": True},
+        {"round": 0, "asks": ("statistics",)},
         {"round": 1},
-        {"round": 2, "train": False, "evaluate": "validation"},
-        {"round": 5, "train": False, "evaluate": "test"},
+        {"round": 2, "asks": ("validation",)},
+        {"round": 5, "asks": ("test",)},
     ],
     ids=["statistics", "training", "validation", "test"],
 )
@@ -204,7 +204,7 @@ def test_the_modalities_of_a_run_are_decided_once(tmp_path, mode) -> None:
     study = study_of("chart", "panel", **mode)
     them = Hospitals(tmp_path, study)
     both, charts = dict.fromkeys(("shared", "chart", "panel"), NAMES), dict.fromkeys(("shared", "chart"), NAMES)
-    sum = them.offered(1, round=0, statistics=True, train=False)
+    sum = them.offered(1, round=0, asks=("statistics",))
     for owners in (charts, {"shared": NAMES}, {"chart": NAMES, "panel": NAMES}):
         assert refused(them, NAMES[0], them.round_request(sum, owners=owners)) == "secure_sum"
     them.revealed(them.confirmed(them.masked(sum)))

@@ -86,7 +86,7 @@ def test_the_test_score_has_the_noise_that_its_own_account_was_charged(tmp_path:
     """From schema 1 on: less noise than a score of validation patients, who are scored more often."""
     one = ward(tmp_path)
     here = Ward(one.folder, replace(one.study, schema=1, privacy=replace(one.study.privacy, spare_rounds=TIMES)))
-    segments = here.attempts(TIMES, statistics=False, train=False, evaluate="test")
+    segments = here.attempts(TIMES, asks=("test",))
     assert here.site.privacy is not None
     test, validation = (here.site.privacy.evaluation_of(part) for part in ("test", "validation"))
     assert test.noise_multiplier < validation.noise_multiplier
@@ -124,7 +124,7 @@ def test_what_is_added_is_unrelated_from_segment_to_segment(found: Found) -> Non
 def test_each_patient_is_in_a_step_by_a_draw_of_its_own(tmp_path: Path) -> None:
     """Seen in the updates: counts of a Poisson sample, not of a sample of a fixed size, nor of one for all steps."""
     here, times = alike(tmp_path), 200
-    updates = here.attempts(times, statistics=False, evaluate="")
+    updates = here.attempts(times, asks=("update",))
     moved = np.hstack([values for name, values in updates.items() if name.startswith("update/")])
     assert here.site.privacy is not None and here.site.privacy.noise_multiplier <= 0.2
     direction = moved.mean(axis=0) / np.linalg.norm(moved.mean(axis=0))
@@ -143,7 +143,7 @@ def test_who_is_shown_without_a_modality_is_drawn_anew_for_each_attempt(
     here = Ward(one.folder, replace(one.study, fusion=replace(one.study.fusion, modality_dropout=0.5)))
     monkeypatch.setattr("client.training.gradient.noisy", lambda values, sd: values)
     monkeypatch.setattr("client.training.gradient.poisson_sample", lambda n, rate: np.arange(n))
-    updates = here.attempts(2, statistics=False, evaluate="")["update/shared"]
+    updates = here.attempts(2, asks=("update",))["update/shared"]
     assert updates.any() and not np.array_equal(updates[0], updates[1])
 
 
@@ -156,7 +156,7 @@ def counted(updates: Mapping[str, NDArray[np.float64]]) -> float:
 def test_the_coordinators_clock_stops_no_private_round(tmp_path: Path) -> None:
     """Where a clock stops hangs on the patients, and everybody's gradients of the steps behind it with that."""
     here = alike(tmp_path)
-    updates = here.attempts(20, statistics=False, evaluate="", seconds=1e-9)
+    updates = here.attempts(20, asks=("update",), seconds=1e-9)
     assert counted(updates) == pytest.approx(2 * 0.5 * 36, rel=0.2)
 
 
@@ -164,7 +164,7 @@ def test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps(tmp_p
     here, times = ward(tmp_path), 40
     file = here.folder.file
     here.folder = replace(here.folder, file=replace(file, policy=replace(file.policy, round_seconds=1e-9)))
-    updates = here.attempts(times, statistics=False, evaluate="")
+    updates = here.attempts(times, asks=("update",))
     assert here.site.privacy is not None
     sd = here.study.training.learning_rate / PRIVACY["expected_batch_size"] * math.sqrt(2)
     spread(updates["update/shared"], sd * here.site.privacy.noise_multiplier, slack=0.01)
@@ -174,10 +174,10 @@ def test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps(tmp_p
 
 # Where something can go wrong in `work` after the charge, and the part of the answer that fails with it.
 PLACES = {
-    "client.round.round.statistic_sums": "statistics",
-    "client.round.round.evaluate": "scores",
-    "client.round.round.train_locally": "training",
-    "client.round.round.update_of": "training",
+    "client.round.answers.statistics.statistic_sums": "statistics",
+    "client.round.answers.scores.evaluate": "scores",
+    "client.round.answers.update.train_locally": "training",
+    "client.round.answers.update.update_of": "training",
     "client.training.gradient.poisson_sample": "training",
 }
 PAID = {("training", "training"), ("training", "statistics"), ("held_out", "statistics"), ("held_out", "evaluation")}
@@ -232,7 +232,7 @@ def test_a_site_whose_work_failed_answers_the_coordinator_as_any_other(
 ) -> None:
     """Through the real handlers: the sum opens, and nothing but the site's own log tells."""
     them = Hospitals(tmp_path, study_of("chart", "panel", **PRIVATE))
-    fail_once(monkeypatch, "client.round.round.train_locally")
+    fail_once(monkeypatch, "client.round.answers.update.train_locally")
     summed = them.summed(1)
     assert summed["weight/shared"] == pytest.approx(len(NAMES)) and summed["update/shared"].any()
     failed = [name for name in NAMES for record in them.sites[name].audit.events() if isinstance(record.event, Failed)]
@@ -245,7 +245,7 @@ def test_noise_alone_is_as_much_noise_as_the_whole_answer_has(tmp_path: Path, mo
     def fail(*_: Any, **__: Any) -> Any:
         raise Foreign
 
-    for place in ("client.round.round.statistic_sums", "client.round.round.evaluate"):
+    for place in ("client.round.answers.statistics.statistic_sums", "client.round.answers.scores.evaluate"):
         monkeypatch.setattr(place, fail)
     monkeypatch.setattr("client.training.gradient.poisson_sample", _fails_for_somebody)
     found = here.attempts(times)
@@ -270,7 +270,7 @@ def test_a_patient_of_whom_training_fails_is_left_out_and_the_others_count(
     clipper, name = {"auto": (SlotClipper, "of_each_place"), "loop": (LoopClipper, "_gradient")}[clipping]
     fails = _fails_for(1, lambda _, rows: rows.target, getattr(clipper, name))
     monkeypatch.setattr(clipper, name, fails)
-    without = counted(here.attempts(20, statistics=False, evaluate=""))
+    without = counted(here.attempts(20, asks=("update",)))
     assert without == pytest.approx(2 * 0.5 * 38, rel=0.2)
     assert {event.part for event in failures(here.site)} == {"training"}
 
@@ -286,7 +286,7 @@ def test_a_patient_of_whom_the_score_fails_is_left_out_and_the_others_count(
     monkeypatch.setattr(evaluation, "score_sums", scores)
     assert here.site.privacy is not None
     sd = here.site.privacy.evaluation_noise_multiplier * math.sqrt(1 + 4)
-    found = here.segments(here.plan(statistics=False, train=False))["scores/cases"]
+    found = here.segments(here.plan(asks=("validation",)))["scores/cases"]
     assert abs(float(found[0]) - others) < stats.norm.isf(RARE) * sd < others
     (event,) = failures(here.site)
     assert (event.part, event.error) == ("scores", "Foreign"), "and the site is told once a round"
@@ -315,7 +315,7 @@ def test_a_draw_outside_of_its_segment_is_moved_to_the_bound(tmp_path: Path, mon
     """It happens once in 10^23 draws; a refusal then would depend on the patients below the noise."""
     here = ward(tmp_path)
     plan = here.plan()
-    monkeypatch.setattr("client.round.round.noisy", lambda values, sd: values + 1e9)
+    monkeypatch.setattr("common.privacy.noise.noisy", lambda values, sd: values + 1e9)
     worked = work(plan, here.site)
     bound = {segment.name: segment.bound for segment in worked.layout.segments}
     values = {part.segment.name: part.values for part in worked.summand.parts}
@@ -361,7 +361,11 @@ def test_the_ledger_judges_at_the_hospitals_delta(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["client.round.round.statistic_sums", "client.round.round.evaluate", "client.training.gradient.poisson_sample"],
+    [
+        "client.round.answers.statistics.statistic_sums",
+        "client.round.answers.scores.evaluate",
+        "client.training.gradient.poisson_sample",
+    ],
 )
 def test_killed_in_the_work_it_is_paid_for(tmp_path: Path, place: str) -> None:
     here = ward(tmp_path)

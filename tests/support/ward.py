@@ -55,8 +55,8 @@ class Ward(Hospitals):
         said = self.join()
         if isinstance(said, Refusal):
             return [said.code]
-        first = self._sum(1, round=0, statistics=True, train=False)
-        return first + self._sum(2, round=1, evaluate="validation")
+        first = self._sum(1, round=0, asks=("statistics",))
+        return first + self._sum(2, round=1, asks=("update", "validation"))
 
     def _sum(self, number: int, **asked: Any) -> list[str]:
         sum = self.offered(number, **asked)

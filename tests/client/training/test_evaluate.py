@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from client.training.evaluate import evaluate, noised
+from client.training.evaluate import evaluate
 from common.models.batch import Batch
 from common.models.network import build_network
+from common.privacy.noise import GaussianNoise
 from common.scores import metrics, score_segments, score_sensitivity
 from tests.support.tiny import cases_of, study_of
 
@@ -63,7 +64,8 @@ def test_removing_a_patient_moves_the_sums_by_no_more_than_the_sensitivity() -> 
 def test_every_entry_gets_noise_of_the_planned_size() -> None:
     study = STUDIES[0]
     sums = evaluate(build_network(study), cases_of(study, 9), study, "cpu")
-    draws = [noised(sums, study, 3.0) for _ in range(40)]
+    noise = GaussianNoise(3.0 * score_sensitivity(study))
+    draws = [{name: noise.added_to(value) for name, value in sums.items()} for _ in range(40)]
     added = np.concatenate([draw[name] - sums[name] for draw in draws for name in sums])
     assert added.std() == pytest.approx(3.0 * score_sensitivity(study), rel=0.03)
     for name in sums:

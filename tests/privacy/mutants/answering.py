@@ -18,17 +18,23 @@ def _refused(_: Any) -> Any:
 
 
 def _exact_zeros(original: Any) -> Any:
-    return lambda self: {name: np.zeros_like(value) for name, value in original(self).items()}
+    def noised(asking: Any, answer: Any, layout: Any) -> Any:
+        said = any(np.any(value[0] if isinstance(value, tuple) else value) for value in answer.values.values())
+        return original(asking, answer, layout) if said else answer
+
+    return noised
 
 
 def _the_weights_as_they_were(_: Any) -> Any:
-    def no_updates(self: Any) -> Any:
-        from client.round.round import _ready
+    def of_nobody(self: Any, asking: Any) -> Any:
+        from client.round.answers.answer import Answered, ready
+        from client.round.answers.update import _moved
 
-        _ready(self.plan, self.site)
-        return self._moved(self.site.cohort.train.rows([])), self.site.study.training.local_steps
+        site = asking.site
+        ready(asking.plan, site)
+        return Answered(_moved(asking, site.cohort.train.rows([])), site.study.training.local_steps)
 
-    return no_updates
+    return of_nobody
 
 
 def _as_they_are(_: Any) -> Any:
@@ -52,14 +58,13 @@ def _steps_of_zeros(original: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("a patient of whom the work fails takes everybody out", "client.round.round.of_patients", _raised,
+    Mutant("a patient of whom the work fails takes everybody out", "client.round.answers.scores.of_patients", _raised,
            (f"{WORK}test_a_patient_of_whom_the_score_fails_is_left_out_and_the_others_count",)),
     Mutant("no noise in the steps that a clock cut off", "client.training.gradient.NoisyGradient.of_nobody",
            _steps_of_zeros, (f"{WORK}test_a_round_that_the_sites_own_clock_stops_has_the_noise_of_all_steps",)),
     Mutant("a failure after the charge is refused", "client.round.round.answered", _refused, ANSWERED),
-    Mutant("zeros in place of failed statistics", "client.round.round._Round.no_statistics", _exact_zeros, ALONE),
-    Mutant("zeros in place of failed scores", "client.round.round._Round.no_scores", _exact_zeros, ALONE),
-    Mutant("no step's noise in place of failed training", "client.round.round._Round.no_updates",
+    Mutant("zeros in place of what failed", "client.round.round._noised", _exact_zeros, ALONE),
+    Mutant("no step's noise in place of failed training", "client.round.answers.update.UpdateAnswer.of_nobody",
            _the_weights_as_they_were, ALONE),
     Mutant("values outside of their bounds", "client.round.round.clamped", _as_they_are,
            (f"{WORK}test_a_draw_outside_of_its_segment_is_moved_to_the_bound",)),

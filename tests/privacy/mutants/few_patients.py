@@ -130,7 +130,7 @@ def _of_training_alone(original: Any) -> Any:
 
     def asked_by(plan: Any, *arguments: Any, **more: Any) -> Any:
         asked = original(plan, *arguments, **more)
-        summed = plan.train or plan.statistics
+        summed = {"update", "statistics"} & {*plan.asks}
         kept = {name: keys for name, keys in asked.signers.items() if summed or name not in plan.groups[1:]}
         return replace(asked, signers=kept)
 

@@ -36,7 +36,7 @@ def _seeded(_: Any) -> Any:
 
 
 def _without(_: Any) -> Any:
-    return lambda sums, study, multiplier: dict(sums)
+    return lambda self, study, privacy: None
 
 
 def _smaller(original: Any) -> Any:
@@ -48,16 +48,18 @@ def _in_single_precision(_: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("statistics without noise", "client.round.round.noisy", _none, STATISTICS),
-    Mutant("statistics with half the noise", "client.round.round.noisy", _half, STATISTICS),
+    Mutant("statistics without noise", "common.questions.statistics.Statistics.noise", _without, STATISTICS),
+    Mutant("statistics with half the noise", "common.privacy.noise.noisy", _half, STATISTICS),
     Mutant(
-        "statistics with one draw for all entries", "client.round.round.noisy", _one_draw_for_all_entries, STATISTICS
+        "statistics with one draw for all entries", "common.privacy.noise.noisy", _one_draw_for_all_entries, STATISTICS
     ),
-    Mutant("statistics of a smaller sensitivity", "client.round.round.patient_sensitivity", _smaller, STATISTICS),
-    Mutant("scores without noise", "client.round.round.noised", _without, SCORES),
-    Mutant("scores with half the noise", "client.training.evaluate.noisy", _half, SCORES),
-    Mutant("scores with noise from a seed", "client.training.evaluate.noisy", _seeded, SCORES),
-    Mutant("scores of a smaller sensitivity", "client.training.evaluate.score_sensitivity", _smaller, SCORES),
+    Mutant(
+        "statistics of a smaller sensitivity", "common.questions.statistics.patient_sensitivity", _smaller, STATISTICS
+    ),
+    Mutant("scores without noise", "common.questions.scores.Scores.noise", _without, SCORES),
+    Mutant("scores with half the noise", "common.privacy.noise.noisy", _half, SCORES),
+    Mutant("scores with noise from a seed", "common.privacy.noise.noisy", _seeded, SCORES),
+    Mutant("scores of a smaller sensitivity", "common.questions.scores.score_sensitivity", _smaller, SCORES),
     Mutant("norms whose squares are lost", "client.training.clipping._norms", _in_single_precision, NORMS),
     Mutant("steps without noise", "client.training.gradient.noisy", _none, UPDATES),
     Mutant("steps with half the noise", "client.training.gradient.noisy", _half, UPDATES),
