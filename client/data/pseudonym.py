@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.disk.atomic_file import write_new
 from common.errors import DataError
 
 KEY_FILE = "pseudonym.key"
@@ -43,7 +44,8 @@ def site_secret(state: Path) -> SiteSecret:
     try:
         private_folder(state)
         if not path.exists():
-            _make(path)
+            with suppress(FileExistsError):  # two processes at once agree on one key
+                write_new(path, secrets.token_bytes(_LENGTH))
         key = path.read_bytes()
     except OSError as problem:
         raise DataError(
@@ -62,20 +64,3 @@ def private_folder(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
-
-
-def _make(path: Path) -> None:
-    """Written aside and linked into place: two processes at once agree on one key, and none reads half of it."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_LENGTH))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            return
-    finally:
-        aside.unlink()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from common.disk.atomic_file import PUBLIC, make_private, write_whole
+from common.disk.atomic_file import PUBLIC, make_private, write_new, write_whole
 from common.errors import IdentityError
 from common.identity.roster import KEY_BYTES, Roster, SigningKey
 from common.identity.secret import Secret
@@ -42,15 +41,11 @@ def make_key(folder: Path) -> SigningKey:
     make_private(folder)
     path, key = folder / KEY_FILE, SigningKey.generate()
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, key.expose())
     except FileExistsError:
         raise IdentityError(
             f"{path}: a key is here already. A site keeps its key; move it away to make a new one."
         ) from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(key.expose())
-        file.flush()
-        os.fsync(file.fileno())
     return key
 
 

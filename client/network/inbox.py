@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from client.network.fleet import Letter
-from common.disk.atomic_file import keep_names
+from common.disk.atomic_file import whole_file
 from common.errors import InstallationError, RunError
 from common.format_number import KEY, take_format
 
@@ -26,14 +25,9 @@ class Inbox:
     def keep(self, letter: Letter) -> None:
         """Whole or not at all; on disk when this returns."""
         head = json.dumps({**letter.head, KEY: FORMAT}).encode()
-        draft = self._folder / "letter.draft"
-        with draft.open("wb") as file:
+        with whole_file(self._path(letter)) as draft, draft.open("wb") as file:
             file.write(len(head).to_bytes(4, "big") + head)
             file.write(letter.data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path(letter))
-        keep_names(self._folder)
 
     def __contains__(self, letter: Letter) -> bool:
         return self._path(letter).exists()
@@ -47,10 +41,11 @@ class Inbox:
         return next(self._folder.glob("*.letter"), None) is None
 
     def waiting(self) -> Iterator[Letter]:
-        """Those of a connector that was killed, the oldest first. One that cannot be read is put aside.
-
-        InstallationError for one that a newer release kept.
+        """Those of a connector that was killed, the oldest first. What it had half written is deleted, for the server
+        gives that again; so is one that cannot be read. InstallationError for one that a newer release kept.
         """
+        for draft in self._folder.glob("*.draft"):
+            draft.unlink()
         for path in sorted(self._folder.glob("*.letter"), key=lambda path: path.stat().st_mtime):
             try:
                 head, data = _split(path.read_bytes())

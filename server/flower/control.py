@@ -6,6 +6,7 @@ All of its internals are in here and in `server/flower/grid.py`.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
 
+from common.disk.atomic_file import whole_file
 from common.errors import RunError
 from common.network.retries import answered, is_untrusted
 from server.flower.guard import HEADER
@@ -172,11 +174,8 @@ class Nodes:
 
 def make_secret(path: Path, size: int = 32) -> None:
     """A new secret, hexadecimal, in a file that only this user can read, in place of the one before."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(os.urandom(size).hex())
-    draft.replace(path)
+    with whole_file(path) as draft:
+        draft.write_text(secrets.token_hex(size), encoding="ascii")
 
 
 def stored_key(openssh: bytes) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.disk.atomic_file import BY_UMASK, whole_file
 from common.errors import RunError
 from common.format_number import NEWER
 from server.report.evidence import Evidence, read_evidence, to_json
@@ -28,8 +28,8 @@ def write(evidence: Evidence, folder: Path) -> Path:
     page, data = render(evidence), to_json(evidence)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / REPORT, data)
-        _replace(folder / "report.html", page)
+        _write(folder / REPORT, data)
+        _write(folder / "report.html", page)
     except OSError as problem:
         raise RunError(
             f"{folder}: the report cannot be written ({problem.strerror}). Check space and permissions."
@@ -59,11 +59,6 @@ def render(evidence: Evidence) -> str:
     return environment.get_template("page.html").render(view=view(released(evidence)))
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write beside, force to disk, rename over."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _write(path: Path, text: str) -> None:
+    with whole_file(path, BY_UMASK) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")

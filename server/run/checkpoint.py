@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tokenize
 import zipfile
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from common.disk.atomic_file import BY_UMASK, whole_file
 from common.errors import CheckpointError
 from common.format_number import KEY, take_format
 from common.release import OF_0_1
@@ -68,17 +68,8 @@ def save(state: RunState, path: Path) -> None:
     head = {name: value for name, value in vars(state).items() if name != "arrays"} | {KEY: FORMAT}
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as file:
+    with whole_file(path, BY_UMASK) as draft, draft.open("wb") as file:
         np.savez(file, head=text, **{f"array/{name}": value for name, value in state.arrays.items()})  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read(path: Path, study: str) -> RunState:

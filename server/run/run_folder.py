@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from common.disk.atomic_file import BY_UMASK, whole_file
 from common.errors import CheckpointError, RunError
 from common.format_number import KEY
 from common.models.network import build_network, set_normaliser, use_modalities
@@ -101,7 +102,8 @@ def open_run(folder: Path, study: Study, *, resume: bool) -> None:
             "move them away."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(study_text(study), encoding="utf-8")
+    with whole_file(kept, BY_UMASK) as draft:
+        draft.write_text(study_text(study), encoding="utf-8")
 
 
 def require_newest(folder: Path, study: Study, state: RunState) -> None:
@@ -152,13 +154,12 @@ def save_model(folder: Path, study: Study, outcome: Outcome, models: Path | None
     load(network, outcome.weights)
     set_normaliser(network, dict(outcome.normaliser))
     use_modalities(network, set(study.names) - set(outcome.untrained))
-    draft = folder / f"{MODEL_FILE}.draft"
     about = {"study": study.digest, "round": str(outcome.selected_round), "untrained": ",".join(outcome.untrained)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     try:
-        save_file(state, str(draft), about | {KEY: "1"})
-        _settle(draft)
-        draft.replace(folder / MODEL_FILE)
+        with whole_file(folder / MODEL_FILE, apart=True) as draft:  # safetensors makes a file beside it, of a new name
+            save_file(state, str(draft), about | {KEY: "1"})
+            _settle(draft)
     except (OSError, SafetensorError):
         raise RunError(f"{folder / MODEL_FILE}: cannot be written. Check space and permissions.") from None
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from common.disk.atomic_file import BY_UMASK, whole_file
 from common.errors import RunError, WardroundError
 from common.format_number import take_format
 from common.messages import (
@@ -91,12 +92,8 @@ class RunStatus:
 
     def keep(self, path: Path) -> None:
         """The same, as of when it was."""
-        draft = path.with_name(path.name + ".draft")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(self), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        with whole_file(path, BY_UMASK) as draft:
+            draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @property
     def reason(self) -> str:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -201,12 +202,49 @@ def test_a_checkpoint_of_odd_values_is_damaged(consortium: Path, run: Path, odd)
     said(consortium, "finish")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.draft"])
-def test_a_model_that_cannot_be_written_is_said(consortium: Path, run: Path, name: str) -> None:
-    (run / name).mkdir()
+def test_a_model_that_cannot_be_written_is_said(consortium: Path, run: Path) -> None:
+    (run / "model.safetensors").mkdir()
     assert "model.safetensors: cannot be written" in refused(consortium, "finish")
-    (run / name).rmdir()
+    (run / "model.safetensors").rmdir()
     said(consortium, "finish")
+
+
+def test_what_a_kill_left_of_a_model_is_taken_away_by_the_next(consortium: Path, run: Path) -> None:
+    """Safetensors writes to a file of a random name, as large as the model: each kill in it left one more for good."""
+    left = run / ".model.safetensors.draft"
+    left.mkdir()
+    (left / ".tmpAbCdEf").write_bytes(b"half")
+    said(consortium, "finish")
+    assert not left.exists() and not list(run.glob(".*"))
+    assert stat.S_IMODE((run / "model.safetensors").stat().st_mode) == 0o600
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import server.run.run_folder as run_folder
+from server.run.finish import finish
+save_file = run_folder.save_file
+def killed(state, path, about):
+    os.link(path, Path(path).with_name(".tmpAbCdEf"))  # as safetensors has one, of another name, in the same folder
+    save_file(state, path, about)
+    os.kill(os.getpid(), signal.SIGKILL)
+run_folder.save_file = killed
+finish(Path(sys.argv[1]))
+"""
+
+
+def test_a_kill_while_a_model_is_written_leaves_the_one_before(consortium: Path, run: Path) -> None:
+    said(consortium, "finish")
+    before, names = (run / "model.safetensors").read_bytes(), {path.name for path in run.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", KILLED, str(run)], env=environment(), cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (run / "model.safetensors").read_bytes() == before
+    assert {path.name for path in run.iterdir()} - names == {".model.safetensors.draft"}
+    said(consortium, "finish")
+    assert {path.name for path in run.iterdir()} == names
 
 
 @pytest.mark.usefixtures("nobody")

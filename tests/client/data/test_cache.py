@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from client.data import cache as cache_module
-from client.data import pixels, pseudonym
+from client.data import pixels
 from client.data import prepare as prepare_module
 from client.data.cache import Cache, EntryName
 from client.data.cohort import Cohort
@@ -307,10 +307,12 @@ def test_notes_are_scrubbed_again_when_more_is_known_of_who_patients_are(north: 
     assert words() == 3
 
 
-def test_who_makes_the_secret_second_keeps_the_first(tmp_path: Path) -> None:
+def test_who_makes_the_secret_second_keeps_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site_secret(tmp_path)
     key = (tmp_path / "pseudonym.key").read_bytes()
-    pseudonym._make(tmp_path / "pseudonym.key")  # as a process does that saw none a moment ago
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda path: False)  # as a process sees it that looked a moment ago
+        site_secret(tmp_path)
     assert (tmp_path / "pseudonym.key").read_bytes() == key
     assert [path.name for path in tmp_path.iterdir()] == ["pseudonym.key"]
 

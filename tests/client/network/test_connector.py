@@ -172,6 +172,18 @@ def test_a_message_that_a_full_disk_did_not_take_is_taken_when_it_comes_again(
     assert "a message was not taken (No space left on device)" in caplog.text
 
 
+def test_what_a_kill_left_half_written_is_gone_at_the_next_start(tmp_path: Path) -> None:
+    """The server gives the letter again, or never; as large as it is, each one would have stayed."""
+    left = [tmp_path / "inbox" / name for name in ("letter.draft", f".{letter(1).key}.letter.draft")]  # of 0.2, and now
+    left[0].parent.mkdir()
+    for path in left:
+        path.write_bytes(b"half")
+    line = Line(letter(2))
+    with Running(line, Agent(works), tmp_path):
+        wait_for(lambda: line.replies == {letter(2).key: REPLY}, "a reply", 10)
+    assert not any(path.exists() for path in left) and kept(tmp_path) == 0
+
+
 def test_a_connector_that_is_told_to_stop_keeps_what_it_could_not_send_and_does_not_say_good_bye(
     tmp_path: Path,
 ) -> None:

@@ -277,13 +277,25 @@ class TestFiles:
             write(evidence(), tmp_path / "file" / "run")
         assert refusal.value.__cause__ is None
 
-    def test_a_full_disk_leaves_the_old_page(self, tmp_path):
+    def test_a_full_disk_leaves_the_old_page(self, tmp_path, monkeypatch):
         """/dev/full takes no byte: the same error that a full disk gives, in the middle of the write."""
-        old = write(evidence(), tmp_path).read_bytes()
-        (tmp_path / ".report.html.partial").symlink_to("/dev/full")
+        old, write_text = write(evidence(), tmp_path).read_bytes(), Path.write_text
+
+        def full(path, *given, **named):
+            return write_text(Path("/dev/full") if "report.html" in path.name else path, *given, **named)
+
+        monkeypatch.setattr(Path, "write_text", full)
         with pytest.raises(RunError, match="cannot be written"):
             write(evidence(run="second"), tmp_path)
         assert (tmp_path / "report.html").read_bytes() == old
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+    def test_a_link_in_the_place_of_its_draft_is_not_followed(self, tmp_path):
+        kept = tmp_path / "kept"
+        kept.write_text("kept")
+        (tmp_path / ".report.html.draft").symlink_to(kept)
+        assert "<html" in write(evidence(), tmp_path).read_text(encoding="utf-8")
+        assert kept.read_text() == "kept" and not (tmp_path / "report.html").is_symlink()
 
     def test_killed_at_any_moment_each_file_is_whole(self, tmp_path):
         """A process writes two runs in turn as fast as it can, and is killed: each file is of one run or the other."""
@@ -315,8 +327,8 @@ def start_writer(folder: Path) -> "subprocess.Popen[str]":
         "page.write(runs[0], folder / 'out'); print('writing', flush=True)\n"
         "while True:\n"
         "    for data, html in made:\n"
-        "        page._replace(folder / 'out' / 'report.json', data)\n"
-        "        page._replace(folder / 'out' / 'report.html', html)\n"
+        "        page._write(folder / 'out' / 'report.json', data)\n"
+        "        page._write(folder / 'out' / 'report.html', html)\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder)],
