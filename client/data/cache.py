@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.pseudonym import private_folder
+from common.disk.atomic_file import to_disk
 from common.disk.lock import locked
+from common.disk.whole_folder import remove_whole, whole_folder
 from common.errors import DataError
 from common.format_number import KEY, take_format
 
@@ -149,41 +151,35 @@ class Cache:
                 if (modalities is None or folder.parent.name in modalities) and folder.stat().st_mtime < unused_since
             ]
             for folder in wanted:
-                aside = folder.with_name(f"{_ASIDE}{folder.name}")  # a kill from here on leaves debris, not an entry
-                shutil.rmtree(folder.rename(aside))
+                remove_whole(folder, _aside(folder))
         return len(wanted)
 
     @contextmanager
     def writer(self, name: EntryName, shape: tuple[int, ...], dtype: Any) -> Iterator[Writer]:
         """Write an entry; it appears at the end, whole, in place of those of the same recipe, or not at all."""
         target = self._folder / name.folder
-        aside = target.with_name(f"{_ASIDE}{target.name}")
         private_folder(target.parent)
-        aside.mkdir(mode=0o700)
-        try:
+        with whole_folder(target, draft=_aside(target)) as aside:
             with open(aside / "rows.bin", "wb", opener=_private) as file:
                 writer = Writer(file, shape, np.dtype(dtype))
                 yield writer
-                _settle(file)
+                to_disk(file)
             index = json.dumps(writer.index()).encode()
             for part, content in (("index.json", index), ("checksum", hashlib.sha256(index).hexdigest().encode())):
                 with open(aside / part, "wb", opener=_private) as file:
                     file.write(content)
-                    _settle(file)
+                    to_disk(file)
             for old in target.parent.glob(f"{name.recipe[:16]}-*"):
                 shutil.rmtree(old)
-            aside.rename(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(entry: Path) -> Path:
+    """Where it lies while it is made or deleted; a kill leaves it there, and who takes the lock next deletes it."""
+    return entry.with_name(f"{_ASIDE}{entry.name}")
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _settle(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _held(folder: Path) -> set[str]:

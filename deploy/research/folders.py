@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import csv
 import errno
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.disk.whole_folder import EVERYBODYS, is_taken, whole_folder
 from common.errors import RunError, WardroundError
 from common.schema import dump, parse
 
 
-class Whole:
-    """`with Whole(directory) as folder`: write into `folder`, which is renamed to `directory` at the end.
+@contextmanager
+def made_whole(directory: Path) -> Iterator[Path]:
+    """Give a folder to write into, which takes the place of `directory` at the end.
 
-    Raises RunError where `directory` exists and is not an empty folder, or cannot be made. If the writing fails,
-    nothing is left.
+    Raises RunError where `directory` exists and is not an empty folder, or cannot be made, or where the disk is full.
+    If the writing fails, nothing is left.
     """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def __enter__(self) -> Path:
-        directory = self.directory
-        if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
-            raise RunError(f"{directory}: is not an empty folder. Choose a new one, or remove it first.")
-        parent = directory.absolute().parent
+    if is_taken(directory):
+        raise RunError(f"{directory}: is not an empty folder. Choose a new one, or remove it first.")
+    with ExitStack() as stack:
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            self.unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=parent))
+            unfinished = stack.enter_context(whole_folder(directory, EVERYBODYS))
         except OSError as problem:
             raise RunError(f"{directory}: cannot be made ({problem.strerror}). Choose another folder.") from None
-        return self.unfinished
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, _: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.unfinished, ignore_errors=True)
-            if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise RunError(f"{self.directory}: the disk is full. Make room, or choose another folder.") from None
-            return
-        self.unfinished.chmod(0o755)  # mkdtemp's 0700 is for the unfinished
-        if self.directory.exists():
-            self.directory.rmdir()
-        self.unfinished.rename(self.directory)
+        try:
+            yield unfinished
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise RunError(f"{directory}: the disk is full. Make room, or choose another folder.") from None
+            raise
 
 
 def write_yaml(

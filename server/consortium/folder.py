@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path
 
 from common import schema as border
 from common.disk.atomic_file import PUBLIC, make_private, write_whole
 from common.disk.lock import locked
+from common.disk.whole_folder import is_taken, whole_folder
 from common.errors import IdentityError, RunError
 from common.identity.enrolment import Host, Name, Port
 from common.identity.node_key import require_node_key
@@ -51,19 +50,14 @@ def members_locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
     """A draft beside `folder` that takes its place when it is done. RunError if something is there already."""
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+    if is_taken(folder):
         raise RunError(f"{folder}: is there already and not an empty folder. Choose another with --at.")
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
-    except OSError as problem:
-        raise RunError(f"{folder}: cannot be made ({problem.strerror}). Choose another with --at.") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            draft = stack.enter_context(whole_folder(folder))
+        except OSError as problem:
+            raise RunError(f"{folder}: cannot be made ({problem.strerror}). Choose another with --at.") from None
         yield draft
-        draft.rename(folder.absolute())  # mkdtemp made it 0700
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def write_server(folder: Path, server: Issued) -> None:

@@ -24,7 +24,7 @@ from common.errors import DataError, SiteFileError, StudyError
 from common.schema import SCHEMA
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
-from deploy.research.folders import Whole, write_table, write_yaml
+from deploy.research.folders import made_whole, write_table, write_yaml
 from deploy.research.public_data.split import train_test
 
 PATIENTS = {"cleveland": 303, "hungarian": 294, "switzerland": 123, "va": 200}  # rows of each file, gaps included
@@ -89,7 +89,7 @@ def heart(source: Path, out: Path) -> list[Path]:
     where `out` is not empty.
     """
     centres = {site: _read(source / f"processed.{site}.data", number) for site, number in PATIENTS.items()}
-    with Whole(out) as folder:
+    with made_whole(out) as folder:
         for site, rows in centres.items():
             _write_site(folder / site, site, rows)
         _write_study(folder / "study.yaml")

@@ -31,7 +31,7 @@ from common.errors import DataError, SiteFileError, StudyError
 from common.schema import SCHEMA
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
-from deploy.research.folders import Whole, write_table, write_yaml
+from deploy.research.folders import made_whole, write_table, write_yaml
 from deploy.research.public_data.lgg_columns import ARMS, CATEGORICAL, CLINICAL, MUTATIONS, NUMERIC
 from deploy.research.public_data.split import folds
 from deploy.research.public_data.wrap import wrap
@@ -74,7 +74,7 @@ def lgg(source: Path, out: Path, *, fold: int = 0, seed: int = 0) -> list[Path]:
     genes, found = _patients(source)
     parts = folds([(patient.hospital, patient.died) for patient in found], FOLDS, seed)
     hospitals = sorted({patient.hospital for patient in found})
-    with Whole(out) as folder:
+    with made_whole(out) as folder:
         for hospital in hospitals:
             here = [(patient, part) for patient, part in zip(found, parts, strict=True) if patient.hospital == hospital]
             _write_hospital(folder / hospital, hospital, here, genes)

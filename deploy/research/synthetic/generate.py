@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.research.folders import Whole
+from deploy.research.folders import made_whole
 from deploy.research.synthetic.files import write_study
 from deploy.research.synthetic.hospital import Hospital, Progress
 from deploy.research.synthetic.plan import plans
@@ -38,7 +38,7 @@ def generate(
     strength: of the planted signal, if not the usual one
     """
     made = [Hospital(plan, strength or Strength(), seed, index) for index, plan in enumerate(plans(sites, scale))]
-    with Whole(directory) as folder:
+    with made_whole(directory) as folder:
         for hospital in made:
             hospital.write(folder / hospital.plan.name, progress)
         write_study(folder / "study.yaml", sites)

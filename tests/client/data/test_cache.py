@@ -269,7 +269,7 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(north: SiteFolder, monk
         raise OSError(errno.ENOSPC, "No space left on device", str(north.root / "Quispe"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "_settle", full)
+        patch.setattr(cache_module, "to_disk", full)
         with pytest.raises(DataError, match=r"No space left.*state") as caught:
             prepare(north, study_of())
     assert "Quispe" not in str(caught.value)
