@@ -14,6 +14,7 @@ from client.hours import Hours
 from common import schema as border
 from common.errors import SiteFileError
 from common.schema import schema
+from common.value_types import Name
 
 Column = Annotated[str, Field(min_length=1)]
 
@@ -52,13 +53,49 @@ class NoteSource:
 
 @schema
 class ColumnSource:
-    """One column of a CSV file: the target, or a split. `values` maps the file's words to the study's."""
+    """One column of a CSV file: a target, or a split. `values` maps the file's words to the study's."""
 
     file: Path
     column: Column
     patient: Column | None = None
     values: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=lambda: ["?", "NA", "nan"])
+
+
+@schema
+class TargetSource:
+    """Where is what a study predicts: one column, as a `ColumnSource`, or the parts of a target that has several, by
+    the names that the study's task gives them: see `common/tasks`. One file may have both, for several studies.
+    """
+
+    file: Path | None = None
+    column: Column | None = None
+    patient: Column | None = None
+    values: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=lambda: ["?", "NA", "nan"])
+    columns: dict[Name, ColumnSource] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lacking = [key for key in ("file", "column") if getattr(self, key) is None]
+        if len(lacking) == 1 or (lacking and not self.columns):
+            raise ValueError(f"missing {' and '.join(lacking)}; name the column of the target")
+        if lacking and (self.patient is not None or self.values):
+            raise ValueError("patient and values go with file and column; of a part they stand with the part")
+
+    @property
+    def one(self) -> ColumnSource | None:
+        """Return the column of a study with one target; None where the file names parts alone."""
+        if self.file is None or self.column is None:
+            return None
+        return ColumnSource(
+            file=self.file, column=self.column, patient=self.patient, values=self.values, missing=self.missing
+        )
+
+    @property
+    def sources(self) -> dict[str, ColumnSource]:
+        """Return every source, by its place in site.yaml."""
+        parts = {f"target.columns.{name}": source for name, source in self.columns.items()}
+        return ({"target": self.one} if self.one else {}) | parts
 
 
 @schema
@@ -148,7 +185,7 @@ class SiteFile:
     schema: Annotated[int, Field(ge=0, le=border.SCHEMA)] = border.since(1, 0)
     site: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     patient: Column = "patient_id"
-    target: ColumnSource
+    target: TargetSource
     images: dict[str, ImageSource] = field(default_factory=dict)
     records: dict[str, TableSource] = field(default_factory=dict)
     notes: dict[str, NoteSource] = field(default_factory=dict)

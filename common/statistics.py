@@ -4,7 +4,7 @@ Every site adds, as float64:
 
     cases               (3,)    patients in train, validation and test
     present             (M,)    patients who have each modality
-    classes             (K,)    training patients of each class
+    classes             (K,)    training patients of each group of the task, as a class
     moments/<modality>  (3 P,)  training patients only; for each numeric column or gene the number of values, the sum
                                 of u and the sum of u squared, where u = (x - low) / (high - low) is in [0, 1]
 
@@ -55,11 +55,11 @@ def patient_sensitivity(study: Study) -> float:
     """Largest L2 change of the whole statistics vector when one patient is added or removed.
 
     A patient is one case. It adds 1 to one entry of `cases`, at most 1 to each of the M entries of `present`, 1 to
-    one entry of `classes`, and for each of the P normalised columns (1, u, u²) with u in [0, 1], so at most 3 to the
-    square: sqrt(1 + M + 1 + 3 P).
+    G entries of `classes` at most (one, where the target is one of K classes), and for each of the P normalised columns
+    (1, u, u²) with u in [0, 1], so at most 3 to the square: sqrt(1 + M + G + 3 P).
     """
     columns = sum(low.size for low, _ in ranges(study).values())
-    return math.sqrt(2 + len(study.names) + 3 * columns)
+    return math.sqrt(1 + study.task.most_groups + len(study.names) + 3 * columns)
 
 
 def summed_noise(study: Study, sites: int) -> float:

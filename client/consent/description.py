@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from client.consent.exact import exact_sums
 from client.data.labels import cases_of
 from client.data.sources import sources_here
+from client.data.targets import sources_of, target_here
 from client.ledger.accounts import judged_at
 from client.ledger.forecast import said_of
 from client.site import ImageSource, SiteFolder
@@ -18,6 +19,7 @@ from common.privacy.plan import PrivacyPlan, evaluations, plan_privacy, test_is_
 from common.secure_sum.packing import packed_size
 from common.statistics import ranges
 from common.study import Study
+from common.tasks.part import TARGET
 
 
 def describe(folder: SiteFolder, study: Study) -> list[str]:
@@ -32,9 +34,16 @@ def describe(folder: SiteFolder, study: Study) -> list[str]:
 
 
 def _head(folder: SiteFolder, study: Study) -> Iterator[str]:
-    target = folder.file.target
+    sources = target_here(folder, study)
     yield f"Study {study.study}, digest {study.digest}"
-    yield f"  It {study.task.described}: column {target.column!r} of {target.file}."
+    if TARGET in sources:
+        yield f"  It {study.task.described}: column {sources[TARGET].column!r} of {sources[TARGET].file}."
+        return
+    yield f"  It {study.task.described}:"
+    for part in study.task.parts:
+        source = sources.get(part.name)
+        where = f"column {source.column!r} of {source.file}" if source else "NOT AT THIS SITE, which adds nothing of it"
+        yield f"    {part.name}: {where}"
 
 
 def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
@@ -127,11 +136,15 @@ def _spent(folder: SiteFolder, study: Study, plan: PrivacyPlan | None) -> Iterat
         yield f"  BUDGET: {said}."
     if exact := exact_sums(state):
         yield f"  {exact}"
-    if plan is not None and (cases := cases_of(folder)) and plan.delta * cases > 1:
+    if plan is not None and (cases := cases_of(folder, study)) and plan.delta * cases > 1:
         yield (
-            f"  DELTA: {plan.delta:g} is above one over the {cases:,} patients of {folder.file.target.file}. Delta is "
+            f"  DELTA: {plan.delta:g} is above one over the {cases:,} patients of {_files(folder, study)}. Delta is "
             "the chance that nothing is promised: with such a one, a patient may be shown whole within the promise."
         )
+
+
+def _files(folder: SiteFolder, study: Study) -> str:
+    return " and ".join(dict.fromkeys(str(source.file) for source in sources_of(folder.file, study).values()))
 
 
 def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:

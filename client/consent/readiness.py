@@ -48,7 +48,7 @@ def warnings(cohort: Cohort, study: Study) -> list[str]:
         return ["No patient here has a target and a modality of the study: this site would add nothing but noise."]
     if not len(cohort.train):
         found.append("No patient falls into the training part: this site would teach the model nothing.")
-    if len(set(targets.tolist())) == 1:
+    if len({np.asarray(target).tobytes() for target in targets}) == 1:
         found.append(
             f"All {len(targets)} patients have the same target. Other sites have the others; or is it a mistake in "
             "target.column or target.values of site.yaml?"

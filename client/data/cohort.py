@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from client.data.tensors import batch
 from common.errors import CohortError
 from common.models.batch import Batch
 from common.study import Study
+from common.tasks import Task
 
 OPTED_OUT = "exclusions: patients who opted out"  # a count of a cohort
 
@@ -32,6 +34,7 @@ class Cohort:
     sides: pseudonym -> part of every case, in the order of the rows of each part
     out: pseudonyms of those who have a target and are in no part: no word in the split column, no modality of the study
     rules: by what the study takes a patient
+    told: pseudonym -> the parts of the target that are known; empty for a task of one part
     """
 
     site: str
@@ -46,6 +49,7 @@ class Cohort:
     sides: Mapping[str, Part] = field(default_factory=dict, repr=False)
     out: frozenset[str] = field(default=frozenset(), repr=False)
     rules: Rules = field(default_factory=Rules, repr=False)
+    told: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
@@ -82,6 +86,22 @@ class Cohort:
         empty = {part: getattr(self, part).rows([]) for part in PARTS if part not in names}
         return replace(self, **empty) if empty else self
 
+    def with_enough(self, task: Task, smallest: int) -> Cohort:
+        """The cohort without such parts of a target that has several as fewer than `smallest` patients of a part of the
+        cohort have: where no other site has one, the sum would be these patients' alone.
+        """
+        if len(task.parts) == 1 or smallest <= 1:
+            return self
+        train, validation, test = (_with_enough(getattr(self, part), task, smallest) for part in PARTS)
+        return replace(self, train=train, validation=validation, test=test)
+
+
+def _with_enough(batch: Batch, task: Task, smallest: int) -> Batch:
+    numbers, target = task.told(np.asarray(batch.target)).sum(axis=0), batch.target
+    for part, number in zip(task.parts, numbers, strict=True):
+        target = task.without(target, part.name) if number < smallest else target
+    return Batch(batch.inputs, batch.present, target)
+
 
 def cohort_of(
     site: str,
@@ -106,8 +126,9 @@ def cohort_of(
     if not study.private:
         require_usable(site, {patient: labels[patient] for patient in patients})
         _require_bound(site, study, len(patients))
+    targets = {patient: study.task.target_of(labels[patient].values) for patient in patients}
     parts = {
-        part: batch(study, entries, [pseudonyms[one] for one in several], [labels[one].target for one in several])
+        part: batch(study, entries, [pseudonyms[one] for one in several], [targets[one] for one in several])
         for part, several in members.items()
     }
     return Cohort(
@@ -120,8 +141,18 @@ def cohort_of(
         sides={pseudonyms[one]: part for part, several in members.items() for one in several},
         out=frozenset(pseudonyms.values()) - having,
         rules=Rules(),  # `prepare` has the site's file
+        told=_told(study, {pseudonyms[patient]: targets[patient] for patient in patients}),
         **parts,
     )
+
+
+def _told(study: Study, targets: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    parts = [part.name for part in study.task.parts]
+    if len(parts) == 1 or not targets:
+        return {}
+    rows = study.task.told(np.array([*targets.values()], dtype=study.task.target_type)).tolist()
+    told = (frozenset(part for part, known in zip(parts, row, strict=True) if known) for row in rows)
+    return dict(zip(targets, told, strict=True))
 
 
 def _require_bound(site: str, study: Study, number: int) -> None:

@@ -144,12 +144,16 @@ def found_here(folder: SiteFolder) -> Found:
 
 
 def _patients(folder: SiteFolder, apart: bool) -> tuple[str, ...]:
-    """The target's patients; its rows are for `read_labels` to judge. `apart`: without those that swallowed another."""
-    target = folder.file.target
-    column = target.patient or folder.file.patient
-    numbers = Numbers(column) if apart else None
-    table = read_table(folder.path(target.file), "target.file", gaps=True, numbers=numbers)
-    return table.column(column, "target.patient")
+    """The patients of every target's file; its rows are for `read_labels` to judge. `apart`: without those that
+    swallowed another.
+    """
+    found: list[str] = []
+    for key, source in folder.file.target.sources.items():
+        column = source.patient or folder.file.patient
+        numbers = Numbers(column) if apart else None
+        table = read_table(folder.path(source.file), f"{key}.file", gaps=True, numbers=numbers)
+        found += table.column(column, f"{key}.patient")
+    return tuple(found)
 
 
 def match(listed: OptOuts, patients: Iterable[str], others: Iterable[str] = ()) -> Found:

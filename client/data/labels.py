@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from client.data.split import Part, part_by_hash, part_by_word
 from client.data.swallowed import Numbers
 from client.data.tables import map_words, read_table
+from client.data.targets import key_of, sources_of, target_here
 from client.site import ColumnSource, SiteFolder
 from common.errors import CohortError, DataError, SiteFileError, WardroundError
 from common.study import Study
@@ -17,24 +19,27 @@ from common.study import Study
 KEEPING = "split: patients with another part in the file than when the study began, who keep that one"
 
 
+Values = Mapping[str, Any]  # part of the target -> its value, of those that are known
+
+
 @dataclass(frozen=True, repr=False)
 class Label:
-    """`target`: as the study's task has it, of a class its index."""
+    """`values`: of the target's parts, as the study's task has them; of a class its index."""
 
-    target: float
+    values: Values
     part: Part
 
 
 def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, Label], frozenset[str]]:
-    """Patient -> label, for all who have a usable one; who has not is counted. Beside it who stands in the target's
-    file, and is in no part for want of a target or of a word in the study's split column.
+    """Patient -> label, for all who have a usable one; who has not is counted. Beside it who stands in a file of the
+    target, and is in no part for want of a target or of a word in the study's split column.
 
     Raises DataError for a word that is no class of the study, and CohortError as `require_usable`. Not so for a study
     with differential privacy: there that word is a gap, and these patients are as many as they are.
     """
     targets, everybody = _targets(folder, study, counts)
     if study.split.column is None:
-        labels = {patient: Label(target, part_by_hash(patient, study.split)) for patient, target in targets.items()}
+        labels = {patient: Label(values, part_by_hash(patient, study.split)) for patient, values in targets.items()}
     else:
         labels = _parts_from_column(folder, study, targets, counts)
     if not study.private:
@@ -42,18 +47,23 @@ def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple
     return labels, everybody - labels.keys()
 
 
-def cases_of(folder: SiteFolder) -> int:
-    """Return how many patients have a target here, of whatever class; 0 where the file cannot be read from here."""
-    return len(patients_of(folder))
+def cases_of(folder: SiteFolder, study: Study) -> int:
+    """Return how many patients have a target here, or a part of it, of whatever class; 0 where a file of it cannot be
+    read from here.
+    """
+    return len(patients_of(folder, study))
 
 
-def patients_of(folder: SiteFolder) -> frozenset[str]:
+def patients_of(folder: SiteFolder, study: Study) -> frozenset[str]:
     """Return the numbers of those patients; of all but who is left out of `folder` already."""
+    found = set[str]()
     try:
-        words = _column(folder, folder.file.target, "target", True, Counter())
+        for source in sources_of(folder.file, study).values():
+            words = _column(folder, source, "target", True, Counter())
+            found |= {patient for patient, word in words.items() if word}
     except WardroundError:
         return frozenset()
-    return frozenset(patient for patient, word in words.items() if word)
+    return frozenset(found)
 
 
 def require_usable(site: str, labels: Mapping[str, Label]) -> None:
@@ -71,25 +81,46 @@ def require_usable(site: str, labels: Mapping[str, Label]) -> None:
     raise CohortError(f"Site {site}: {problem} in site.yaml.")
 
 
-def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, float], frozenset[str]]:
-    """Return patient -> target of those who have a target, and all who stand in its file."""
-    source = folder.file.target
-    words = _column(folder, source, "target", study.private, counts)
-    found = {patient: study.task.target_of(word) for patient, word in words.items() if word}
-    unknown = sum(target is None for target in found.values())
+def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[dict[str, Values], frozenset[str]]:
+    """Return the values of those who have a target, by patient, and all who stand in a file of it."""
+    parts, sources = study.task.parts, target_here(folder, study)
+    told, everybody = dict[str, dict[str, Any]](), set[str]()
+    for part in parts:
+        if part.name not in sources:
+            continue
+        words = _words(folder, study, sources[part.name], key_of(part), part.name, counts)
+        everybody |= words.keys()
+        for patient, value in words.items():
+            if value is not None:
+                told.setdefault(patient, {})[part.name] = value
+    found: dict[str, Values] = {
+        patient: values for patient, values in told.items() if study.task.target_of(values) is not None
+    }
+    if len(parts) > 1:
+        counts["target: patients with too little of it"] += len(everybody) - len(found)
+    return found, frozenset(everybody)
+
+
+def _words(
+    folder: SiteFolder, study: Study, source: ColumnSource, key: str, part: str, counts: Counter[str]
+) -> dict[str, Any]:
+    """Return patient -> value of one part, None for a gap, of all who stand in its file."""
+    words = _column(folder, source, key, study.private, counts)
+    found = {patient: study.task.value_of(part, word) if word else None for patient, word in words.items()}
+    unknown = sum(found[patient] is None for patient, word in words.items() if word)
     if unknown and not study.private:
         raise DataError(
             f"{folder.path(source.file)}: column {source.column!r}: {unknown} of {len(words)} patients have a target "
-            f"that is none of {study.task.expected}. Map each word under target.values in site.yaml, or "
-            "list it under target.missing."
+            f"that is none of {study.task.expected_of(part)}. Map each word under {key}.values in site.yaml, or "
+            f"list it under {key}.missing."
         )
-    counts["target: values that are no class of the study"] += unknown
-    counts["target: patients without a value"] += sum(not word for word in words.values())
-    return {patient: target for patient, target in found.items() if target is not None}, frozenset(words)
+    counts[f"{key}: values that are no class of the study"] += unknown
+    counts[f"{key}: patients without a value"] += sum(not word for word in words.values())
+    return found
 
 
 def _parts_from_column(
-    folder: SiteFolder, study: Study, targets: Mapping[str, float], counts: Counter[str]
+    folder: SiteFolder, study: Study, targets: Mapping[str, Values], counts: Counter[str]
 ) -> dict[str, Label]:
     source = folder.file.split
     if source is None:
@@ -100,8 +131,8 @@ def _parts_from_column(
     words = _column(folder, source, "split", study.private, counts)
     counts["split: patients without a value"] += sum(not words.get(patient) for patient in targets)
     labels = {
-        patient: Label(target, part_by_word(words[patient], study.split))
-        for patient, target in targets.items()
+        patient: Label(values, part_by_word(words[patient], study.split))
+        for patient, values in targets.items()
         if words.get(patient)
     }
     if targets and not labels and not study.private:

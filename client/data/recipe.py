@@ -6,18 +6,21 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from client.data.targets import sources_of
 from client.site import SiteFile
 from common.study import Study
+from common.tasks.part import TARGET
 
 
 @dataclass(frozen=True)
 class Rules:
     """By what a study takes a patient who stands in the target's file.
 
-    target: digest of the column that site.yaml names for it, and of the study's classes; empty: nobody kept it
+    target: digest of the columns that site.yaml names for it, and of the study's classes; empty: nobody kept it
     split: of the column by whose word it splits, and who has none is in no part; empty: it splits by a hash
     recipes: modality that the site reads -> digest of what decides whether a patient has it (`Modality.membership`). It
-        is compared beside the name, by which site.yaml names the files
+        is compared beside the name, by which site.yaml names the files. Also of each modality with each part of a
+        target that has several (`with_parts`)
     """
 
     target: str = ""
@@ -41,8 +44,30 @@ def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
     exports get new names.
     """
     split = study.split.column and [study.split.column, file.split and file.split.column]
-    recipes = {name: _digest(modality.membership) for name, modality in study.modalities.items() if name in read}
-    return Rules(_digest([file.target.column, *study.task.vocabulary]), _digest(split) if split else "", recipes)
+    membership = {name: modality.membership for name, modality in study.modalities.items() if name in read}
+    recipes, parts = {name: _digest(one) for name, one in membership.items()}, sources_of(file, study)
+    columns = [parts[TARGET].column] if TARGET in parts else [[name, one.column] for name, one in parts.items()]
+    if len(study.task.parts) > 1:
+        recipes |= {
+            with_part(name, part): _digest([one, part, source.column, *study.task.vocabulary])
+            for name, one in membership.items()
+            for part, source in parts.items()
+        }
+    return Rules(_digest([*columns, *study.task.vocabulary]), _digest(split) if split else "", recipes)
+
+
+def with_part(modality: str, part: str) -> str:
+    """Return the name of a modality and a part of the target, which a patient has who has both: no modality's name.
+
+    Of both, sums are made: the losses of that part, of the patients who have the modality.
+    """
+    return f"{modality}@{part}"
+
+
+def with_parts(modalities: Iterable[str], parts: Collection[str]) -> frozenset[str]:
+    """Return the modalities, and each of them with each part."""
+    names = frozenset(modalities)
+    return names | {with_part(name, part) for name in names for part in parts}
 
 
 def _digest(what: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from common.models.batch import Batch
 from common.study import Study
 
 
-def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str], targets: Sequence[float]) -> Batch:
+def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str], targets: Sequence[Any]) -> Batch:
     """The cases of `pseudonyms`, in that order, with zeros where `entries` has no row of a case."""
     present = np.zeros((len(pseudonyms), len(study.names)), dtype=np.bool_)
     inputs = {}
@@ -24,7 +25,8 @@ def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str],
         if name in entries:
             present[:, place] = _fill(rows, modality.layout, entries[name], pseudonyms)
         inputs[name] = torch.from_numpy(rows)
-    target = torch.from_numpy(np.array(targets, dtype=study.task.target_type))
+    shape = (len(pseudonyms), *study.task.target_shape(study.modalities))
+    target = torch.from_numpy(np.array(targets, dtype=study.task.target_type).reshape(shape))
     return Batch(inputs, torch.from_numpy(present), target)
 
 

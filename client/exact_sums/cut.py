@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from client.data.cohort import Cohort
-from client.data.recipe import Rules
+from client.data.recipe import Rules, with_parts
 from client.data.split import PARTS
 
 
@@ -17,8 +17,9 @@ class Cut:
     """A cohort as one sum takes it.
 
     parts: pseudonym -> part of every patient of the cohort, also of who adds to no sum
-    having: pseudonym -> the modalities of the study that the patient has
-    used: the modalities of the run that this site signed for
+    having: pseudonym -> the modalities of the study that the patient has, each also with the parts that are known of
+        a target that has several (`client.data.recipe.with_parts`)
+    used: the modalities of the run that this site signed for, and so with each part
     signed: the parts that this site signed for; to the others it adds nothing
     out: pseudonyms of those who have a target and are in no part of the cohort
     rules: by what the study takes a patient
@@ -61,11 +62,12 @@ class Cut:
 
 def cut_of(cohort: Cohort, used: Collection[str], signed: Collection[str] = PARTS) -> Cut:
     """Return the cut of a cohort for a sum of these modalities and parts."""
-    names = list(cohort.train.inputs)
+    names, parts = list(cohort.train.inputs), frozenset[str]().union(*cohort.told.values())
     having: dict[str, frozenset[str]] = {}
     for part in PARTS:
         patients = [patient for patient, side in cohort.sides.items() if side == part]
         rows = getattr(cohort, part).present.tolist()
         for patient, row in zip(patients, rows, strict=bool(cohort.sides)):
-            having[patient] = frozenset(name for name, present in zip(names, row, strict=True) if present)
-    return Cut(dict(cohort.sides), having, frozenset(used), frozenset(signed), cohort.out, cohort.rules)
+            own = (name for name, present in zip(names, row, strict=True) if present)
+            having[patient] = with_parts(own, cohort.told.get(patient, ()))
+    return Cut(dict(cohort.sides), having, with_parts(used, parts), frozenset(signed), cohort.out, cohort.rules)

@@ -294,7 +294,8 @@ def words_for(use: Use, kept: Collection[Kept], cut: Cut) -> set[str]:
 
 def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, smallest: int, goes_on: Use | None) -> list[int]:
     """Return, for each version of these sums of the same study, by other columns of the site for the target or the
-    split, how many patients of a part come into the sums or leave them by the columns of now, and with each modality.
+    split, how many patients of a part come into the sums or leave them by the columns of now, and with each modality;
+    or are in them with another part of a target that has several.
 
     goes_on: the sums of which this one is the next. Who was in none of them, or in them, after the sums of the other
         columns were opened, comes or leaves with the data
@@ -303,7 +304,7 @@ def by_other_columns(use: Use, kept: Collection[Kept], cut: Cut, smallest: int, 
         return []
     sizes = list[int]()
     for between in in_each(use, kept, cut, smallest):
-        moved = [one for one in between.moved if NOWHERE in (one.was, one.now)]
+        moved = [one for one in between.moved if NOWHERE in (one.was, one.now) or one.was == one.now]
         patients = [one.patient for one in moved]
         own = [*versions(goes_on, patients)] if goes_on else []
         came, left = (last_in_state(own, added=added) for added in (False, True))

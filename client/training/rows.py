@@ -69,7 +69,7 @@ def two_rows_like(batch: Batch) -> Batch:
     """
     inputs = {name: _made_up(value.new_zeros(2, *value.shape[1:])) for name, value in batch.inputs.items()}
     present = batch.present.new_ones(2, batch.present.shape[1])
-    return Batch(inputs, present, batch.target.new_zeros(2))
+    return Batch(inputs, present, batch.target.new_zeros(2, *batch.target.shape[1:]))
 
 
 def _made_up(zeros: Tensor) -> Tensor:

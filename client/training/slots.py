@@ -177,6 +177,6 @@ def in_places(batch: Batch, taken: dict[int, int]) -> Batch:
     present = batch.present.new_zeros(ROWS, batch.present.shape[1])
     present[ROWS - 1] = True
     present[to] = batch.present[rows]
-    target = batch.target.new_zeros(ROWS)
+    target = batch.target.new_zeros(ROWS, *batch.target.shape[1:])
     target[to] = batch.target[rows]
     return Batch(inputs, present, target)

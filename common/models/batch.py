@@ -19,7 +19,7 @@ class Batch:
         note      int64   (B, max_tokens) token ids, 0 is padding
         sequence  float32 (B, 2, genes)  values (0 where missing), then 1.0 where missing
     present: bool (B, M), columns in the study's order of modalities
-    target: int64 (B,), index into the task's classes
+    target: (B, ...) as the study's task has it; of a class int64 (B,), its index
     """
 
     inputs: dict[str, Tensor]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.tasks.measure import Measure
+from common.tasks.one_column import OneColumn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ LOG_LOSS_CAP = 10.0  # nats; public, so that one case's share is bounded
 _BINS = 5.0
 
 
-class OfClasses:
+class OfClasses(OneColumn):
     """Base of tasks whose target is one of `classes`."""
 
     classes: list[str]
@@ -43,15 +44,14 @@ class OfClasses:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ from each other")
 
-    def target_of(self, word: str) -> int | None:
+    def value_of(self, part: str, word: str) -> int | None:
         return self.classes.index(word) if word in self.classes else None
 
     @property
     def vocabulary(self) -> Sequence[str]:
         return sorted(self.classes)
 
-    @property
-    def expected(self) -> str:
+    def expected_of(self, part: str) -> str:
         return f"the study's classes {self.classes}"
 
     @property

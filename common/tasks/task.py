@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from common.tasks.measure import Measure
+from common.tasks.part import Part
 
 if TYPE_CHECKING:  # a connector, that only carries plans, has no PyTorch
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from common.modalities.modality import Modality
     from common.summand import Segment
 
     Counts = NDArray[np.float64]
@@ -26,23 +28,45 @@ class Task(Protocol):
 
     measures: what models are judged by; the first one chooses the model
     target_type: numpy's name of the type of one patient's target
+    most_groups: in how many of `groups` a patient is counted at most
     """
 
     measures: ClassVar[tuple[Measure, ...]]
     target_type: ClassVar[str]
+    most_groups: ClassVar[int]
 
     # ------------------------------------------------------------------------------------------- a hospital's targets
 
-    def target_of(self, word: str) -> int | float | None:
-        """Return a word of the target's column, in the study's vocabulary, as a target; None where it is none."""
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What a target is made of: for most tasks one column (`one_column.OneColumn`)."""
+
+    def target_shape(self, modalities: Mapping[str, Modality]) -> tuple[int, ...]:
+        """Return the shape of one patient's target, in a study of these modalities."""
+
+    def value_of(self, part: str, word: str) -> int | float | None:
+        """Return a word of a part's column, in the study's vocabulary, as its value; None where it is none."""
+
+    def target_of(self, values: Mapping[str, Any]) -> Any | None:
+        """Return a patient's target: a number, or an array of `target_shape`. None: too little for one is known.
+
+        values: of the parts that are known of this patient, by name
+        """
+
+    def told(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Return which parts are known in these targets (B, ...), bool (B, parts)."""
+
+    def without(self, targets: Tensor, part: str) -> Tensor:
+        """Return these targets (B, ...) as if a part were known of none; asked of tasks of several parts alone. Loss
+        and sums take no more from such a part than from a gap of one patient's.
+        """
 
     @property
     def vocabulary(self) -> Sequence[str]:
         """What of the task decides who has a target, in an order that does not matter."""
 
-    @property
-    def expected(self) -> str:
-        """What a word of the target's column has to be one of, as the end of a sentence."""
+    def expected_of(self, part: str) -> str:
+        """Return what a word of a part's column has to be one of, as the end of a sentence."""
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from common.schema import schema
 from common.tasks.measure import Measure
+from common.tasks.one_column import OneColumn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @schema
-class Number:
+class Number(OneColumn):
     """A number from `low` to `high`; what is outside counts as the end."""
 
     kind: Literal["number"]
@@ -37,7 +38,7 @@ class Number:
         if not self.low < self.high:
             raise ValueError("low must be below high")
 
-    def target_of(self, word: str) -> float | None:
+    def value_of(self, part: str, word: str) -> float | None:
         try:
             value = float(word)
         except ValueError:
@@ -48,8 +49,7 @@ class Number:
     def vocabulary(self) -> Sequence[str]:
         return [f"{self.low:g}", f"{self.high:g}"]
 
-    @property
-    def expected(self) -> str:
+    def expected_of(self, part: str) -> str:
         return f"the numbers from {self.low:g} to {self.high:g}"
 
     def counted(self, targets: NDArray[Any]) -> Counts:

@@ -184,16 +184,16 @@ def test_a_run_goes_on_over_the_hospitals_that_it_began_with_alone(stopped: tupl
     assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
     moved = hospitals_in(shutil.copytree(folder.parent / "made", tmp_path / "moved"))
     shutil.rmtree(moved[0] / "state")
-    gone = opted_out(moved[1])
+    gone = opted_out(moved[1], study)
     outcome, evidence = simulate(replace(plan, hospitals=moved))  # the same, wherever they lie
     assert len(outcome.history) == study.rounds + 1
     assert f"{gone}: 1 more opted out since this run began. They are in no round from here on." in evidence.warnings
 
 
-def opted_out(folder: Path) -> str:
+def opted_out(folder: Path, study: Study) -> str:
     """One patient of this hospital opts out: its name."""
     here = read_site(folder)
-    patient = min(patients_of(here))
+    patient = min(patients_of(here, study))
     (folder / "list.csv").write_text(f"{here.file.patient}\n{patient}\n")
     (folder / "site.yaml").write_text((folder / "site.yaml").read_text() + "exclusions: list.csv\n")
     return here.file.site

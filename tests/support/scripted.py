@@ -15,7 +15,7 @@ from client.agent.handlers import SiteHandler
 from client.data.cohort import Cohort
 from client.exact_sums.sum_records import SumRecords
 from client.round.session import Site
-from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
+from client.site import Policy, SiteFile, SiteFolder, TargetSource, WithoutPrivacy
 from common.derived import derive
 from common.disk.audit import Refused
 from common.errors import PUBLIC_CODES
@@ -111,7 +111,7 @@ class Hospitals:
         """A site's process, from nothing but its state folder and its cases."""
         file = SiteFile(
             site=name,
-            target=ColumnSource(file=Path("target.csv"), column="target"),
+            target=TargetSource(file=Path("target.csv"), column="target"),
             policy=Policy(
                 minimum_sites=self.minimum_sites,
                 without_privacy=WithoutPrivacy(lost_site=self.lost_site, smallest_part=self.smallest_part),

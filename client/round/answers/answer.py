@@ -25,8 +25,9 @@ class Asking:
 
     signed: what this site signed for, of it the parts that are counted, and whether any site of the sum waits for lost
         ones
-    smallest: without privacy, the fewest known values with which a column is in the statistics, and the fewest patients
-        whose training is handed over; 1 with privacy
+    smallest: without privacy, the fewest known values with which a column is in the statistics, the fewest patients
+        with a part of a target that has several for it to be in any sum, and the fewest whose training is handed over;
+        1 with privacy
     """
 
     question: Question
@@ -39,7 +40,8 @@ class Asking:
     def cohort(self) -> Cohort:
         """This site's cases as the plan's sum takes them."""
         names = [name for name in self.plan.used(self.site.study) if name in self.signed.modalities]
-        return self.site.seen_with(names).filled(self.signed.parts)
+        cohort = self.site.seen_with(names).filled(self.signed.parts)
+        return cohort.with_enough(self.site.study.task, self.smallest)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def look(folder: Path, study: Study, progress: Progress | None = None) -> Looked
     if cohort.opt_outs:
         found = Readiness((*found.lines, f"opted out: {cohort.opt_outs}"), found.warnings)
     signs = cohort.owned if study.private else _filled(cohort, study, site.file.policy)
-    secret, patients = site_secret(site.path(site.file.state)), patients_of(site)
+    secret, patients = site_secret(site.path(site.file.state)), patients_of(site, study)
     return Looked(
         name,
         None,

@@ -18,7 +18,7 @@ from client.consent.approvals import Approvals, keep_study
 from client.hours import Hours
 from client.round.gate import Gate, bytes_of
 from client.round.session import Site
-from client.site import ColumnSource, Policy, SiteFile, SiteFolder, WithoutPrivacy
+from client.site import Policy, SiteFile, SiteFolder, TargetSource, WithoutPrivacy
 from client.terms import objections
 from common import errors
 from common import schema as border
@@ -106,7 +106,7 @@ def test_a_refusal_touches_no_data_and_says_a_code_only(tmp_path, caplog, policy
 )
 def test_a_round_of_few_patients_is_objected_to_without_privacy(steps, batch, objected) -> None:
     """An update is of the patients of its steps, and shows them. In a simulation nobody is to be hidden."""
-    file = under(SiteFolder(SiteFile(site="north", target=ColumnSource(file=Path("t.csv"), column="t")), Path())).file
+    file = under(SiteFolder(SiteFile(site="north", target=TargetSource(file=Path("t.csv"), column="t")), Path())).file
     training = {"local_steps": steps, "batch_size": batch}
     plain, private = (study_of("chart", training=training, **mode) for mode in ({}, PRIVATE))
     assert any("is of" in words for words in objections(file, plain)) == objected
