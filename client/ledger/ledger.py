@@ -18,14 +18,13 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from client.ledger.spending import Spending
-from common.disk.lock import locked
+from common.disk.journal import BrokenError, Journal, Seen, content_of
 from common.errors import BudgetError, PrivacyError
 from common.privacy.accounting import Accountant, Release
 from common.privacy.accounts import SIDES, Account, sides_of
@@ -75,18 +74,60 @@ class Entry:
         return self.study, self.run, self.round, self.attempt, self.cohort
 
 
+@dataclass(frozen=True)
+class _Line:
+    """An entry as it stands in the file: all that its line says but the seal, and the seal over that."""
+
+    entry: Entry
+    seal: str
+    said: dict[str, Any]
+
+    @property
+    def text(self) -> bytes:
+        return json.dumps({**self.said, "seal": self.seal}, separators=(",", ":")).encode() + b"\n"
+
+
+class _Form:
+    """How a journal reads lines of a ledger."""
+
+    newest = FORMAT
+
+    def read(self, line: bytes) -> _Line | None:
+        try:
+            said = json.loads(line)
+            seal = said.pop("seal")
+            values = dict(said)
+            format_ = values.pop("format", None)
+            if type(format_) is int and format_ > FORMAT:
+                return None
+            releases = tuple(Release(**release) for release in values.pop("releases"))
+            entry = Entry(**values, releases=releases)
+            sides_of(entry.cohort)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PrivacyError):
+            return None
+        return _Line(entry, seal, said)
+
+    def follows(self, record: _Line, last: _Line | None) -> bool:
+        return record.seal == _seal(record.said, last)
+
+
+def _seal(said: dict[str, Any], last: _Line | None) -> str:
+    """SHA-256 over the seal of the line before and what this one says."""
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{last.seal if last else ''}\n{text}".encode()).hexdigest()
+
+
 @dataclass
 class _Book:
-    """A ledger as it was read: `content` are the very bytes of its whole lines."""
+    """A ledger as far as it was read."""
 
-    content: bytes = b""
+    seen: Seen[_Line] = field(default_factory=Seen)
     entries: list[Entry] = field(default_factory=list)
     by_key: dict[tuple[str, str, int, int, str], Entry] = field(default_factory=dict)
     charges: Charges = field(default_factory=Counter)
     spending: Spending = field(default_factory=Spending)
-    seal: str = ""
 
-    def add(self, entry: Entry, seal: str) -> None:
+    def add(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.by_key.setdefault(entry.key, entry)
         self.charges[entry.study, entry.run, entry.round, entry.cohort] += 1
@@ -94,7 +135,6 @@ class _Book:
             self.spending.exact.add(entry.study)
         else:
             self.spending.add(entry.study, entry.split, entry.cohort, entry.releases)
-        self.seal = seal
 
     def split_of(self, study: str) -> str:
         """The split that the study had when it was charged last."""
@@ -110,6 +150,7 @@ class Ledger:
 
     def __init__(self, path: Path, charged: Callable[[], Known] | None = None) -> None:
         self._path, self._charged = path, charged
+        self._journal = Journal(path, _Form(), self._unusable, through_links=True)
         self._book: _Book | None = None
 
     def __repr__(self) -> str:
@@ -124,7 +165,7 @@ class Ledger:
         Raises BudgetError, and writes nothing, if the epsilon of any patient whom the entry charges would pass
         `limit`, if the same attempt was charged for something else, or if the ledger is damaged.
         """
-        with self._locked() as file:
+        with self._journal.writing() as file:
             book = self._read(file)
             paid = book.by_key.get(entry.key)
             if paid == entry:
@@ -143,7 +184,7 @@ class Ledger:
 
         On disk when this returns. It charges nothing and refuses nothing; a damaged ledger raises BudgetError.
         """
-        with self._locked() as file:
+        with self._journal.writing() as file:
             book = self._read(file)
             known = {(old.study, old.split, old.cohort) for old in book.entries if old.exact}
             if (entry.study, entry.split, entry.cohort) not in known:
@@ -187,7 +228,7 @@ class Ledger:
         """The ledger as it is; an empty one where there is no file, which reading does not make."""
         if not os.path.lexists(self._path):
             return self._parsed(b"")[0]
-        with self._locked() as file:
+        with self._journal.writing() as file:
             return self._read(file)
 
     def _require_within(self, book: _Book, entry: Entry, limit: float, delta: float, accountant: Accountant) -> None:
@@ -203,51 +244,41 @@ class Ledger:
                 "The study needs more noise or fewer rounds."
             )
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The open file, which no other thread or process has until the block ends."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with locked(self._path) as file:
-                os.fchmod(file, 0o600)
-                yield file
-        except OSError as problem:
-            raise self._unusable(problem) from None
-
     def _read(self, file: int) -> _Book:
-        """The ledger as it is in the file. A last line without its end is mended."""
-        content = _content(file)
-        book, tail = self._parsed(content)
-        if tail:
-            try:
-                entry, seal = self._parse(tail, book.seal, len(book.entries) + 1)
-                _write(file, b"\n")
-                book.add(entry, seal)
-                book.content = content + b"\n"
-            except BudgetError:
-                # It was the last thing written, and nothing is released before its line is whole.
-                log.warning(
-                    "%s: a crash cut the last line off. It had paid for nothing yet, and is dropped.", self._path
-                )
-                os.ftruncate(file, len(content) - len(tail))
-                os.fsync(file)
+        """The ledger as it is in the file. A last line that lacks nothing but its line feed is given it; of another,
+        which was the last thing written, nothing was released: it is taken away.
+        """
+        book, unfinished = self._parsed(content_of(file))
+        if not unfinished:
+            return book
+        seen = book.seen
+        try:
+            line = self._journal.next(unfinished, seen.last, seen.count + 1)
+        except BrokenError:
+            log.warning("%s: a crash cut the last line off. It had paid for nothing yet, and is dropped.", self._path)
+            self._journal.take_away(file, unfinished)
+        else:
+            self._journal.add(file, b"\n")
+            book.add(line.entry)
+            book.seen = Seen(seen.content + unfinished + b"\n", seen.count + 1, line)
         return book
 
     def _parsed(self, content: bytes) -> tuple[_Book, bytes]:
         """What the whole lines say, and an unfinished last one. Only lines behind those read before are parsed; a file
         that does not begin with the very bytes that were read is read anew, and compared with the other record.
         """
-        end = content.rfind(b"\n") + 1
-        known = self._book if self._book is not None and content.startswith(self._book.content) else None
+        known = self._book if self._book is not None and content.startswith(self._book.seen.content) else None
         self._book, book = None, known or _Book()  # only a whole one is kept
-        new = content[len(book.content) : end]
-        for line in new[:-1].split(b"\n") if new else []:
-            book.add(*self._parse(line, book.seal, len(book.entries) + 1))
-        book.content = content[:end]
+        try:
+            lines, book.seen, unfinished = self._journal.read_on(book.seen, content)
+        except BrokenError as found:
+            raise self._damaged(found) from None
+        for line in lines:
+            book.add(line.entry)
         if known is None and self._charged is not None:
             self._require_all(book.charges, self._charged())
         self._book = book
-        return book, content[end:]
+        return book, unfinished
 
     def _require_all(self, here: Charges, known: Known) -> None:
         """BudgetError when the other record has a charge that is not in this ledger."""
@@ -259,66 +290,27 @@ class Ledger:
                 "site accept-ledger"
             )
 
-    def _parse(self, line: bytes, before: str, number: int) -> tuple[Entry, str]:
-        try:
-            stored = json.loads(line)
-            format_ = stored.get("format", 0)
-            if type(format_) is int and format_ > FORMAT:
-                raise BudgetError(
-                    f"{self._path}, line {number}: is of format {format_}, and this release of wardround reads up to "
-                    f"{FORMAT}. A newer release wrote it: install that one. Nothing is released until then."
-                )
-            seal = stored.pop("seal")
-            if seal != _seal(stored, before):
-                raise ValueError
-            stored.pop("format", None)
-            releases = tuple(Release(**release) for release in stored.pop("releases"))
-            entry = Entry(**stored, releases=releases)
-            sides_of(entry.cohort)
-            return entry, seal
-        except (ValueError, TypeError, KeyError, AttributeError, PrivacyError) as problem:
-            if isinstance(problem, BudgetError):
-                raise
-            raise BudgetError(
-                f"{self._path}, line {number}: damaged, so nobody knows what was spent, and nothing more is released. "
-                "Find out what changed the file. Moving it away starts the budget anew: that is the site's to decide."
-            ) from None
+    def _damaged(self, found: BrokenError) -> BudgetError:
+        if found.format:
+            return BudgetError(
+                f"{self._path}, line {found.number}: is of format {found.format}, and this release of wardround reads "
+                f"up to {FORMAT}. A newer release wrote it: install that one. Nothing is released until then."
+            )
+        return BudgetError(
+            f"{self._path}, line {found.number}: damaged, so nobody knows what was spent, and nothing more is "
+            "released. Find out what changed the file. Moving it away starts the budget anew: that is the site's to "
+            "decide."
+        )
 
     def _append(self, file: int, entry: Entry, book: _Book) -> None:
-        content = {"format": FORMAT, **asdict(entry)}
-        seal = _seal(content, book.seal)
-        line = json.dumps({**content, "seal": seal}, separators=(",", ":")).encode() + b"\n"
-        _write(file, line)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the file's name is on the disk too
-        finally:
-            os.close(folder)
-        book.add(entry, seal)
-        book.content += line
+        said = {"format": FORMAT, **asdict(entry)}
+        line = _Line(entry, _seal(said, book.seen.last), said)
+        self._journal.add(file, line.text)
+        book.add(entry)
+        book.seen = Seen(book.seen.content + line.text, book.seen.count + 1, line)
 
     def _unusable(self, problem: OSError) -> BudgetError:
         return BudgetError(
             f"{self._path}: cannot be read or written ({problem.strerror}), so nothing is released. "
             "Check the disk and the folder's permissions."
         )
-
-
-def _seal(content: dict[str, Any], before: str) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()
-
-
-def _content(file: int) -> bytes:
-    parts, at = [], 0
-    while part := os.pread(file, 1 << 20, at):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
-
-
-def _write(file: int, content: bytes) -> None:
-    """All of it, and on the disk."""
-    while content:
-        content = content[os.write(file, content) :]
-    os.fsync(file)

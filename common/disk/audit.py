@@ -8,10 +8,7 @@ from time to time, and give it to `verify`.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +16,7 @@ from typing import Literal
 from common.disk.audit_events import (
     KINDS,
     LINE_BYTES,
+    LINE_FORMAT,
     NO_LINE,
     Admitted,
     AllowedSet,
@@ -52,7 +50,7 @@ from common.disk.audit_events import (
     SumsAccepted,
     Withdrew,
 )
-from common.disk.lock import locked
+from common.disk.journal import BrokenError, Journal
 from common.errors import AuditError
 
 __all__ = [
@@ -98,11 +96,24 @@ class Verdict:
     broken: Break | None = None
 
 
+class _Form:
+    """How a journal reads lines of the log."""
+
+    newest = LINE_FORMAT
+
+    def read(self, line: bytes) -> Record | None:
+        return Record.read(line + b"\n")
+
+    def follows(self, record: Record, last: Record | None) -> bool:
+        due = (last.sequence + 1, last.hash) if last else (1, NO_LINE)
+        return (record.sequence, record.before) == due
+
+
 class Audit:
     """The log at `path`. Safe between threads and processes: an append reads the end of the file, under a lock."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._journal = path, Journal(path, _Form(), self._unusable)
         self._written: Record | None = None  # the last one of this process
 
     def __repr__(self) -> str:
@@ -117,22 +128,19 @@ class Audit:
         """
         if type(event) not in KINDS.values():
             raise AuditError("What goes into the audit log is one of its own events.")
-        with self._locked(os.O_RDWR | os.O_CREAT | os.O_APPEND, fcntl.LOCK_EX) as file:
-            os.fchmod(file, 0o600)
+        with self._journal.writing() as file:
             last, unfinished = self._end(file)
-            if last is None:
-                _sync_folder(self._path.parent)
             if unfinished:
-                os.ftruncate(file, os.fstat(file).st_size - unfinished)
-                last = _add(file, last, Repaired(unfinished))
-            self._written = _add(file, last, event)
+                self._journal.take_away(file, unfinished)
+                last = self._add(file, last, Repaired(len(unfinished)))
+            self._written = self._add(file, last, event)
 
     def verify(self, remembered: str | None = None) -> Verdict:
         """Read the whole chain. With the hash of a head that was kept elsewhere, a cut end is found too."""
         lines, unfinished = self._lines()
         last, found = None, remembered in (None, NO_LINE)
         broken: Break | None = None
-        for item in _chain(lines, unfinished):
+        for item in self._chain(lines, unfinished):
             if isinstance(item, Break):
                 broken = item
             else:
@@ -144,7 +152,7 @@ class Audit:
 
     def events(self) -> Iterator[Record]:
         """All records, oldest first. AuditError where the chain is broken."""
-        for item in _chain(*self._lines()):
+        for item in self._chain(*self._lines()):
             if isinstance(item, Break):
                 raise AuditError(f"{self._path}, {item}.")
             yield item
@@ -153,40 +161,43 @@ class Audit:
         """All events of these kinds whose line is as it was written, oldest first, whatever became of other lines."""
         marks = [f'"event":"{kind.__name__}"'.encode() for kind in kinds]
         for line in self._lines()[0]:
-            if any(mark in line for mark in marks) and (record := Record.read(line)) is not None:
+            if any(mark in line for mark in marks) and (record := _Form().read(line)) is not None:
                 yield record.event
 
-    @contextmanager
-    def _locked(self, flags: int, lock: int) -> Iterator[int]:
-        """The open file, which nobody else changes until the block ends. The system frees a killed process's lock."""
-        try:
-            if flags & os.O_CREAT:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with locked(self._path, flags | os.O_NOFOLLOW, lock) as file:
-                yield file
-        except OSError as problem:
-            raise AuditError(
-                f"{self._path}: cannot be read or written ({problem.strerror}). "
-                "Make room on the disk, or mend the permissions of the file and its folder."
-            ) from None
+    def _unusable(self, problem: OSError) -> AuditError:
+        return AuditError(
+            f"{self._path}: cannot be read or written ({problem.strerror}). "
+            "Make room on the disk, or mend the permissions of the file and its folder."
+        )
 
     def _lines(self) -> tuple[list[bytes], bytes]:
-        """All finished lines, and what follows them. A log that was not begun has none."""
-        if not os.path.lexists(self._path):
-            return [], b""
-        with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as file, os.fdopen(file, "rb", closefd=False) as stream:
-            *lines, unfinished = stream.read().split(b"\n")
-            return [line + b"\n" for line in lines], unfinished
+        """All finished lines, without their line feeds, and what follows them. A log that was not begun has none."""
+        *lines, unfinished = self._journal.content().split(b"\n")
+        return lines, unfinished
 
-    def _end(self, file: int) -> tuple[Record | None, int]:
-        """The last record, and the bytes of an unfinished line after it; of two lines' length, however long the log."""
-        size = os.fstat(file).st_size
-        content = os.pread(file, 2 * LINE_BYTES, max(0, size - 2 * LINE_BYTES))
-        finished, newline, unfinished = content.rpartition(b"\n")
-        last = Record.read(finished.rpartition(b"\n")[2] + newline)
-        if not last and Record.is_newer(finished.rpartition(b"\n")[2]):
-            raise AuditError(f"{self._path}: its last line {_BREAKS['newer']}.")
-        if (size > len(unfinished) and not last) or not _is_beginning(unfinished, last):
+    def _chain(self, lines: Sequence[bytes], unfinished: bytes) -> Iterator[Record | Break]:
+        """The records of the lines; and a Break in place of the first that is not what has to stand there."""
+        last: Record | None = None
+        try:
+            for record in self._journal.chain(lines):
+                yield record
+                last = record
+        except BrokenError as found:
+            yield _break(found, lines)
+            return
+        if not _is_beginning(unfinished, last):
+            yield Break(len(lines) + 1, "changed")
+
+    def _end(self, file: int) -> tuple[Record | None, bytes]:
+        """The last record, and an unfinished line after it."""
+        last, unfinished, broken = None, b"", False
+        try:
+            last, unfinished = self._journal.end(file, LINE_BYTES)
+        except BrokenError as found:
+            if found.format:
+                raise AuditError(f"{self._path}: its last line {_BREAKS['newer']}.") from None
+            broken = True
+        if broken or not _is_beginning(unfinished, last):
             raise AuditError(
                 f"{self._path}: its end is not as it was written, so nothing is added. Find out what changed the file; "
                 "moving it away starts a new log."
@@ -194,30 +205,12 @@ class Audit:
         mine, count = self._written, last.sequence if last else 0
         if mine and (count < mine.sequence or (count == mine.sequence and last != mine)):
             raise AuditError(f"{self._path}: lines that this process wrote are gone, so nothing is added.")
-        return last, len(unfinished)
+        return last, unfinished
 
-
-def _add(file: int, last: Record | None, event: Event) -> Record:
-    """Write one line and bring it to the disk, or leave the file as it was."""
-    record, size = Record.after(last, event), os.fstat(file).st_size
-    line = record.line
-    try:
-        while line:
-            line = line[os.write(file, line) :]
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, size)
-        raise
-    return record
-
-
-def _sync_folder(path: Path) -> None:
-    """A new file's name is on the disk too."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def _add(self, file: int, last: Record | None, event: Event) -> Record:
+        record = Record.after(last, event)
+        self._journal.add(file, record.line)
+        return record
 
 
 def _is_beginning(unfinished: bytes, last: Record | None) -> bool:
@@ -226,21 +219,11 @@ def _is_beginning(unfinished: bytes, last: Record | None) -> bool:
     return start.startswith(unfinished[: len(start)]) and b"}" not in unfinished[:-1] and len(unfinished) < LINE_BYTES
 
 
-def _chain(lines: Sequence[bytes], unfinished: bytes) -> Iterator[Record | Break]:
-    """The records of the lines; and a Break in place of the first that is not what has to stand there."""
-    last: Record | None = None
-    for due, line in enumerate(lines, start=1):
-        record = Record.read(line)
-        if record is None:
-            yield Break(due, "newer" if Record.is_newer(line) else "changed")
-            return
-        if (record.sequence, record.before) != (due, last.hash if last else NO_LINE):
-            yield _misplaced(record, due, lines[due:])
-            return
-        yield record
-        last = record
-    if not _is_beginning(unfinished, last):
-        yield Break(len(lines) + 1, "changed")
+def _break(found: BrokenError, lines: Sequence[bytes]) -> Break:
+    record = _Form().read(found.line)
+    if record is None:
+        return Break(found.number, "newer" if found.format else "changed")
+    return _misplaced(record, found.number, lines[found.number :])
 
 
 def _misplaced(record: Record, due: int, rest: Sequence[bytes]) -> Break:
@@ -249,6 +232,6 @@ def _misplaced(record: Record, due: int, rest: Sequence[bytes]) -> Break:
         return Break(due, "first")
     if record.sequence == due:
         return Break(due, "changed")
-    later = (Record.read(line) for line in rest)
+    later = map(_Form().read, rest)
     out_of_order = record.sequence < due or any(other.sequence == due for other in later if other)
     return Break(due, "order" if out_of_order else "missing")

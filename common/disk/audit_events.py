@@ -370,15 +370,6 @@ class Record:
             return None
         return record if type(sequence) is int and record.line == line else None
 
-    @staticmethod
-    def is_newer(line: bytes) -> bool:
-        """Whether a line says that a newer release wrote it: then nothing here can tell whether it is whole."""
-        try:
-            form = json.loads(line.decode("ascii")).get(KEY, 0)
-        except (ValueError, AttributeError, RecursionError):
-            return False
-        return type(form) is int and form > LINE_FORMAT
-
     @cached_property
     def hash(self) -> str:
         """SHA-256 in hex over the purpose and the line's canonical JSON without this hash."""
