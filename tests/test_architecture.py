@@ -10,6 +10,7 @@ import pytest
 from tests.support.architecture import (
     FORBIDDEN,
     arrows,
+    aside_by_hand,
     circle,
     flower_outside,
     imported,
@@ -69,6 +70,27 @@ def test_an_arrow_that_goes_up_is_found(tree, name, text, found):
     tree("client/consent/b.py", "from client.data.a import y")
     root = tree(name, text)
     assert bool(circle(root, "client")) == found
+
+
+def test_only_common_disk_writes_aside_and_renames():
+    assert aside_by_hand(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("os.fsync(file)", ["fsync"]),
+        ("draft.replace(path)", ["replace"]),
+        ("os.replace(draft, path)", ["replace"]),
+        ("def f():\n    Path('a').rename(b)", ["rename"]),
+        ("from tempfile import mkdtemp\nmkdtemp()", ["mkdtemp"]),
+        ("'a'.replace('b', 'c')\nreplace(state)\nmoment.replace(microsecond=0)\nwhole_file(path)", []),
+    ],
+)
+def test_what_is_written_aside_by_hand_is_found(tree, text, found):
+    root = tree("server/a.py", text)
+    tree("common/disk/b.py", text)
+    assert [line.partition(" calls ")[2] for line in aside_by_hand(root)] == found
 
 
 def test_no_file_is_named_after_nothing():

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from client.membership.enrolment import CA_FILE, COORDINATOR_FILE, NEXT, NODE_KEY_FILE, SitePlace
 from client.membership.identity import KEY_FILE, pin_roster, read_key
 from common import schema as border
-from common.disk.atomic_file import PUBLIC, make_private, write_whole
+from common.disk.atomic_file import PUBLIC, make_private, put_in_place, write_whole
 from common.errors import IdentityError
 from common.identity.authority import require_in_force
 from common.identity.enrolment import Coordinator, Kit
@@ -148,10 +148,10 @@ def _take_next(place: SitePlace, own: bytes) -> None:
     """The signing key first: while it waits in `next`, a node key there is not to be taken unless the roster says."""
     waiting = place.identity / NEXT / KEY_FILE
     if waiting.exists() and read_key(waiting).public == own:
-        waiting.replace(place.identity / KEY_FILE)
+        put_in_place(waiting, place.identity / KEY_FILE)
     node = place.connector / NEXT / NODE_KEY_FILE
     if not waiting.exists() and node.exists():
-        node.replace(place.connector / NODE_KEY_FILE)
+        put_in_place(node, place.connector / NODE_KEY_FILE)
     for folder in (place.identity / NEXT, place.connector / NEXT):
         if folder.exists() and not any(folder.iterdir()):
             folder.rmdir()

@@ -87,6 +87,13 @@ def write_new(path: Path, data: bytes | memoryview, mode: int = PRIVATE) -> None
     keep_names(path.parent)
 
 
+def put_in_place(waiting: Path, path: Path) -> None:
+    """A file that is on the disk under another name takes the place of `path`. OSError where it cannot."""
+    waiting.replace(path)
+    for folder in {waiting.parent, path.parent}:
+        keep_names(folder)
+
+
 def _settle(draft: Path, mode: int | None) -> None:
     """Bring what is written to the disk. Opened anew, for the block may have put another file under the name."""
     handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)

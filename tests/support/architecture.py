@@ -141,6 +141,28 @@ def flower_outside(root: Path) -> list[str]:
     ]
 
 
+_BY_HAND = {"fsync", "rename", "renames", "link", "hardlink_to", "mkdtemp", "mkstemp", "NamedTemporaryFile"}
+
+
+def aside_by_hand(root: Path) -> list[str]:
+    """Each call, outside of common/disk, by which a file or a folder is written aside and put in its place."""
+    return [
+        f"{path.relative_to(root)}:{node.lineno} calls {_called(node.func)}"
+        for path in sources(root, *FORBIDDEN)
+        if not path.is_relative_to(root / "common" / "disk")
+        for node in ast.walk(_parsed(path))
+        if isinstance(node, ast.Call) and (_called(node.func) in _BY_HAND or _puts_in_place(node))
+    ]
+
+
+def _puts_in_place(call: ast.Call) -> bool:
+    """`os.replace(one, other)`, or `path.replace(other)`; that of a text takes two words."""
+    of = call.func.value if isinstance(call.func, ast.Attribute) and call.func.attr == "replace" else None
+    return of is not None and (
+        (isinstance(of, ast.Name) and of.id == "os") or (len(call.args), call.keywords) == (1, [])
+    )
+
+
 def vague_names(root: Path) -> list[str]:
     """Files and folders whose name says nothing."""
     paths = {parent for path in sources(root, *FORBIDDEN, "tests") for parent in (path, *path.parents)}
