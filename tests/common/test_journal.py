@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.disk.journal import BrokenError, Journal, Seen, content_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.disk.journal import BrokenError, Journal, Seen, content_of
 from common.errors import RunError
 from tests.support.forked import all_told, killed_at, start
 
