@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.disk.atomic_file import make_private
 from common.errors import RunError
-from deploy.daemons.alone import alone
+from common.processes.kept import Kept
+from deploy.daemons.alone import ENDING_SECONDS, alone
 
 if TYPE_CHECKING:
     from client.site import SiteFolder
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wardround.daemon")
 
 AGENT_LOCK, CONNECTOR_LOCK = "agent.lock", "connector.lock"
-SOONEST_SECONDS, LATEST_SECONDS = 1.0, 60.0  # before a process that ended is started again
-STEADY_SECONDS = 60.0  # a process that ran so long starts again at once
+LATEST_SECONDS = 60.0  # before a process that ended is started again
 
 
 def agent(folder: Path) -> None:
@@ -132,50 +132,33 @@ class Supervisor:
     """Keeps commands of `wardround` running, each as a process of its own."""
 
     def __init__(self, commands: dict[str, Sequence[str]], stopped: threading.Event) -> None:
-        self._commands, self._stopped = commands, stopped
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._due = dict.fromkeys(commands, 0.0)
-        self._pause = dict.fromkeys(commands, SOONEST_SECONDS)
-        self._began = dict.fromkeys(commands, 0.0)
+        self._stopped = stopped
+        self._kept = {
+            name: Kept(partial(_started, words), longest=LATEST_SECONDS, patience=ENDING_SECONDS)
+            for name, words in commands.items()
+        }
 
     def run(self) -> None:
         """Until stopped; then end all, the youngest first."""
         try:
             while not self._stopped.wait(0.2):
-                for name in self._commands:
-                    self._look_after(name)
+                for name, kept in self._kept.items():
+                    if (ended := kept.keep()) is not None:
+                        log.error("%s ended with %d; it is started again in %.0f s", name, *ended)
         finally:
-            for process in reversed(self._running.values()):
-                process.terminate()
-            for process in self._running.values():
-                _wait(process)
+            for kept in sorted(self._kept.values(), key=lambda kept: kept.began, reverse=True):
+                kept.tell()
+            for kept in self._kept.values():
+                kept.wait()
 
-    def _look_after(self, name: str) -> None:
-        process, now = self._running.get(name), time.monotonic()
-        if process is not None and process.poll() is None:
-            return
-        if process is not None:
-            ran = now - self._began[name]
-            self._pause[name] = SOONEST_SECONDS if ran > STEADY_SECONDS else min(2 * self._pause[name], LATEST_SECONDS)
-            self._due[name] = now + self._pause[name]
-            log.error("%s ended with %d; it is started again in %.0f s", name, process.returncode, self._pause[name])
-            del self._running[name]
-        elif now >= self._due[name]:
-            self._running[name] = subprocess.Popen(command(*self._commands[name]))
-            self._began[name] = now
+
+def _started(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(*words))
 
 
 def command(*words: str) -> list[str]:
     """`wardround …` as this very installation has it; a child that ends with the process that starts it."""
     return [sys.executable, "-P", "-m", "deploy.ends_with_parent", str(os.getpid()), *words]
-
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def coordinator(folder: Path, bind: str) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.processes.parent import end_with
 from server.flower.guard import Guard
 from server.flower.long_poll import Bell
 from server.flower.patches import make_lean
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 # SQLite lets one writer in at a time. Flower waits 5 seconds for the turn and then fails the request; a large update
 # that is being stored can take longer.
 BUSY_MILLISECONDS = 120_000
+PATIENCE_SECONDS = 3.0  # its web server waits for connections that sites keep open; the database stands a kill
 PRAGMAS = {
     "busy_timeout": str(BUSY_MILLISECONDS),
     # Each of some ten connections would map a quarter of a gigabyte, and keep its own cache of 64 MB.
@@ -125,18 +124,7 @@ def until_confirmed(hand_over: Callable[..., Any]) -> Callable[..., Any]:
     return get_message_ins
 
 
-def end_with(parent: int) -> None:
-    """End soon after the process that started this one, however that ended: the next one needs the port, and the node
-    keys of whoever was removed meanwhile would stay in.
-    """
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(3.0)  # its web server waits for connections that sites keep open; the database stands a kill
-    os._exit(1)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    end_with(os.getppid(), PATIENCE_SECONDS)
     file = Path(sys.argv.pop(1))
     sys.exit(serve(file.read_text(encoding="ascii").strip()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import httpx
 from common.disk.atomic_file import write_whole
 from common.errors import RunError
 from common.identity.enrolment import address
+from common.processes.kept import Kept
 from server.consortium.certificates import names_in
 from server.consortium.consortium import Consortium
 from server.consortium.renewal import Announcer, renew_if_needed
@@ -78,24 +78,29 @@ class Coordinator:
     folder: Path
     bind: str = "0.0.0.0"  # noqa: S104  # sites connect from other machines; what they reach is guarded
     stopped: threading.Event = field(default_factory=threading.Event)
-    process: subprocess.Popen[bytes] | None = None
+    _kept: Kept = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._kept = Kept(self._start, longest=LONGEST_PAUSE_SECONDS, patience=STOP_SECONDS)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The SuperLink, as it was started last."""
+        return self._kept.process
 
     def up(self) -> None:
         """Serve until `stopped`."""
-        pause = 1.0
         while not self.stopped.is_set():
-            began = time.monotonic()
-            self._start()
+            self._kept.begin()
             try:
                 self._wait_until_healthy()
                 self._serve()
             except (httpx.HTTPError, RunError) as error:
                 log.error("%s", error if isinstance(error, RunError) else f"In trouble: {type(error).__name__}.")
-            self._end()
-            pause = 1.0 if time.monotonic() - began > 60 else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self.stopped.wait(pause if not self.stopped.is_set() else 0)
+            self._kept.end()
+            self.stopped.wait(self._kept.pause() if not self.stopped.is_set() else 0)
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         consortium = Consortium.read(self.folder)
         _require_free(self.bind, consortium.port)
         renew_if_needed(consortium)
@@ -105,10 +110,9 @@ class Coordinator:
             make_secret(state / name)
         environment = os.environ | SPARING | {"FLWR_HOME": str(state / "flower"), "PYTHONPATH": _import_path()}
         with (state / LOG).open("ab") as output:
-            self.process = subprocess.Popen(
-                _command(consortium, self.bind), env=environment, stdout=output, stderr=output
-            )
-        log.info("SuperLink started as process %d", self.process.pid)
+            process = subprocess.Popen(_command(consortium, self.bind), env=environment, stdout=output, stderr=output)
+        log.info("SuperLink started as process %d", process.pid)
+        return process
 
     def _wait_until_healthy(self) -> None:
         place, ends = place_of(Consortium.read(self.folder)), time.monotonic() + START_SECONDS
@@ -137,18 +141,8 @@ class Coordinator:
                 known = keys
 
     def _require_alive(self) -> None:
-        if self.process is None or self.process.poll() is not None:
+        if not self._kept.is_running:
             raise RunError("The SuperLink ended. Its log says why: state/superlink.log.")
-
-    def _end(self) -> None:
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 def _command(consortium: Consortium, bind: str) -> list[str]:

@@ -27,7 +27,7 @@ def files(folder: Path) -> list[str]:
     mode=st.sampled_from([PRIVATE, PUBLIC, BY_UMASK]),
     apart=st.booleans(),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_killed_at_any_moment_a_file_is_the_old_one_or_the_new_one(
     old: bytes | None, new: bytes, mode: int | None, apart: bool
 ) -> None:

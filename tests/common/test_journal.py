@@ -72,7 +72,7 @@ def folder() -> Iterator[Path]:
 
 
 @given(known=st.integers(0, 3), added=st.integers(1, 5))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_killed_at_any_moment_it_holds_all_that_was_said_to_be_in_it(known: int, added: int) -> None:
     """What was appended stays, in order; of what was not, all or nothing after the next append."""
     with folder() as place:
