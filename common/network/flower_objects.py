@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import RunError
+from common.pause import Pause
 
 CHUNK_BYTES = 5 << 20
 SMALL_BYTES = 1 << 20
@@ -100,14 +101,13 @@ class Arriving:
 
     def awaited(self, stopped: threading.Event) -> bytearray:
         """`whole`, looked for again after a moment, and less and less often. RunError also when `stopped`."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = Pause(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while not stopped.is_set():
             before = self.since
             data = self.whole()
             if data is not None:
                 return data
-            pause = FIRST_PAUSE_SECONDS if self.since > before else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            stopped.wait(pause)
+            stopped.wait(pause.anew() if self.since > before else pause.longer())
         raise RunError("Stopped while a message arrived.")
 
     def _opened(self) -> bool:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import httpx
 
+from common.pause import Pause
+
 R = TypeVar("R")
 _DRAWS = random.SystemRandom()  # seeds of a study have no part in it
 
@@ -32,7 +34,7 @@ def answered(
     each pause, for how many seconds there was no answer; `stopped` ends the pauses.
     """
     began = well = time.monotonic()  # `well`: when it last answered or failed otherwise than with 500
-    pause = FIRST_SECONDS
+    pause = Pause(FIRST_SECONDS, LONGEST_SECONDS)
     while True:
         try:
             return call()
@@ -44,8 +46,8 @@ def answered(
                 raise
             if waiting is not None:
                 waiting(late)
-            (stopped or threading.Event()).wait(pause * _DRAWS.uniform(*SPREAD))
-            pause = min(2 * pause, LONGEST_SECONDS)
+            (stopped or threading.Event()).wait(pause.seconds * _DRAWS.uniform(*SPREAD))
+            pause.longer()
 
 
 def passes(error: httpx.HTTPError) -> bool:

@@ -24,6 +24,7 @@ from common.messages import (
     from_records,
     to_records,
 )
+from common.pause import Pause
 from server.lost import Refused, Silence, Why
 
 FIRST_LOOK_SECONDS = 0.002
@@ -44,6 +45,27 @@ class Answers:
     bytes_up: int
 
 
+class Asked:
+    """Messages that were sent, each to a node, and the answers that have come: by node, in `came`."""
+
+    def __init__(self, grid: Grid, messages: Mapping[int, Message]) -> None:
+        self._grid = grid
+        self._node_of = dict(zip(grid.push_messages(list(messages.values())), messages, strict=True))
+        self.came: dict[int, Message] = {}
+
+    @property
+    def all_came(self) -> bool:
+        return len(self.came) == len(self._node_of)
+
+    def look(self) -> dict[int, Message]:
+        """Fetch the answers that came since the last look."""
+        waiting = [sent for sent, node in self._node_of.items() if node not in self.came]
+        answers = self._grid.pull_messages(waiting)
+        new = {self._node_of[answer.metadata.reply_to_message_id]: answer for answer in answers}
+        self.came |= new
+        return new
+
+
 def exchange(
     grid: Grid,
     requests: Mapping[int, Request],
@@ -62,27 +84,25 @@ def exchange(
     """
     both = {**requests, **(optional or {})}
     records = {id(request): to_records(request) for request in both.values()}  # one for all sites is made once
-    messages = [
-        grid.create_message(
+    messages = {
+        node: grid.create_message(
             records[id(request)], MESSAGE_TYPES[type(request)], node, group if node in requests else optional_group
         )
         for node, request in both.items()
-    ]
-    node_of = dict(zip(grid.push_messages(messages), both, strict=True))
-    sent = sum(map(size, messages))
+    }
+    asked = Asked(grid, messages)
+    sent, came = sum(map(size, messages.values())), asked.came
     del messages, records  # they can be large, and the answers are as large again
-    came: dict[int, Message] = {}
-    look, ends, ready = FIRST_LOOK_SECONDS, time.monotonic() + seconds, False
-    while len(came) < len(both) and time.monotonic() < ends:
-        for message in grid.pull_messages([item for item, node in node_of.items() if node not in came]):
-            came[node_of[message.metadata.reply_to_message_id]] = message
-            look = FIRST_LOOK_SECONDS
+    pause, ends, ready = Pause(FIRST_LOOK_SECONDS, SLOWEST_LOOK_SECONDS, 1.5), time.monotonic() + seconds, False
+    while not asked.all_came and time.monotonic() < ends:
+        if asked.look():
+            pause.anew()
         decided = bool(decides) and any(_refused(message) == decides for message in came.values())
         if not ready and (decided or requests.keys() <= came.keys()):
             ready, ends = True, min(ends, time.monotonic() + GRACE_SECONDS)
-        if len(came) < len(both):
-            time.sleep(look)
-            look = min(look * 1.5, SLOWEST_LOOK_SECONDS)
+        if not asked.all_came:
+            time.sleep(pause.seconds)
+            pause.longer()
     replies, missing = _sorted_out(both, came)
     declined = {node: why for node, why in missing.items() if node not in requests}
     missing = {node: why for node, why in missing.items() if node in requests}

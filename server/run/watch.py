@@ -36,6 +36,7 @@ from server.flower.control import Node, Nodes, by_site
 from server.flower.grid import FleetGrid
 from server.lost import Lost, Silence
 from server.report.evidence import RoundEvidence
+from server.run.exchange import Asked
 from server.run.run_folder import player_of
 
 STATUS_FILE, STATUS_FORMAT = "status.json", 1
@@ -261,15 +262,15 @@ class Watch:
         """Who answers within the time between two looks. Questions of before that are answered late are forgotten."""
         request = ActivityRequest(self.status.run)
         kind = MESSAGE_TYPES[ActivityRequest]
-        asked = [grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes]
-        waiting = dict(zip(grid.push_messages(asked), nodes, strict=True))
+        messages = {node: grid.create_message(to_records(request), kind, node, "", ttl=60.0) for node in nodes}
+        asked = Asked(grid, messages)
         said: dict[int, Said] = {}
         ends = time.monotonic() + LOOK_SECONDS
-        while len(said) < len(waiting) and time.monotonic() < ends and not stopped.wait(0.3):
-            for message in grid.pull_messages([key for key, node in waiting.items() if node not in said]):
+        while not asked.all_came and time.monotonic() < ends and not stopped.wait(0.3):
+            for node, message in asked.look().items():
                 reply = None if message.has_error() else activity_in(message.content)
                 if reply is not None:
-                    said[waiting[message.metadata.reply_to_message_id]] = reply
+                    said[node] = reply
         return said
 
 
