@@ -5,34 +5,25 @@ from __future__ import annotations
 import os
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from client.data.accepted import doubt_of, require_accepted
-from client.data.cache import Cache, Entry, EntryName, Writer
-from client.data.case import DeidentifiedCase
+from client.data.cache import Cache
 from client.data.cohort import OPTED_OUT, Cohort, cohort_of
-from client.data.deidentify import GATE_VERSION, deidentify
 from client.data.exclusions import Found, found_here
-from client.data.kinds import KINDS
-from client.data.kinds.kind import DataKind, Row
 from client.data.labels import Label, read_labels
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.recipe import rules_of
+from client.data.rows import Rows
 from client.data.sides import staying
 from client.data.site_files import Progress
-from client.data.sources import Reader, Source, fingerprint, sources_here
+from client.data.sources import sources_here
 from client.site import SiteFolder
-from common import schema as border
-from common.errors import DataError, DeidentificationError, WardroundError
+from common.errors import DataError, WardroundError
 from common.study import Study
-
-# A new number makes every site prepare its data again: raise it when the same files would give other rows.
-PIPELINE_VERSION = 2
 
 
 def prepare(
@@ -103,7 +94,7 @@ def _prepare(
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
-        entries = _Work(folder, study, sources, labels, known, secret, progress).entries(store)
+        entries = Rows(folder, study, sources, labels.keys(), known, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
     counts[OPTED_OUT] += len(found.patients)
@@ -135,143 +126,6 @@ def _without_opted_out(
     staying = {patient: label for patient, label in labels.items() if secret.pseudonym(patient) not in out}
     counts["exclusions: patients whom an earlier list named, and this one does not"] += len(labels) - len(staying)
     return staying
-
-
-@dataclass(frozen=True, repr=False)
-class _Work:
-    """What is prepared, for whom; `known`: whoever stands in the target's file, also those who are left out."""
-
-    folder: SiteFolder
-    study: Study
-    sources: Mapping[str, Source]
-    labels: Mapping[str, Label]
-    known: frozenset[str]
-    secret: SiteSecret
-    progress: Progress
-
-    def entries(self, cache: Cache) -> dict[str, Entry]:
-        """Prepared rows of every modality of this site, from the cache where it has them."""
-        names = {name: self._entry_name(name) for name in self.sources}
-        with cache.locked():
-            ready = {name: cache.load(names[name]) for name in names}
-            missing = {name: names[name] for name, entry in ready.items() if entry is None}
-            if missing:
-                self._fill(cache, missing)
-                ready |= {name: cache.load(entry) for name, entry in missing.items()}
-        return {name: entry for name, entry in ready.items() if entry is not None}
-
-    def _entry_name(self, name: str) -> EntryName:
-        modality, source = self.study.modalities[name], self.sources[name]
-        files = KINDS[modality.kind].files_of_tool(modality, self._models)
-        recipe = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, files]
-        recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
-        data = [
-            border.plain(source),
-            border.plain(self.folder.file.identity),
-            self.folder.file.patient,
-            fingerprint(self.folder, self.study, name, source).hex(),
-            sorted(self.labels),
-            sorted(self.known),  # whose rows end a table's reading, where a quote beside them is open
-        ]
-        return EntryName(name, self._digest(recipe), self._digest([recipe, data]))
-
-    def _digest(self, content: object) -> str:
-        return self.secret.digest("cache", repr(content).encode())
-
-    @property
-    def _models(self) -> Path:
-        return self.folder.path(self.folder.file.models)
-
-    def _fill(self, cache: Cache, missing: Mapping[str, EntryName]) -> None:
-        """Prepare these modalities, patient by patient. Entries appear at the end; an error leaves none behind."""
-        sources = {name: self.sources[name] for name in missing}
-        reader = Reader(self.folder, self.study, sources, self.progress, self.known)
-        tools = {name: self._kind(name).tool(self.study.modalities[name], self._models) for name in missing}
-        earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
-        reader.open()
-        with ExitStack() as stack:
-            layouts = {name: self.study.modalities[name].layout for name in missing}
-            writers = {
-                name: stack.enter_context(cache.writer(entry, layouts[name].shape, layouts[name].stored))
-                for name, entry in missing.items()
-            }
-            patients = sorted(self.labels, key=self.secret.pseudonym)
-            for number, patient in enumerate(patients):
-                self._add(patient, reader, tools, earlier, writers)
-                self.progress("preparing cases", number + 1, len(patients))
-            for name, writer in writers.items():
-                if not self.study.private:
-                    reader.kinds[name].require(self.labels, len(writer.pseudonyms))
-                writer.counts.update(reader.kinds[name].counts(self.labels, len(writer.pseudonyms)))
-
-    def _add(
-        self,
-        patient: str,
-        reader: Reader,
-        tools: Mapping[str, Any],
-        earlier: Mapping[str, Mapping[tuple[str, str], Row]],
-        writers: Mapping[str, Writer],
-    ) -> None:
-        pseudonym = self.secret.pseudonym(patient)
-        stamps = {name: self._stamp(reader, name, patient) for name in writers}
-        again = []
-        for name, writer in writers.items():
-            known = earlier[name].get((pseudonym, stamps[name]))
-            if known is None:
-                again.append(name)
-            else:
-                writer.add(pseudonym, stamps[name], known)
-        for name, row, counts in self._rows(patient, reader, again, tools):
-            if row is not None:
-                writers[name].add(pseudonym, stamps[name], row)
-            writers[name].counts.update(counts)
-
-    def _rows(
-        self, patient: str, reader: Reader, names: list[str], tools: Mapping[str, Any]
-    ) -> Iterator[tuple[str, Row | None, dict[str, int]]]:
-        """Each modality's row of a patient, None where there is none, and what the gate counted.
-
-        In a study with differential privacy what one patient's data raises is that patient's gap, and is counted: a
-        refusal would tell the coordinator that somebody is here of whom it raises.
-        """
-        if not self.study.private:
-            case = deidentify(reader.case(patient, names), self.study, self.secret)
-            yield from (self._row(case, name, tools) for name in names)
-            return
-        for name in names:
-            try:
-                case = deidentify(reader.case(patient, [name]), self.study, self.secret)
-                yield self._row(case, name, tools)
-            except DeidentificationError:
-                yield name, None, {f"{self._place(name)}: patients of whom the gate would have let something pass": 1}
-            except Exception as problem:
-                yield name, None, {f"{self._place(name)}: patients that failed with {type(problem).__name__}": 1}
-
-    def _row(
-        self, case: DeidentifiedCase, name: str, tools: Mapping[str, Any]
-    ) -> tuple[str, Row | None, dict[str, int]]:
-        modality = self.study.modalities[name]
-        row = self._kind(name).row(case.parts[name], modality, tools[name]) if name in case.parts else None
-        own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
-        return name, row, own
-
-    def _place(self, name: str) -> str:
-        return f"{self._kind(name).section}.{name}"
-
-    def _kind(self, name: str) -> type[DataKind[Any, Any, Any, Any]]:
-        return KINDS[self.study.modalities[name].kind]
-
-    def _stamp(self, reader: Reader, name: str, patient: str) -> str:
-        stamp = reader.kinds[name].stamp(patient)
-        return self.secret.digest("stamp", stamp.encode("utf-8", "surrogateescape")) if stamp else ""
-
-
-def _by_stamp(entry: Entry | None) -> dict[tuple[str, str], Row]:
-    """Rows that need no second decoding, by patient and by the stamp of the files that they came from."""
-    if entry is None:
-        return {}
-    places = enumerate(zip(entry.pseudonyms, entry.stamps, strict=True))
-    return {key: entry.rows[place] for place, key in places if key[1]}
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -353,7 +353,7 @@ def test_the_ward_itself_is_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        "client.data.prepare.deidentify",
+        "client.data.rows.deidentify",
         "client.data.prepare.read_labels",
         *(
             f"client.data.kinds.{kind.__module__.rpartition('.')[2]}.{kind.__name__}.{step}"

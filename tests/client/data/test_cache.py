@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from client.data import cache as cache_module
-from client.data import pixels
-from client.data import prepare as prepare_module
+from client.data import pixels, rows
 from client.data.cache import Cache, EntryName
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
@@ -157,7 +156,7 @@ def test_what_changes_the_rows_prepares_again(north: SiteFolder, monkeypatch: py
     smaller = prepare(north, study_of({"modalities": modalities}))
     assert smaller.train.inputs["xray"].shape[-1] == 8 and smaller.train.inputs["report"].shape[1] == 8
     assert len(files) == 11
-    monkeypatch.setattr(prepare_module, "PIPELINE_VERSION", 10**6)
+    monkeypatch.setattr(rows, "PIPELINE_VERSION", 10**6)
     prepare(north, study)
     assert len(files) == 22
 
