@@ -29,6 +29,7 @@ from deploy.commands import (  # noqa: E402
     daemons,
     enrolment,  # noqa: F401
     groups,
+    preparing,  # noqa: F401
     research,
     sets,  # noqa: F401
     standing,  # noqa: F401

@@ -9,7 +9,7 @@ A private study that is at work goes on meanwhile, and takes nobody in again (`c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,8 +130,9 @@ def read_list(folder: SiteFolder) -> OptOuts | None:
     return OptOuts(path, tuple(lines_of(path, list_text(content), folder.file.patient)), content)
 
 
-def found_here(folder: SiteFolder) -> Found:
-    """Match the list with the patients of the target's file. Raises DataError as `read_list` and the table do.
+def found_here(folder: SiteFolder, others: Collection[str] = ()) -> Found:
+    """Match the list with the patients of the target's file, and with `others` who are here. Raises DataError as
+    `read_list` and the table do.
 
     A study without differential privacy keeps rows over several lines which one with it takes for broken ones, that
     swallowed a neighbour's (`client.data.swallowed`): so whom the list means is sought in both readings.
@@ -140,7 +141,7 @@ def found_here(folder: SiteFolder) -> Found:
     if listed is None:
         return match(OptOuts(folder.root, (), b""), ())
     apart, whole = (_patients(folder, numbers) for numbers in (True, False))
-    return match(listed, apart, whole)
+    return match(listed, (*apart, *others), whole)
 
 
 def _patients(folder: SiteFolder, apart: bool) -> tuple[str, ...]:

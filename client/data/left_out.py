@@ -56,6 +56,11 @@ def keep_left_out(state: Path, secret: SiteSecret, listed: Collection[str]) -> f
         return now.pseudonyms
 
 
+def left_out(state: Path, secret: SiteSecret) -> frozenset[str]:
+    """Return the pseudonyms of all who are kept; nothing is written. DataError as `keep_left_out`."""
+    return (_known(state, secret) or _Kept()).pseudonyms
+
+
 def staying_out(state: Path, found: Found) -> int:
     """Return how many are left out whom this list does not name any more. DataError as `keep_left_out`."""
     if not (state / FILE).exists() and _logged(state)[0] is None:

@@ -48,19 +48,19 @@ def prepare(
     try:
         found = found_here(folder)
         folder = replace(folder, excluded=found.passed_over)
-        cohort = _prepare(folder, study, cache, progress or _silent, found, state, at_work=at_work)
+        cohort = _prepare(folder, study, cache, progress or silent, found, state, at_work=at_work)
         if folder.file.exclusions is None:
             return cohort
-        doubt = _doubt(folder.path(folder.file.state), found, private=at_work and study.private)
+        doubt = doubt_here(folder.path(folder.file.state), found, private=at_work and study.private)
         return replace(cohort, opt_outs=found.said(), doubt=doubt)
     except WardroundError:
         raise
     except Exception as error:
-        problem = _unforeseen(error)
+        problem = unforeseen(error)
     raise DataError(f"{folder.root}: cannot be prepared: {problem}.")  # outside of `except`: it keeps no context
 
 
-def _doubt(state: Path, found: Found, *, private: bool) -> str:
+def doubt_here(state: Path, found: Found, *, private: bool) -> str:
     """Return why a person should look at the list of opt-outs. What a person accepted is looked up for an odd list
     alone, and a list may be odd by one patient: with privacy nothing may fail by it, so that is said, and no error.
     """
@@ -128,11 +128,11 @@ def _without_opted_out(
     return staying
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def silent(what: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-def _unforeseen(error: Exception) -> str:
+def unforeseen(error: Exception) -> str:
     """The last fence: of what nobody foresaw, where it happened is said, and not what it read."""
     if isinstance(error, OSError):
         words = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -27,7 +27,11 @@ PIPELINE_VERSION = 2
 
 @dataclass(frozen=True, repr=False)
 class Rows:
-    """What is prepared, for whom; `known`: whoever stands in the target's file, also those who are left out."""
+    """What is prepared, for whom.
+
+    known: whoever stands in the target's file, also those who are left out
+    everybody: for a use that asks nobody for a target: these rows are kept beside those for training, which stay
+    """
 
     folder: SiteFolder
     study: Study
@@ -36,6 +40,7 @@ class Rows:
     known: frozenset[str]
     secret: SiteSecret
     progress: Progress
+    everybody: bool = False
 
     def entries(self, cache: Cache) -> dict[str, Entry]:
         """Prepared rows of every modality of this site, from the cache where it has them."""
@@ -49,10 +54,8 @@ class Rows:
         return {name: entry for name, entry in ready.items() if entry is not None}
 
     def _entry_name(self, name: str) -> EntryName:
-        modality, source = self.study.modalities[name], self.sources[name]
-        files = KINDS[modality.kind].files_of_tool(modality, self._models)
-        recipe = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, files]
-        recipe += ["gaps"] if self.study.private else []  # what is an error in another study is a gap in these rows
+        source, recipe = self.sources[name], self._recipe(name)
+        recipe += ["everybody"] if self.everybody else []
         data = [
             border.plain(source),
             border.plain(self.folder.file.identity),
@@ -62,6 +65,21 @@ class Rows:
             sorted(self.known),  # whose rows end a table's reading, where a quote beside them is open
         ]
         return EntryName(name, self._digest(recipe), self._digest([recipe, data]))
+
+    def _recipe(self, name: str) -> list[object]:
+        """Return what decides the rows of a modality, but for the data."""
+        modality = self.study.modalities[name]
+        files = KINDS[modality.kind].files_of_tool(modality, self._models)
+        recipe: list[object] = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, files]
+        return recipe + (["gaps"] if self.study.private else [])  # what is an error in another study is a gap here
+
+    def _earlier(self, cache: Cache, entry: EntryName) -> dict[tuple[str, str], Row]:
+        """Return what need not be decoded again; for everybody also of what was prepared for training."""
+        own = _by_stamp(cache.earlier(entry))
+        if not self.everybody:
+            return own
+        training = EntryName(entry.modality, self._digest(self._recipe(entry.modality)), "")
+        return _by_stamp(cache.earlier(training)) | own
 
     def _digest(self, content: object) -> str:
         return self.secret.digest("cache", repr(content).encode())
@@ -75,7 +93,7 @@ class Rows:
         sources = {name: self.sources[name] for name in missing}
         reader = Reader(self.folder, self.study, sources, self.progress, self.known)
         tools = {name: self._kind(name).tool(self.study.modalities[name], self._models) for name in missing}
-        earlier = {name: _by_stamp(cache.earlier(entry)) for name, entry in missing.items()}
+        earlier = {name: self._earlier(cache, entry) for name, entry in missing.items()}
         reader.open()
         with ExitStack() as stack:
             layouts = {name: self.study.modalities[name].layout for name in missing}
@@ -88,7 +106,7 @@ class Rows:
                 self._add(patient, reader, tools, earlier, writers)
                 self.progress("preparing cases", number + 1, len(patients))
             for name, writer in writers.items():
-                if not self.study.private:
+                if not self.study.private and not self.everybody:
                     reader.kinds[name].require(self.patients, len(writer.pseudonyms))
                 writer.counts.update(reader.kinds[name].counts(self.patients, len(writer.pseudonyms)))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from client.data.cache import Entry
 from client.data.kinds.kind import Row
@@ -18,6 +19,16 @@ from common.study import Study
 
 def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str], targets: Sequence[Any]) -> Batch:
     """The cases of `pseudonyms`, in that order, with zeros where `entries` has no row of a case."""
+    inputs, present = inputs_of(study, entries, pseudonyms)
+    shape = (len(pseudonyms), *study.task.target_shape(study.modalities))
+    target = torch.from_numpy(np.array(targets, dtype=study.task.target_type).reshape(shape))
+    return Batch(inputs, present, target)
+
+
+def inputs_of(
+    study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the same without targets: the tensors by modality, and who has which, bool (B, M)."""
     present = np.zeros((len(pseudonyms), len(study.names)), dtype=np.bool_)
     inputs = {}
     for place, (name, modality) in enumerate(study.modalities.items()):
@@ -25,9 +36,7 @@ def batch(study: Study, entries: Mapping[str, Entry], pseudonyms: Sequence[str],
         if name in entries:
             present[:, place] = _fill(rows, modality.layout, entries[name], pseudonyms)
         inputs[name] = torch.from_numpy(rows)
-    shape = (len(pseudonyms), *study.task.target_shape(study.modalities))
-    target = torch.from_numpy(np.array(targets, dtype=study.task.target_type).reshape(shape))
-    return Batch(inputs, torch.from_numpy(present), target)
+    return inputs, torch.from_numpy(present)
 
 
 def _rows(layout: RowLayout, number: int) -> Row:
