@@ -134,6 +134,26 @@ def test_what_comes_piece_by_piece_is_whole_once_the_last_is_there(monkeypatch):
     assert Arriving(parcel.key, lambda name: answer(store[name])).awaited(threading.Event()) == data
 
 
+def test_what_does_not_come_is_looked_for_less_and_less_often():
+    """Anew after each object that came: the next ones follow closely."""
+    data, pauses, here = _random(2 * CHUNK_BYTES), list[float](), dict[str, bytes]()
+    parcel = Parcel.of((1,), Contents.of(data))
+    store = stored(parcel)
+
+    class Stopped(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            if len(pauses) == 4:
+                here[parcel.key] = store[parcel.key]
+            if len(pauses) == 7:
+                self.set()
+
+    with pytest.raises(RunError):
+        Arriving(parcel.key, lambda name: answer(here.get(name, b""))).awaited(Stopped())
+    first = parcels.FIRST_PAUSE_SECONDS
+    assert pauses == [2 * first, 4 * first, 8 * first, 16 * first, first, 2 * first, 4 * first]
+
+
 def test_what_the_server_gave_up_is_not_waited_for():
     lost = SimpleNamespace(object_found=False, object_available=False, object_content=b"")
     with pytest.raises(RunError):
