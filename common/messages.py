@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from common.errors import PUBLIC_CODES, ReleaseError, RunError, WardroundError
 from common.format_number import NEWER
 from common.plan import PARTS, STATISTICS, UPDATE, RoundPlan, asks_of
+from common.protocols import HERE
 from common.release import OF_0_1
 
-PROTOCOL = 4
+FIRST, PROTOCOL = HERE.wire[0], HERE.wire[-1]  # the numbers from here to there are spoken; a message has one of them
 OLDEST = 3  # of release 0.1, whose sites and coordinators are told no
 RAW = "little-endian"  # Flower's name for how an array is written; it has none for plain bytes
 _ITEM_BYTES = {"uint8": 1, "float32": 4, "float64": 8}  # of the vectors that are sent; NumPy reads no type from outside
@@ -37,18 +38,19 @@ class OtherProtocolError(ReleaseError):
 
     def __init__(self, spoken: object) -> None:
         self.spoken = spoken if type(spoken) is int and spoken > 0 else 0
-        newer = f"The other side speaks protocol {self.spoken}, and this one {PROTOCOL}. {NEWER}"
+        here = f"{FIRST} to {PROTOCOL}"
+        newer = f"The other side speaks protocol {self.spoken}, and this one {here}. {NEWER}"
         older = (
-            f"The other side speaks protocol {self.spoken}, of release 0.1, and this one {PROTOCOL}. Nobody sums "
+            f"The other side speaks protocol {self.spoken}, of release 0.1, and this one {here}. Nobody sums "
             f"beside it: {OF_0_1} Have its people install this release."
         )
-        neither = f"The other side does not speak protocol {PROTOCOL}: install the same wardround on both sides."
+        neither = f"The other side speaks none of the protocols {here}: install the same wardround on both sides."
         super().__init__(newer if self.spoken > PROTOCOL else older if self.older else neither)
 
     @property
     def older(self) -> bool:
         """Whether it is that of release 0.1."""
-        return OLDEST <= self.spoken < PROTOCOL
+        return OLDEST <= self.spoken < FIRST
 
     @property
     def in_short(self) -> str:
@@ -238,8 +240,8 @@ _PLAN_FIELDS: dict[str, type] = {
 }
 
 
-def to_records(message: Request | Reply, protocol: int = PROTOCOL) -> RecordDict:
-    """A message as Flower records. `protocol`: of an older side that is told no in words that it reads."""
+def to_records(message: Request | Reply, protocol: int = FIRST) -> RecordDict:
+    """A message as Flower records. `protocol`: in which it is asked, or was; or of an older side that is told no."""
     kind = type(message)
     config: dict[str, Any] = {"kind": kind.__name__, "protocol": protocol}
     config |= {name: _plain(getattr(message, name)) for name in _FIELDS[kind]}
@@ -332,8 +334,7 @@ def _arrays(records: RecordDict) -> Iterator[Array]:
 def from_records(records: RecordDict) -> Request | Reply:
     """The message in these records, or RunError saying which part is not as this protocol has it."""
     config = _section(records, "config")
-    if config.get("protocol") != PROTOCOL:
-        raise OtherProtocolError(config.get("protocol"))
+    spoken_in(records)
     kind = _KINDS.get(str(config.get("kind")))
     if kind is None:
         raise RunError("A message of a kind that this protocol does not have.")
@@ -353,6 +354,26 @@ def from_records(records: RecordDict) -> Request | Reply:
     return cast("Request | Reply", kind(**values))
 
 
+def spoken_in(records: RecordDict) -> int:
+    """The protocol that this message is in. OtherProtocolError for one that this release does not speak."""
+    spoken = _section(records, "config").get("protocol")
+    if type(spoken) is not int or spoken not in HERE.wire:
+        raise OtherProtocolError(spoken)
+    return spoken
+
+
+def answered_in(records: RecordDict) -> int:
+    """The protocol for the answer to this request: its own. For a newer one the newest of this release, by which the
+    other side learns what is spoken here; for what is no request the first one.
+    """
+    try:
+        return spoken_in(records)
+    except OtherProtocolError as error:
+        return PROTOCOL if error.spoken > PROTOCOL else FIRST
+    except RunError:
+        return FIRST
+
+
 def activity_in(records: RecordDict) -> ActivityReply | OtherProtocolError | None:
     """What a site says that it does, or that it speaks another protocol; None for anything else."""
     try:
@@ -364,11 +385,11 @@ def activity_in(records: RecordDict) -> ActivityReply | OtherProtocolError | Non
     return reply if isinstance(reply, ActivityReply) else None
 
 
-def refusal_for(error: WardroundError) -> RecordDict:
+def refusal_for(error: WardroundError, protocol: int = FIRST) -> RecordDict:
     """The records of a refusal with an error's public code; for an older side with a code that it knows."""
     if isinstance(error, OtherProtocolError) and error.older:
         return to_records(Refusal(RunError.code), error.spoken)
-    return to_records(Refusal(error.code))
+    return to_records(Refusal(error.code), protocol)
 
 
 def _plan(records: RecordDict) -> RoundPlan:
@@ -409,7 +430,7 @@ def _section(records: RecordDict, name: str) -> ConfigRecord:
 
 def _checked(where: str, config: ConfigRecord, fields: dict[str, type], also: set[str]) -> dict[str, Any]:
     if set(config) != set(fields) | also:
-        raise RunError(f"{where}: not exactly the fields of protocol {PROTOCOL}.")
+        raise RunError(f"{where}: not exactly the fields that it has.")
     values: dict[str, Any] = {}
     for name, kind in fields.items():
         value = config[name]

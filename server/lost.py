@@ -5,11 +5,13 @@ It is stored as text ("round: refused: budget", "join: no answer in time"), and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self, get_args
 
 from common.errors import words_of
+from common.protocols import speaker_of
 from common.release import OF_0_1
 
 Leg = Literal["join", "offer", "round", "confirm", "reveal"]
@@ -54,7 +56,30 @@ class Refused:
         return f"{_REFUSED}{self.code}"
 
 
-Why = Refused | Silence
+@dataclass(frozen=True)
+class Speaks:
+    """It was asked in a protocol that its release does not speak, and said which is the newest that it does."""
+
+    spoken: int
+    asked: int
+
+    @property
+    def words(self) -> str:
+        return (
+            f"speaks protocol {self.spoken} at most, of {speaker_of(self.spoken)}, and this study needs {self.asked}: "
+            f"its people have to install {speaker_of(self.asked)} or a newer one"
+        )
+
+    def __str__(self) -> str:
+        return f"speaks protocol {self.spoken}, asked in {self.asked}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        found = re.fullmatch(r"speaks protocol ([0-9]{1,9}), asked in ([0-9]{1,9})", text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+
+Why = Refused | Silence | Speaks
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,8 @@ class Lost:
             return None
         if why.startswith(_REFUSED):
             return cls(leg, Refused(why.removeprefix(_REFUSED)))  # type: ignore[arg-type]
+        if speaks := Speaks.parse(why):
+            return cls(leg, speaks)  # type: ignore[arg-type]
         return cls(leg, Silence(why)) if why in list(Silence) else None  # type: ignore[arg-type]
 
 

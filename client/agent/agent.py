@@ -31,6 +31,7 @@ from common.disk.audit import AUDIT_FILE, Audit, Refused
 from common.disk.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
+    FIRST,
     LARGEST_HEAD,
     JoinRequest,
     Refusal,
@@ -38,6 +39,7 @@ from common.messages import (
     Request,
     RoundReply,
     RoundRequest,
+    answered_in,
     from_bytes,
     from_records,
     head_bytes,
@@ -81,10 +83,11 @@ class Agent:
 
     def answer(self, data: bytes | bytearray) -> bytes:
         """One request and its reply, as bytes. Never raises: what goes wrong is a refusal with a public code."""
-        kind = UNREADABLE
+        kind, protocol = UNREADABLE, FIRST
         with self._working:
             try:
                 records = from_bytes(data, head_bytes(self._sites))
+                protocol = answered_in(records)
                 request = from_records(records)
                 kind = _kind(request)
                 self._look()
@@ -100,11 +103,11 @@ class Agent:
                 return to_bytes(reply)
             except WardroundError as error:
                 log.warning("%s: refused (%s, %s): %s", kind, type(error).__name__, error.code, error)
-                return self._refuse(kind, error)
+                return self._refuse(kind, error, protocol)
             except Exception as error:
                 # The text of a foreign exception may quote a patient's data: its kind and place are all that is logged.
                 log.error("%s: failed with %s at %s", kind, type(error).__name__, place_of(error))
-                return self._refuse(kind, WardroundError())
+                return self._refuse(kind, WardroundError(), protocol)
 
     @property
     def _sites(self) -> int:
@@ -158,13 +161,13 @@ class Agent:
             self._answered = time.monotonic()
         self.activities.now("masked" if isinstance(reply, RoundReply) else "idle")
 
-    def _refuse(self, kind: str, why: WardroundError) -> bytes:
+    def _refuse(self, kind: str, why: WardroundError, protocol: int) -> bytes:
         self.activities.now("idle")
         try:
             self._audit.append(Refused(kind, why.code))
         except WardroundError as error:
             log.error("not recorded (%s): %s", error.code, error)
-        return to_bytes(refusal_for(why))
+        return to_bytes(refusal_for(why, protocol))
 
     def serve(self, socket: Path) -> RelayServer:
         """Listen on the socket; the caller stops what it is given."""

@@ -59,10 +59,12 @@ from common.messages import (
     RevealRequest,
     RoundReply,
     RoundRequest,
+    answered_in,
     from_records,
     to_records,
 )
 from common.plan import Declaration, RoundPlan
+from common.protocols import require_sayable
 from common.questions import parts_of
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import pack_source
@@ -118,7 +120,7 @@ class SiteHandler:
 
     def reply(self, records: RecordDict) -> RecordDict:
         """The same, of a message's records."""
-        return to_records(self._answer(records))
+        return to_records(self._answer(records), answered_in(records))
 
     def _answer(self, records: RecordDict) -> Reply:
         kind = UNREADABLE
@@ -128,6 +130,7 @@ class SiteHandler:
             if handle is None:
                 raise RunError("A site takes requests, not replies.")
             kind = type(request).__name__
+            require_sayable(answered_in(records), self.site.study)
             return self._let_out(kind, request, handle)
         except WardroundError as error:
             log.warning("%s: refused (%s, %s): %s", self.site.name, type(error).__name__, error.code, error)

@@ -23,7 +23,16 @@ from client.network.inbox import Inbox
 from client.relay import RelayClient
 from common.disk.atomic_file import write_whole
 from common.errors import IdentityError, RunError, SiteFailedError
-from common.messages import MESSAGE_TYPES, ActivityRequest, Refusal, to_bytes, to_records
+from common.messages import (
+    FIRST,
+    MESSAGE_TYPES,
+    ActivityRequest,
+    Refusal,
+    answered_in,
+    from_bytes,
+    to_bytes,
+    to_records,
+)
 
 log = logging.getLogger("wardround.connector")
 
@@ -111,7 +120,7 @@ class Connector:
     def _take(self, letter: Letter) -> None:
         if letter.kind == MESSAGE_TYPES[ActivityRequest]:
             self._fleet.confirm(letter)
-            self._fleet.push(letter, to_bytes(to_records(self._relay.activity())), 0.0)
+            self._fleet.push(letter, to_bytes(to_records(self._relay.activity(), _number(letter.data))), 0.0)
             return
         if letter not in self._inbox:  # else it came again, because it was not confirmed
             self._inbox.keep(letter)
@@ -153,7 +162,7 @@ class Connector:
             if time.monotonic() - asked > WORKED_SECONDS:
                 tries, silent = tries + 1, time.monotonic()
             if tries == TRIES or time.monotonic() - silent > AGENT_SECONDS:
-                return to_bytes(to_records(Refusal(SiteFailedError.code)))
+                return to_bytes(to_records(Refusal(SiteFailedError.code), _number(request)))
             self._stopped.wait(1.0)
         return None
 
@@ -184,6 +193,14 @@ class Connector:
         if now - self._warned.get(text, float("-inf")) >= WARN_AGAIN_SECONDS:
             self._warned[text] = now
             log.warning("%s", text)
+
+
+def _number(request: bytes | bytearray) -> int:
+    """The protocol in which a request is answered; the first one for what is none."""
+    try:
+        return answered_in(from_bytes(request))
+    except RunError:
+        return FIRST
 
 
 def _status(error: grpc.RpcError) -> str:

@@ -6,15 +6,15 @@ Flower's `send_and_receive` sleeps three seconds between looks; a secure sum has
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, Message
 from flwr.serverapp import Grid
 
-from common.errors import RunError
+from common.errors import ReleaseError, RunError
 from common.messages import (
+    FIRST,
     MESSAGE_TYPES,
     REPLIES,
     OtherProtocolError,
@@ -22,10 +22,11 @@ from common.messages import (
     Reply,
     Request,
     from_records,
+    spoken_in,
     to_records,
 )
 from common.pause import Pause
-from server.lost import Refused, Silence, Why
+from server.lost import Refused, Silence, Speaks, Why
 
 FIRST_LOOK_SECONDS = 0.002
 SLOWEST_LOOK_SECONDS = 0.25
@@ -74,16 +75,17 @@ def exchange(
     seconds: float,
     optional: Mapping[int, Request] | None = None,
     optional_group: str = "",
-    decides: str = "",
+    decides: Callable[[Why], bool] | None = None,
+    protocol: int = FIRST,
 ) -> Answers:
     """Send each node its request; wait until all have answered or `seconds` are over.
 
     Nodes in `optional` are asked as well. They are waited for GRACE_SECONDS at most once the others have answered, and
-    nothing is missing when they stay silent. Nor is anyone waited for longer once a site has refused with the code
-    `decides`: whatever the others say, nothing comes of this leg.
+    nothing is missing when they stay silent. Nor is anyone waited for longer once `decides` is true of why one has
+    given no answer: whatever the others say, nothing comes of this leg. `protocol`: in which all are asked, and answer.
     """
     both = {**requests, **(optional or {})}
-    records = {id(request): to_records(request) for request in both.values()}  # one for all sites is made once
+    records = {id(request): to_records(request, protocol) for request in both.values()}  # one for all is made once
     messages = {
         node: grid.create_message(
             records[id(request)], MESSAGE_TYPES[type(request)], node, group if node in requests else optional_group
@@ -97,24 +99,17 @@ def exchange(
     while not asked.all_came and time.monotonic() < ends:
         if asked.look():
             pause.anew()
-        decided = bool(decides) and any(_refused(message) == decides for message in came.values())
+        decided = decides is not None and any(map(decides, _sorted_out(both, came, protocol)[1].values()))
         if not ready and (decided or requests.keys() <= came.keys()):
             ready, ends = True, min(ends, time.monotonic() + GRACE_SECONDS)
         if not asked.all_came:
             time.sleep(pause.seconds)
             pause.longer()
-    replies, missing = _sorted_out(both, came)
+    replies, missing = _sorted_out(both, came, protocol)
+    missing = {node: Silence.SILENT for node in both if node not in came} | missing
     declined = {node: why for node, why in missing.items() if node not in requests}
     missing = {node: why for node, why in missing.items() if node in requests}
     return Answers(replies, missing, declined, sent, sum(map(size, came.values())))
-
-
-def _refused(message: Message) -> str:
-    """The code of a refusal; "" of anything else."""
-    with suppress(RunError):
-        reply = None if message.has_error() else from_records(message.content)
-        return reply.code if isinstance(reply, Refusal) else ""
-    return ""
 
 
 def size(message: Message) -> int:
@@ -134,26 +129,31 @@ def _value_size(value: object) -> int:
 
 
 def _sorted_out(
-    requests: Mapping[int, Request], came: Mapping[int, Message]
+    requests: Mapping[int, Request], came: Mapping[int, Message], protocol: int
 ) -> tuple[dict[int, Reply], dict[int, Why]]:
+    """The replies that the requests ask for; and of who sent something else, why that is none."""
     replies: dict[int, Reply] = {}
-    missing: dict[int, Why] = {node: Silence.SILENT for node in requests if node not in came}
+    missing: dict[int, Why] = {}
     for node, message in came.items():
-        if message.has_error():
-            missing[node] = Silence.CONNECTION
-            continue
-        try:
-            reply = from_records(message.content)
-        except OtherProtocolError as error:
-            missing[node] = Silence(error.in_short or Silence.UNREADABLE)
-            continue
-        except RunError:
-            missing[node] = Silence.UNREADABLE
-            continue
-        if isinstance(reply, Refusal):
-            missing[node] = Refused(reply.code)
-        elif isinstance(reply, REPLIES[type(requests[node])]):
-            replies[node] = reply
+        said = _said(message, REPLIES[type(requests[node])], protocol)
+        if isinstance(said, Refused | Silence | Speaks):
+            missing[node] = said
         else:
-            missing[node] = Silence.UNREADABLE
+            replies[node] = said
     return replies, missing
+
+
+def _said(message: Message, kind: type[Reply], protocol: int) -> Reply | Why:
+    """A reply of this kind in the protocol that was asked; else why there is none."""
+    if message.has_error():
+        return Silence.CONNECTION
+    try:
+        spoken, reply = spoken_in(message.content), from_records(message.content)
+    except OtherProtocolError as error:
+        return Silence(error.in_short or Silence.UNREADABLE)
+    except RunError:
+        return Silence.UNREADABLE
+    if isinstance(reply, Refusal):
+        other = reply.code == ReleaseError.code and spoken < protocol
+        return Speaks(spoken, protocol) if other else Refused(reply.code)
+    return reply if isinstance(reply, kind) and spoken == protocol else Silence.UNREADABLE

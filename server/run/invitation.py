@@ -10,9 +10,9 @@ from flwr.serverapp import Grid
 
 from common.errors import BudgetError, RunError, SecureSumError
 from common.identity.roster import Roster
-from common.messages import JoinReply, JoinRequest, Reply
+from common.messages import FIRST, JoinReply, JoinRequest, Reply
 from common.secure_sum.messages import Member
-from server.lost import Silence, Why
+from server.lost import Refused, Silence, Speaks, Why
 from server.run.exchange import exchange
 
 
@@ -47,14 +47,15 @@ def nodes_of(grid: Grid, expected: int, seconds: float) -> list[int]:
 
 
 def invite(
-    grid: Grid, nodes: Iterable[int], request: JoinRequest, roster: Roster, *, seconds: float
+    grid: Grid, nodes: Iterable[int], request: JoinRequest, roster: Roster, *, seconds: float, protocol: int = FIRST
 ) -> tuple[dict[int, Participant], dict[int, Why]]:
     """Ask these nodes to join: who consented, over the roster's signature; and why the others did not.
 
-    Where they are asked whether their budgets carry the run, the first that says no decides.
+    Where they are asked whether a run can begin, the first that says no decides.
     """
-    group, decides = f"{request.run}/{request.number}", BudgetError.code if request.first >= 0 else ""
-    answers = exchange(grid, dict.fromkeys(nodes, request), group=group, seconds=seconds, decides=decides)
+    group, decides = f"{request.run}/{request.number}", _decides if request.first >= 0 else None
+    asked = dict.fromkeys(nodes, request)
+    answers = exchange(grid, asked, group=group, seconds=seconds, decides=decides, protocol=protocol)
     joined, missing = {}, dict(answers.missing)
     for node, reply in answers.replies.items():
         participant = participant_of(node, request, reply, roster)
@@ -63,6 +64,11 @@ def invite(
         else:
             joined[node] = participant
     return joined, missing
+
+
+def _decides(why: Why) -> bool:
+    """Whether no run begins for it: a budget that does not carry it, or a release that cannot be asked."""
+    return isinstance(why, Speaks) or (isinstance(why, Refused) and why.code == BudgetError.code)
 
 
 def participant_of(node: int, request: JoinRequest, reply: Reply | None, roster: Roster) -> Participant | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from server.lost import Lost, Silence
+from server.lost import Lost, Silence, Speaks
 
 # What helps against a reason, for a person who plays run NAME. Going on helps only where the cause can pass.
 OTHERS = (
@@ -26,6 +26,10 @@ WAYS_OUT = {
     "identity": "hand out the kits again (`wardround consortium kits`), and have them join, then go on",
     "data": "have them mend their data, then go on; or go on without them, if enough others are left (--site for each)",
 }
+UPGRADE = (
+    "have them install a release that speaks what the study needs (COMPATIBILITY.md), then go on; or go on without "
+    "them, if enough others are left (--site for each)"
+)
 SAVED = "The run is saved up to the round before."
 LOST = "have them start `wardround site up` again, then go on"
 OTHER = "their own logs say why; mend it there, then go on"
@@ -38,6 +42,8 @@ def ways_out(lost: Iterable[Lost], run: str) -> str:
         way = WAYS_OUT.get(one.code, OTHER) if one.code else LOST
         if one.why in (Silence.OLDER, Silence.NEWER):
             way = WAYS_OUT["other_release"]
+        elif isinstance(one.why, Speaks):
+            way = UPGRADE
         if way not in found and one.code != "too_few_sites" and one.why != Silence.STAYS_OUT:
             found.append(way)
     told = "; ".join(found or [LOST]).replace("NAME", run)

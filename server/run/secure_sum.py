@@ -32,6 +32,7 @@ from common.messages import (
     RoundRequest,
 )
 from common.plan import RoundPlan, least_sites, threshold_of
+from common.protocols import needed
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.fixed_point import FixedPoint, word_bits
 from common.secure_sum.masking import add_packed, cut
@@ -39,6 +40,7 @@ from common.secure_sum.messages import Confirmation, MaskedVector, Offer, Reveal
 from common.study import Study
 from common.summand import Layout
 from server.lost import Leg, Lost, Silence, Why
+from server.run.blocked import require_spoken
 from server.run.exchange import exchange
 from server.run.invitation import Participant, invite, participant_of, require_distinct
 
@@ -127,6 +129,11 @@ class Summation:
     _dropped: dict[str, Lost] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
     _steps: int = 0
+
+    @property
+    def protocol(self) -> int:
+        """In which every site is asked."""
+        return needed(self.study)
 
     @property
     def cost(self) -> tuple[int, int, int]:
@@ -342,12 +349,16 @@ class Summation:
     def _join(self, only: Collection[str]) -> list[Participant]:
         """Ask all nodes to join the next sum; who is ready, by name."""
         seconds = min(self.seconds, JOIN_SECONDS, max(LEAST_JOIN_SECONDS, self.patience()))
-        joined, missing = invite(self.grid, self.nodes, self._invitation(), self.roster, seconds=seconds)
+        joined, missing = invite(
+            self.grid, self.nodes, self._invitation(), self.roster, seconds=seconds, protocol=self.protocol
+        )
         require_distinct(joined)
         self._sites |= {node: item.site for node, item in joined.items()}
         for node, why in missing.items():
             self._dropped[self._name(node)] = Lost("join", why)
         self._why_out = {node: Lost("join", why) for node, why in missing.items()}
+        if self.first >= 0:
+            require_spoken(self.study, self._dropped, len(self.nodes), self.least)
         self._require_budget()
         participants = sorted(joined.values(), key=lambda item: item.site)
         wanted = [item for item in participants if not only or item.site in only]
@@ -414,6 +425,7 @@ class Summation:
             seconds=self.seconds if name == "round" else min(self.seconds, TALK_SECONDS),
             optional=optional,
             optional_group=f"{self.run}/{number + 1}",
+            protocol=self.protocol,
         )
         self._bytes[0] += answers.bytes_up
         self._bytes[1] += answers.bytes_down

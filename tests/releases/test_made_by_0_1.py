@@ -15,7 +15,7 @@ from client.consent.approvals import Approvals, approved_study
 from client.site import read_site
 from common.errors import CheckpointError, NotApprovedError, PausedError, RunError
 from common.identity.roster import Roster
-from common.messages import JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
+from common.messages import PROTOCOL, JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
 from deploy.cli import commands
 from server.lost import Lost
 from server.run.invitation import invite
@@ -122,7 +122,11 @@ def test_a_coordinator_of_0_1_is_refused_in_its_own_words_and_named_in_the_log(
 
 
 def test_a_protocol_that_is_newer_is_called_newer() -> None:
-    for spoken, text in ((5, "newer release of wardround"), (3, r"of release 0\.1"), ("4", "same wardround")):
+    for spoken, text in (
+        (PROTOCOL + 1, "newer release of wardround"),
+        (3, r"of release 0\.1"),
+        ("4", "same wardround"),
+    ):
         assert isinstance(OtherProtocolError(spoken), RunError)
         with pytest.raises(OtherProtocolError, match=text):
             raise OtherProtocolError(spoken)

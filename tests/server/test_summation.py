@@ -24,6 +24,7 @@ from common.messages import (
     RoundReply,
     from_records,
     new_message,
+    spoken_in,
     to_records,
 )
 from common.plan import RoundPlan
@@ -67,9 +68,11 @@ class HandlerGrid(Grid):
             if self.lost.get(node) in ("always", message.metadata.message_type.partition(".")[2]):
                 continue
             answer = self.them.sites[self.them.names[node - 1]](message)
-            reply = from_records(answer.content)
-            replies[node] = reply  # type: ignore[assignment]
-            answer.content = to_records(self.tamper(node, reply, replies))  # type: ignore[arg-type]
+            if self.tamper is not _honest:
+                reply = from_records(answer.content)
+                replies[node] = reply  # type: ignore[assignment]
+                said = self.tamper(node, reply, replies)  # type: ignore[arg-type]
+                answer.content = to_records(said, spoken_in(answer.content))
             self._answers[name] = answer
         return made
 

@@ -79,3 +79,14 @@ def program(name: str, folder: Path) -> Path:
     with tarfile.open(FIXTURES / f"release-{name}.tar.xz") as archive:
         archive.extractall(root, filter="data")
     return root
+
+
+def changed(source: Path, folder: Path, path: str, before: str, after: str) -> Path:
+    """A copy of the product in which one text of one file is another: a release that there is not yet."""
+    root = folder / "changed"
+    for package in ("common", "client", "server", "deploy"):
+        shutil.copytree(source / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (root / path).read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{path} has this text {text.count(before)} times"
+    (root / path).write_text(text.replace(before, after), encoding="utf-8")
+    return root

@@ -21,6 +21,7 @@ from common.disk.audit import Refused
 from common.errors import PUBLIC_CODES
 from common.identity.secret import Secret
 from common.messages import (
+    FIRST,
     MESSAGE_TYPES,
     ConfirmRequest,
     JoinRequest,
@@ -32,6 +33,7 @@ from common.messages import (
     RoundRequest,
     from_records,
     new_message,
+    spoken_in,
     to_records,
 )
 from common.models.network import build_network
@@ -95,6 +97,7 @@ class Hospitals:
         lost_site: Literal["wait", "show"] = "show",
     ) -> None:
         self.smallest_part = smallest_part
+        self.protocol = FIRST  # in which `answer` asks
         self.folder, self.study, self.names = folder, study, tuple(sorted(names))
         self.lost_site = lost_site
         self.minimum_sites, self.lifetime = minimum_sites, lifetime
@@ -122,9 +125,10 @@ class Hospitals:
         return SiteHandler(site, lifetime=self.lifetime)
 
     def answer(self, name: str, request: Request) -> Reply:
-        message = new_message(to_records(request), MESSAGE_TYPES[type(request)], 1)
-        reply = from_records(self.sites[name](message).content)
-        assert not isinstance(reply, Request)
+        message = new_message(to_records(request, self.protocol), MESSAGE_TYPES[type(request)], 1)
+        answer = self.sites[name](message).content
+        reply = from_records(answer)
+        assert not isinstance(reply, Request) and spoken_in(answer) == self.protocol
         return reply
 
     def ask(self, name: str, request: Request) -> Any:

@@ -16,7 +16,7 @@ from client.agent.agent import Agent
 from client.agent.handlers import _HANDLERS
 from common.messages import (
     MESSAGE_TYPES,
-    PROTOCOL,
+    OLDEST,
     ActivityReply,
     ActivityRequest,
     JoinReply,
@@ -35,7 +35,7 @@ from tests.support.agent import RUN, AgentSite, answered, code_of, sent
 REPLIES = [JoinReply(b"x"), OfferReply(b"x"), RevealReply(b"x"), Refusal("error"), ActivityReply("idle", 0, 0, 0)]
 OTHER_VALUES = [
     *(("kind", value) for value in ("Train", "query.join", "__class__", "", "SiteHandler")),
-    *(("protocol", value) for value in (0, PROTOCOL - 2, PROTOCOL + 1, -3, "4", True)),  # 3 is answered in its own form
+    *(("protocol", value) for value in (0, OLDEST - 1, -3, "4", 4.0, True)),  # 3 is answered in its own form
     ("number", "1"), ("more", 1),
 ]  # fmt: skip
 NO_RECORDS: dict[str, Callable[[bytes], bytes]] = {

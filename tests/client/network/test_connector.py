@@ -20,7 +20,17 @@ from client.network.connector import Connector
 from client.network.fleet import Fleet, Letter
 from client.relay import RelayClient
 from common.errors import RunError, SiteFailedError
-from common.messages import Refusal, from_bytes, from_records
+from common.messages import (
+    ActivityReply,
+    ActivityRequest,
+    JoinRequest,
+    Refusal,
+    from_bytes,
+    from_records,
+    spoken_in,
+    to_bytes,
+    to_records,
+)
 from tests.support.deployment import wait_for
 
 REPLY = b"the agent's reply"
@@ -73,6 +83,9 @@ class Agent:
     def answer(self, request: bytes) -> bytes:
         self.asked.append(bytes(request))
         return (self._does.pop(0) if len(self._does) > 1 else self._does[0])()
+
+    def activity(self) -> ActivityReply:
+        return ActivityReply("idle", 0, 0, 0)
 
 
 def away() -> bytes:
@@ -143,6 +156,25 @@ def test_an_agent_that_gives_no_answer_is_a_site_that_failed(tmp_path: Path, age
     with Running(line, agent, tmp_path):
         wait_for(lambda: line.replies != {}, "a reply", 15)
     assert from_records(from_bytes(line.replies[letter(1).key])) == Refusal(SiteFailedError.code)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_what_the_connector_says_itself_it_says_in_the_number_in_which_it_was_asked(
+    tmp_path: Path, number: int
+) -> None:
+    """A coordinator of 0.2 reads no 5: its agent is away, or it is asked what it does."""
+    asked = {"query.join": JoinRequest("r", "s", "t", 1), "query.activity": ActivityRequest("r")}
+    letters = [
+        Letter(Metadata(3, f"{place:064x}", 1, 7, "", "group", 1.5, 60.0, kind), to_bytes(to_records(request, number)))
+        for place, (kind, request) in enumerate(asked.items())
+    ]
+    line = Line(*letters)
+    with Running(line, Agent(away), tmp_path):
+        wait_for(lambda: len(line.replies) == 2, "replies", 15)
+    failed, activity = (from_bytes(line.replies[one.key]) for one in letters)
+    assert spoken_in(failed) == spoken_in(activity) == number
+    assert from_records(failed) == Refusal(SiteFailedError.code)
+    assert from_records(activity) == ActivityReply("idle", 0, 0, 0)
 
 
 def test_a_message_that_comes_again_is_answered_once(tmp_path: Path) -> None:
