@@ -74,10 +74,11 @@ class TargetSource:
     values: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=lambda: ["?", "NA", "nan"])
     columns: dict[Name, ColumnSource] = field(default_factory=dict)
+    masks: dict[Name, ImageSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lacking = [key for key in ("file", "column") if getattr(self, key) is None]
-        if len(lacking) == 1 or (lacking and not self.columns):
+        if len(lacking) == 1 or (lacking and not (self.columns or self.masks)):
             raise ValueError(f"missing {' and '.join(lacking)}; name the column of the target")
         if lacking and (self.patient is not None or self.values):
             raise ValueError("patient and values go with file and column; of a part they stand with the part")
@@ -92,8 +93,8 @@ class TargetSource:
         )
 
     @property
-    def sources(self) -> dict[str, ColumnSource]:
-        """Return every source, by its place in site.yaml."""
+    def tables(self) -> dict[str, ColumnSource]:
+        """Return every source that is a column, by its place in site.yaml."""
         parts = {f"target.columns.{name}": source for name, source in self.columns.items()}
         return ({"target": self.one} if self.one else {}) | parts
 

@@ -6,7 +6,7 @@ what no run can play. Pretrained models are each site's own files: a network is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from common.errors import StudyError, WardroundError
@@ -65,8 +65,15 @@ def _failing(checks: Iterator[Callable[[], object]] | tuple[Callable[[], object]
 def _of_network(study: Study) -> list[WardroundError]:
     """Of each modality by itself, for a network names the first alone; or of all together."""
     whole = [*_failing((lambda: _network(study, study.modalities),))]
-    each = ((lambda name=name: _network(study, {name: study.modalities[name]})) for name in study.names)
-    return [*_failing(each)] or whole if whole else []
+    if not whole:
+        return []
+    asked = {study.task.sees, *(part.beside for part in study.task.parts)} - {None}  # by the task, with whichever else
+    each = ((lambda name=name: _network(study, _with(study, {name, *asked}))) for name in study.names)
+    return [*{str(problem): problem for problem in _failing(each)}.values()] or whole
+
+
+def _with(study: Study, names: Collection[str | None]) -> dict[str, Modality]:
+    return {name: modality for name, modality in study.modalities.items() if name in names}
 
 
 def _network(study: Study, modalities: Mapping[str, Modality]) -> MultimodalNetwork:

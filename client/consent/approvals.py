@@ -18,6 +18,7 @@ from typing import Annotated
 from pydantic import Field
 
 from client.data.cache import Cache
+from client.data.targets import files_of
 from common import schema as border
 from common.disk.atomic_file import make_private, write_whole
 from common.disk.audit import AUDIT_FILE, Approved, Audit, Event, Paused, Purged, Resumed, Withdrew
@@ -173,7 +174,8 @@ class Approvals:
     def _modalities(self, digest: str) -> tuple[str, ...] | None:
         """Whose entries of the cache the study may have made; None where its file is gone, and all must go."""
         try:
-            return kept_study(self._state, digest).names
+            study = kept_study(self._state, digest)
+            return *study.names, *files_of(study)
         except (NotApprovedError, StudyError):
             return None
 

@@ -10,7 +10,7 @@ from client.data.sources import sources_here
 from client.data.targets import sources_of, target_here
 from client.ledger.accounts import judged_at
 from client.ledger.forecast import said_of
-from client.site import ImageSource, SiteFolder
+from client.site import ColumnSource, ImageSource, SiteFolder
 from client.terms import allowed
 from client.training.hooks import GIVEN_UP
 from common.models.network import build_network
@@ -37,13 +37,18 @@ def _head(folder: SiteFolder, study: Study) -> Iterator[str]:
     sources = target_here(folder, study)
     yield f"Study {study.study}, digest {study.digest}"
     if TARGET in sources:
-        yield f"  It {study.task.described}: column {sources[TARGET].column!r} of {sources[TARGET].file}."
+        yield f"  It {study.task.described}: {_where(sources[TARGET])}."
         return
     yield f"  It {study.task.described}:"
     for part in study.task.parts:
-        source = sources.get(part.name)
-        where = f"column {source.column!r} of {source.file}" if source else "NOT AT THIS SITE, which adds nothing of it"
-        yield f"    {part.name}: {where}"
+        here = part.name in sources
+        yield f"    {part.name}: {_where(sources[part.name]) if here else 'NOT AT THIS SITE, which adds nothing of it'}"
+
+
+def _where(source: ColumnSource | ImageSource) -> str:
+    if isinstance(source, ImageSource):
+        return f"masks beside the images, from {source.folder}"
+    return f"column {source.column!r} of {source.file}"
 
 
 def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
@@ -144,7 +149,8 @@ def _spent(folder: SiteFolder, study: Study, plan: PrivacyPlan | None) -> Iterat
 
 
 def _files(folder: SiteFolder, study: Study) -> str:
-    return " and ".join(dict.fromkeys(str(source.file) for source in sources_of(folder.file, study).values()))
+    sources = sources_of(folder.file, study).values()
+    return " and ".join(dict.fromkeys(str(one.folder if isinstance(one, ImageSource) else one.file) for one in sources))
 
 
 def _privacy(study: Study, plan: PrivacyPlan | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.data.dicom import find
 from client.data.list_lines import Line, lines_of
 from client.data.list_text import list_text
 from client.data.named import here
@@ -149,7 +150,10 @@ def _patients(folder: SiteFolder, apart: bool) -> tuple[str, ...]:
     swallowed another.
     """
     found: list[str] = []
-    for key, source in folder.file.target.sources.items():
+    for name, masks in folder.file.target.masks.items():
+        key = f"target.masks.{name}"
+        found += find(folder.path(masks.folder), masks.patient_tag, key, lambda *_: None, gaps=True).patients
+    for key, source in folder.file.target.tables.items():
         column = source.patient or folder.file.patient
         numbers = Numbers(column) if apart else None
         table = read_table(folder.path(source.file), f"{key}.file", gaps=True, numbers=numbers)

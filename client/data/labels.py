@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from client.data.cache import Entry
+from client.data.dicom import find
+from client.data.pseudonym import SiteSecret
 from client.data.split import Part, part_by_hash, part_by_word
 from client.data.swallowed import Numbers
 from client.data.tables import map_words, read_table
-from client.data.targets import key_of, sources_of, target_here
-from client.site import ColumnSource, SiteFolder
+from client.data.targets import files_of, key_of, sources_of, target_here
+from client.site import ColumnSource, ImageSource, SiteFolder
 from common.errors import CohortError, DataError, SiteFileError, WardroundError
 from common.study import Study
 
@@ -20,6 +23,7 @@ KEEPING = "split: patients with another part in the file than when the study beg
 
 
 Values = Mapping[str, Any]  # part of the target -> its value, of those that are known
+THERE = object()  # the value of a part that is files, until they are read
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +51,35 @@ def read_labels(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple
     return labels, everybody - labels.keys()
 
 
+def with_files(
+    labels: Mapping[str, Label], study: Study, entries: Mapping[str, Entry], secret: SiteSecret, counts: Counter[str]
+) -> Mapping[str, Label]:
+    """Return the labels with the rows of those parts that are files, without whoever has too little of a target then,
+    who is counted. The same labels where no part is.
+
+    entries: the prepared rows, by the names of `client.data.targets.files_of`
+    """
+    files = files_of(study)
+    if not files:
+        return labels
+    rows = {
+        part.name: dict(zip(entries[name].pseudonyms, entries[name].rows, strict=True))
+        for name, part in files.items()
+        if name in entries
+    }
+    found = dict[str, Label]()
+    for patient, label in labels.items():
+        own, pseudonym = (
+            {part: one for part, one in label.values.items() if one is not THERE},
+            secret.pseudonym(patient),
+        )
+        own |= {part: by_patient[pseudonym] for part, by_patient in rows.items() if pseudonym in by_patient}
+        if study.task.target_of(own) is not None:
+            found[patient] = Label(own, label.part)
+    counts["target: patients whose files of it cannot be used"] += len(labels) - len(found)
+    return found
+
+
 def cases_of(folder: SiteFolder, study: Study) -> int:
     """Return how many patients have a target here, or a part of it, of whatever class; 0 where a file of it cannot be
     read from here.
@@ -59,6 +92,9 @@ def patients_of(folder: SiteFolder, study: Study) -> frozenset[str]:
     found = set[str]()
     try:
         for source in sources_of(folder.file, study).values():
+            if isinstance(source, ImageSource):
+                found |= _drawn(folder, source, "target", True)
+                continue
             words = _column(folder, source, "target", True, Counter())
             found |= {patient for patient, word in words.items() if word}
     except WardroundError:
@@ -86,19 +122,30 @@ def _targets(folder: SiteFolder, study: Study, counts: Counter[str]) -> tuple[di
     parts, sources = study.task.parts, target_here(folder, study)
     told, everybody = dict[str, dict[str, Any]](), set[str]()
     for part in parts:
-        if part.name not in sources:
+        source = sources.get(part.name)
+        if source is None:
             continue
-        words = _words(folder, study, sources[part.name], key_of(part), part.name, counts)
+        if isinstance(source, ImageSource):
+            words = dict.fromkeys(_drawn(folder, source, key_of(part), study.private), THERE)
+        else:
+            words = _words(folder, study, source, key_of(part), part.name, counts)
         everybody |= words.keys()
         for patient, value in words.items():
             if value is not None:
                 told.setdefault(patient, {})[part.name] = value
+    in_files = bool(files_of(study))  # then it is seen when they are read
     found: dict[str, Values] = {
-        patient: values for patient, values in told.items() if study.task.target_of(values) is not None
+        patient: values for patient, values in told.items() if in_files or study.task.target_of(values) is not None
     }
     if len(parts) > 1:
         counts["target: patients with too little of it"] += len(everybody) - len(found)
     return found, frozenset(everybody)
+
+
+def _drawn(folder: SiteFolder, source: ImageSource, key: str, gaps: bool) -> frozenset[str]:
+    """Return who has a mask, usable or not."""
+    images = find(folder.path(source.folder), source.patient_tag, key, lambda *_: None, gaps=gaps)
+    return frozenset(images.patients) - folder.excluded
 
 
 def _words(

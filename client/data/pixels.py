@@ -177,7 +177,7 @@ def _as_stored(value: int, stored: NDArray[Any]) -> int:
 def prepare_image(frames: Sequence[Frame], modality: ImageModality) -> Pixels:
     """(slices, size, size) float32 in [0, 1]: scaled as the study says, resized with its shape kept, centred on 0."""
     scaled = _scaled(frames, modality)
-    return np.stack([_fitted(image, modality.size) for image in scaled])
+    return np.stack([fitted(image, modality.size) for image in scaled])
 
 
 def _scaled(frames: Sequence[Frame], modality: ImageModality) -> list[Pixels]:
@@ -209,7 +209,7 @@ def _scale(frame: Frame, low: float, high: float) -> Pixels:
     return grey
 
 
-def _fitted(image: Pixels, size: int) -> Pixels:
+def fitted(image: Pixels, size: int) -> Pixels:
     """Antialiased resize of the longer side to `size`, zeros around."""
     rows, columns = image.shape
     scale = size / max(rows, columns)

@@ -13,14 +13,15 @@ from client.data.accepted import doubt_of, require_accepted
 from client.data.cache import Cache
 from client.data.cohort import OPTED_OUT, Cohort, cohort_of
 from client.data.exclusions import Found, found_here
-from client.data.labels import Label, read_labels
+from client.data.labels import Label, read_labels, with_files
 from client.data.left_out import keep_left_out
 from client.data.pseudonym import SiteSecret, site_secret
 from client.data.recipe import rules_of
 from client.data.rows import Rows
 from client.data.sides import staying
 from client.data.site_files import Progress
-from client.data.sources import sources_here
+from client.data.sources import sources_here, target_files
+from client.data.targets import files_of
 from client.site import SiteFolder
 from common.errors import DataError, WardroundError
 from common.study import Study
@@ -94,14 +95,17 @@ def _prepare(
         if folder.file.exclusions is not None:
             labels = _without_opted_out(labels, state, secret, found, counts, private=study.private)
         labels = staying(labels, sides or state, study, secret, counts)
+        sources |= target_files(folder, study)
         entries = Rows(folder, study, sources, labels.keys(), known, secret, progress).entries(store)
     finally:  # also when there is too little left to take part with, and from what other studies prepared
         store.forget({secret.pseudonym(patient) for patient in found.forgotten})
     counts[OPTED_OUT] += len(found.patients)
     for entry in entries.values():
         counts.update(entry.counts)
-    cohort = cohort_of(folder.file.site, study, labels, entries, secret, counts)
-    out = cohort.out | {secret.pseudonym(patient) for patient in unplaced}
+    drawn = {name: entries.pop(name) for name in files_of(study) if name in entries}
+    told = with_files(labels, study, drawn, secret, counts)
+    cohort = cohort_of(folder.file.site, study, told, entries, secret, counts)
+    out = cohort.out | {secret.pseudonym(patient) for patient in unplaced | (labels.keys() - told.keys())}
     return replace(cohort, out=out, rules=rules_of(folder.file, study, cohort.owned))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from client.data.targets import sources_of
-from client.site import SiteFile
+from client.site import ColumnSource, SiteFile
 from common.study import Study
 from common.tasks.part import TARGET
 
@@ -46,12 +46,13 @@ def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
     split = study.split.column and [study.split.column, file.split and file.split.column]
     membership = {name: modality.membership for name, modality in study.modalities.items() if name in read}
     recipes, parts = {name: _digest(one) for name, one in membership.items()}, sources_of(file, study)
-    columns = [parts[TARGET].column] if TARGET in parts else [[name, one.column] for name, one in parts.items()]
+    named = {name: one.column if isinstance(one, ColumnSource) else "files" for name, one in parts.items()}
+    columns = [named[TARGET]] if TARGET in named else [[*one] for one in named.items()]
     if len(study.task.parts) > 1:
         recipes |= {
-            with_part(name, part): _digest([one, part, source.column, *study.task.vocabulary])
+            with_part(name, part): _digest([one, part, column, *study.task.vocabulary])
             for name, one in membership.items()
-            for part, source in parts.items()
+            for part, column in named.items()
         }
     return Rules(_digest([*columns, *study.task.vocabulary]), _digest(split) if split else "", recipes)
 

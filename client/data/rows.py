@@ -1,4 +1,4 @@
-"""Rows: what of each patient a study sees of each modality, read, de-identified and kept; once."""
+"""Rows: what of each patient a study sees of each modality, and of a target in files: read, de-identified and kept."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from client.data.cache import Cache, Entry, EntryName, Writer
 from client.data.case import DeidentifiedCase
 from client.data.deidentify import GATE_VERSION, deidentify
-from client.data.kinds import KINDS
-from client.data.kinds.kind import DataKind, Row
+from client.data.kinds.kind import Row
 from client.data.pseudonym import SiteSecret
 from client.data.site_files import Progress
 from client.data.sources import Reader, Source, fingerprint
+from client.data.targets import kind_of
 from client.site import SiteFolder
 from common import schema as border
 from common.errors import DeidentificationError
@@ -43,7 +43,7 @@ class Rows:
     everybody: bool = False
 
     def entries(self, cache: Cache) -> dict[str, Entry]:
-        """Prepared rows of every modality of this site, from the cache where it has them."""
+        """Prepared rows of every modality, and target in files, of this site; from the cache where it has them."""
         names = {name: self._entry_name(name) for name in self.sources}
         with cache.locked():
             ready = {name: cache.load(names[name]) for name in names}
@@ -68,9 +68,9 @@ class Rows:
 
     def _recipe(self, name: str) -> list[object]:
         """Return what decides the rows of a modality, but for the data."""
-        modality = self.study.modalities[name]
-        files = KINDS[modality.kind].files_of_tool(modality, self._models)
-        recipe: list[object] = [PIPELINE_VERSION, GATE_VERSION, modality.recipe, files]
+        kind, modality = kind_of(self.study, name)
+        files = kind.files_of_tool(modality, self._models)
+        recipe: list[object] = [PIPELINE_VERSION, GATE_VERSION, kind.recipe(modality), files]
         return recipe + (["gaps"] if self.study.private else [])  # what is an error in another study is a gap here
 
     def _earlier(self, cache: Cache, entry: EntryName) -> dict[tuple[str, str], Row]:
@@ -92,11 +92,12 @@ class Rows:
         """Prepare these modalities, patient by patient. Entries appear at the end; an error leaves none behind."""
         sources = {name: self.sources[name] for name in missing}
         reader = Reader(self.folder, self.study, sources, self.progress, self.known)
-        tools = {name: self._kind(name).tool(self.study.modalities[name], self._models) for name in missing}
+        kinds = {name: kind_of(self.study, name) for name in missing}
+        tools = {name: kind.tool(modality, self._models) for name, (kind, modality) in kinds.items()}
         earlier = {name: self._earlier(cache, entry) for name, entry in missing.items()}
         reader.open()
         with ExitStack() as stack:
-            layouts = {name: self.study.modalities[name].layout for name in missing}
+            layouts = {name: kind.layout(modality) for name, (kind, modality) in kinds.items()}
             writers = {
                 name: stack.enter_context(cache.writer(entry, layouts[name].shape, layouts[name].stored))
                 for name, entry in missing.items()
@@ -156,16 +157,13 @@ class Rows:
     def _row(
         self, case: DeidentifiedCase, name: str, tools: Mapping[str, Any]
     ) -> tuple[str, Row | None, dict[str, int]]:
-        modality = self.study.modalities[name]
-        row = self._kind(name).row(case.parts[name], modality, tools[name]) if name in case.parts else None
+        kind, modality = kind_of(self.study, name)
+        row = kind.row(case.parts[name], modality, tools[name]) if name in case.parts else None
         own = {what: number for what, number in case.counts.items() if what.split(":")[0].endswith(f".{name}")}
         return name, row, own
 
     def _place(self, name: str) -> str:
-        return f"{self._kind(name).section}.{name}"
-
-    def _kind(self, name: str) -> type[DataKind[Any, Any, Any, Any]]:
-        return KINDS[self.study.modalities[name].kind]
+        return f"{kind_of(self.study, name)[0].section}.{name}"
 
     def _stamp(self, reader: Reader, name: str, patient: str) -> str:
         stamp = reader.kinds[name].stamp(patient)

@@ -11,7 +11,7 @@ from client.data.dicom import DicomFolder, find
 from client.data.identifiers import of_cell
 from client.data.swallowed import Numbers
 from client.data.tables import Table, read_table
-from client.site import SiteFolder
+from client.site import ImageSource, SiteFolder
 
 Progress = Callable[[str, int, int], None]
 
@@ -38,22 +38,21 @@ class SiteFiles:
         """Return the name of the column of patients in a file that may have its own name for it."""
         return own or self.folder.file.patient
 
-    def dicom(self, name: str) -> DicomFolder:
-        """Return the folder of images of this name, whose headers are read once."""
-        if name not in self._dicom:
+    def dicom(self, source: ImageSource, key: str) -> DicomFolder:
+        """Return a folder of images, whose headers are read once. `key`: its place in site.yaml."""
+        if key not in self._dicom:
 
             def report(done: int, total: int) -> None:
-                self._progress(f"{name}: reading headers", done, total)
+                self._progress(f"{key.rpartition('.')[2]}: reading headers", done, total)
 
-            source = self.folder.file.images[name]
             folder = self.folder.path(source.folder)
-            self._dicom[name] = find(folder, source.patient_tag, f"images.{name}", report, gaps=self.private)
-        return self._dicom[name]
+            self._dicom[key] = find(folder, source.patient_tag, key, report, gaps=self.private)
+        return self._dicom[key]
 
     @cached_property
     def headers(self) -> dict[str, DicomFolder]:
         """Every folder of images that this site has, whatever the study takes of them."""
-        return {name: self.dicom(name) for name in self.folder.file.images}
+        return {name: self.dicom(source, f"images.{name}") for name, source in self.folder.file.images.items()}
 
     @cached_property
     def who(self) -> list[tuple[Table, dict[str, list[int]]]]:

@@ -10,6 +10,7 @@ from client.data.identifiers import identifiers
 from client.data.kinds import KINDS
 from client.data.kinds.kind import DataKind
 from client.data.site_files import Progress, SiteFiles
+from client.data.targets import files_of, kind_of, sources_of
 from client.site import ImageSource, NoteSource, SiteFolder, TableSource
 from client.terms import allowed
 from common.errors import CohortError, DeidentificationError
@@ -45,6 +46,13 @@ def sources_here(folder: SiteFolder, study: Study) -> dict[str, Source]:
     return found
 
 
+def target_files(folder: SiteFolder, study: Study) -> dict[str, Source]:
+    """Return where this site has the parts of the target that are files of each patient, by the names of `files_of`."""
+    here = sources_of(folder.file, study)
+    found = {name: here[part.name] for name, part in files_of(study).items() if part.name in here}
+    return {name: source for name, source in found.items() if isinstance(source, ImageSource)}
+
+
 def _refuse_identity_columns(folder: SiteFolder, study: Study, found: Mapping[str, Source]) -> None:
     """A column that says who the patient is cannot be one that the study learns from."""
     who = {(folder.path(one.file), column) for one in folder.file.identity for column in one.columns}
@@ -71,7 +79,7 @@ def fingerprint(folder: SiteFolder, study: Study, name: str, source: Source) -> 
     """SHA-256 that changes with the data of one modality: of tables the content, of images names, sizes and times,
     and how many cannot be read.
     """
-    return KINDS[study.modalities[name].kind].fingerprint(folder, name, source)
+    return kind_of(study, name)[0].fingerprint(folder, name, source)
 
 
 class Reader:
@@ -89,10 +97,10 @@ class Reader:
         known: frozenset[str] = frozenset(),
     ) -> None:
         self._files = SiteFiles(folder, progress, known, private=study.private)
-        self.kinds: dict[str, DataKind[Any, Any, Any, Any]] = {
-            name: KINDS[study.modalities[name].kind](name, source, study.modalities[name], self._files)
-            for name, source in sources.items()
-        }
+        self.kinds: dict[str, DataKind[Any, Any, Any, Any]] = {}
+        for name, source in sources.items():
+            kind, modality = kind_of(study, name)
+            self.kinds[name] = kind(name, source, modality, self._files)
 
     def open(self) -> None:
         """Read all tables and headers, kind by kind: what is wrong with a file shows here, what is wrong with a patient

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.layers.perceptron import Standardise
 
@@ -12,6 +12,11 @@ class Encoder(nn.Module):
 
     tokens: int
     width: int
+    map_shapes: tuple[tuple[int, int, int], ...] = ()  # channels, height, width of each of `with_maps`; none without
+
+    def with_maps(self, rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the tokens, and the row and its features before they lose their places, ever coarser."""
+        raise NotImplementedError
 
 
 class ColumnEncoder(Encoder):

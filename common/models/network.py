@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,24 +19,28 @@ from common.fusions import build_fusion
 from common.fusions.mean import MeanFusion
 from common.layers.encoder import ColumnEncoder, Encoder
 from common.study import Study
+from common.tasks.part import IMAGE_OF
 
 
 class MultimodalNetwork(nn.Module):
-    """inputs, by modality, and `present` (B, M) -> logits (B, 1) for a binary task, (B, K) for K classes.
+    """inputs, by modality, and `present` (B, M) -> outputs as the task has them: of a binary one logits (B, 1).
 
     Every encoder sees every row, and where a modality is absent its tokens are replaced by zeros: so each row's
     logits depend on that row alone, and an absent modality's encoder gets a gradient of exactly zero. Nothing in it
     is random. Parameters named `encoders.<modality>.` are that modality's group, all others are `shared`.
 
+    sees: the modality whose maps of features the head is given beside the fused vector; None: no head asks for any
     used: bool (M,), the modalities that were trained; any other is absent in every row, whatever `present` says. It is
     in the state_dict, so that a saved model reads no encoder that stands where it began.
     """
 
     used: Tensor
 
-    def __init__(self, encoders: Mapping[str, Encoder], fusion: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, encoders: Mapping[str, Encoder], fusion: nn.Module, head: nn.Module, sees: str | None = None
+    ) -> None:
         super().__init__()
-        self.names = tuple(encoders)
+        self.names, self.sees = tuple(encoders), sees
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.head = head
@@ -43,13 +48,18 @@ class MultimodalNetwork(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor) -> Tensor:
         present = present & self.used
-        tokens = []
+        tokens, maps = [], list[Tensor]()
         for column, name in enumerate(self.names):
-            encoded = self.encoders[name](inputs[name])
+            if name == self.sees:
+                encoded, made = cast(Encoder, self.encoders[name]).with_maps(inputs[name])
+                maps = [torch.where(present[:, column, None, None, None], one, 0.0) for one in made]
+            else:
+                encoded = self.encoders[name](inputs[name])
             # where and not a product: 0 times a value that is not finite would not be 0
             tokens.append(torch.where(present[:, column, None, None], encoded, 0.0))
-        logits: Tensor = self.head(self.fusion(tokens, present))
-        return logits
+        fused = self.fusion(tokens, present)
+        output: Tensor = self.head(fused) if self.sees is None else self.head(fused, tuple(maps))
+        return output
 
 
 def build_network(study: Study, *, models: Path | None = None) -> MultimodalNetwork:
@@ -61,13 +71,14 @@ def build_network(study: Study, *, models: Path | None = None) -> MultimodalNetw
     models: this site's folder of pretrained models, if the study names any.
     Raises StudyError for what the study asks and cannot be, SiteFileError for what is not as it should be in `models`.
     """
+    _require_images(study)
     linear = _is_linear(study)
     encoders = {name: _encoder(study, name, linear, models) for name in study.names}
     with _seeded(study.seed, "fusion"):
         fusion = MeanFusion() if linear else build_fusion(study.fusion, [part.tokens for part in encoders.values()])
     with _seeded(study.seed, "head"):
-        head = _head(study, next(iter(encoders.values())).width, linear)
-    return MultimodalNetwork(encoders, fusion, head)
+        head = _head(study, encoders, linear)
+    return MultimodalNetwork(encoders, fusion, head, study.task.sees)
 
 
 def use_modalities(network: MultimodalNetwork, names: Collection[str]) -> None:
@@ -92,6 +103,13 @@ def set_normaliser(
         own[name].set(mean, sd)
 
 
+def _require_images(study: Study) -> None:
+    for part in study.task.parts:
+        wanted, name = IMAGE_OF.get(part.kind), part.beside or ""
+        if wanted and (name not in study.modalities or study.modalities[name].kind != wanted):
+            raise StudyError(f"task: {part.name} is beside {name}, which is no {wanted} of the study.")
+
+
 def _is_linear(study: Study) -> bool:
     first, *more = study.modalities.values()
     return not more and study.fusion.kind == "mean" and not study.fusion.hidden and first.is_linear
@@ -107,8 +125,14 @@ def _encoder(study: Study, name: str, linear: bool, models: Path | None) -> Enco
         raise StudyError(f"modalities.{name}: {problem}") from None
 
 
-def _head(study: Study, width: int, linear: bool) -> nn.Module:
-    head = study.task.head(width, study.fusion.hidden)
+def _head(study: Study, encoders: Mapping[str, Encoder], linear: bool) -> nn.Module:
+    width, sees = next(iter(encoders.values())).width, study.task.sees
+    if sees is not None and sees not in encoders:
+        raise StudyError(f"task: sees the modality {sees}, which is none of the study.")
+    maps = encoders[sees].map_shapes if sees is not None else ()
+    if sees is not None and not maps:
+        raise StudyError(f"modalities.{sees}: the task sees its maps of features, and its encoder has none.")
+    head = study.task.head(width, study.fusion.hidden, maps)
     if linear:
         for part in head.parameters():
             nn.init.zeros_(part)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from common.summand import Segment
-    from common.tasks.task import Counts, Interval
+    from common.tasks.task import Counts, Interval, MapShape
 
 LOG_LOSS_CAP = 10.0  # nats; public, so that one case's share is bounded
 # The calibration error is a sum of distances over ten bins, and noise only ever adds to a distance: 8 standard
@@ -67,7 +67,7 @@ class OfClasses(OneColumn):
         there = [name for name, count in zip(self.classes, counts, strict=True) if count]
         return f"of one class, {there[0]}" if len(there) == 1 else ""
 
-    def head(self, width: int, hidden: int) -> nn.Module:
+    def head(self, width: int, hidden: int, maps: Sequence[MapShape] = ()) -> nn.Module:
         from common.tasks.class_scores import head
 
         return head(width, hidden, self.outputs)

@@ -19,6 +19,7 @@ class OneColumn:
 
     parts: ClassVar[tuple[Part, ...]] = (Part(),)
     most_groups: ClassVar[int] = 1
+    sees: ClassVar[str | None] = None
 
     def target_shape(self, modalities: Mapping[str, Modality]) -> tuple[int, ...]:
         return ()

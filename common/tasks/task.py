@@ -45,7 +45,10 @@ class Task(Protocol):
         """Return the shape of one patient's target, in a study of these modalities."""
 
     def value_of(self, part: str, word: str) -> int | float | None:
-        """Return a word of a part's column, in the study's vocabulary, as its value; None where it is none."""
+        """Return a word of a part's column, in the study's vocabulary, as its value; None where it is none.
+
+        Not asked of a mask: its value is uint8, 1 inside and 0 outside, of the shape of the row that it is beside.
+        """
 
     def target_of(self, values: Mapping[str, Any]) -> Any | None:
         """Return a patient's target: a number, or an array of `target_shape`. None: too little for one is known.
@@ -82,10 +85,16 @@ class Task(Protocol):
 
     # ------------------------------------------------------------------------------------------------------ the model
 
-    def head(self, width: int, hidden: int) -> nn.Module:
+    @property
+    def sees(self) -> str | None:
+        """The modality whose maps of features the head is given beside the fused vector; None: the vector alone."""
+
+    def head(self, width: int, hidden: int, maps: Sequence[MapShape] = ()) -> nn.Module:
         """Return what makes outputs of the fused vector: (B, width) -> (B, outputs).
 
         hidden: the width of its one hidden layer; 0: none
+        maps: the shapes of those of the modality that it `sees`. Its head is called with the vector and a tuple of
+            them, the row itself and features that are ever coarser, (B, *shape); zeros where a patient lacks it
         """
 
     def loss_rows(self, output: Tensor, target: Tensor) -> Tensor:
@@ -122,3 +131,4 @@ class Task(Protocol):
 
 
 Interval = tuple[float, float]
+MapShape = tuple[int, int, int]  # channels, height, width

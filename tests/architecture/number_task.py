@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from common.summand import Segment
-    from common.tasks.task import Counts, Interval
+    from common.tasks.task import Counts, Interval, MapShape
 
 
 @schema
@@ -60,7 +60,7 @@ class Number(OneColumn):
     def unteachable(self, counts: NDArray[Any]) -> str:
         return "" if counts.sum() > 0 else "none with a number"
 
-    def head(self, width: int, hidden: int) -> nn.Module:
+    def head(self, width: int, hidden: int, maps: Sequence[MapShape] = ()) -> nn.Module:
         from common.layers.perceptron import perceptron
 
         return perceptron([width, *([hidden] if hidden else []), 1])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from common.modalities.modality import Modality
     from common.summand import Segment
-    from common.tasks.task import Counts, Interval
+    from common.tasks.task import Counts, Interval, MapShape
 
 NAMES = ("first", "second")
 
@@ -39,6 +39,7 @@ class Pair:
     target_type: ClassVar[str] = "float32"
     groups: ClassVar[tuple[str, ...]] = tuple(f"with a {name}" for name in NAMES)
     most_groups: ClassVar[int] = 2
+    sees: ClassVar[str | None] = None
     sensitivity: ClassVar[float] = math.sqrt(5)  # of cases, of two counts, and of two errors
 
     def target_shape(self, modalities: Mapping[str, Modality]) -> tuple[int, ...]:
@@ -81,7 +82,7 @@ class Pair:
     def unteachable(self, counts: NDArray[Any]) -> str:
         return "" if counts.sum() > 0 else "none with a number"
 
-    def head(self, width: int, hidden: int) -> nn.Module:
+    def head(self, width: int, hidden: int, maps: Sequence[MapShape] = ()) -> nn.Module:
         from common.layers.perceptron import perceptron
 
         return perceptron([width, *([hidden] if hidden else []), 2])

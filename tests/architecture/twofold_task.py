@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from common.modalities.modality import Modality
     from common.summand import Segment
-    from common.tasks.task import Counts, Interval
+    from common.tasks.task import Counts, Interval, MapShape
 
 UNKNOWN = -1
 
@@ -37,6 +37,7 @@ class Twofold:
     )
     target_type: ClassVar[str] = "int64"
     most_groups: ClassVar[int] = 2
+    sees: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         if len(self.tasks) != 2:
@@ -86,7 +87,7 @@ class Twofold:
         each = [task.unteachable(own) for task, own in zip(self.tasks.values(), (counts[:2], counts[2:]), strict=True)]
         return each[0] if all(each) else ""
 
-    def head(self, width: int, hidden: int) -> nn.Module:
+    def head(self, width: int, hidden: int, maps: Sequence[MapShape] = ()) -> nn.Module:
         from common.layers.perceptron import perceptron
 
         return perceptron([width, *([hidden] if hidden else []), 2])

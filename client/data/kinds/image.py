@@ -36,7 +36,7 @@ class ImageKind(DataKind[ImageSource, ImageModality, RawImage, tuple[Frame, ...]
     @classmethod
     def fingerprint(cls, folder: SiteFolder, name: str, source: ImageSource) -> bytes:
         """Of names, sizes and times of the files, and of how many cannot be read."""
-        files, below = listing(folder.path(source.folder), f"images.{name}")
+        files, below = listing(folder.path(source.folder), f"{cls.section}.{name}")
         return hashlib.sha256(repr((files, sorted(below.items()))).encode()).digest()
 
     @classmethod
@@ -59,7 +59,7 @@ class ImageKind(DataKind[ImageSource, ImageModality, RawImage, tuple[Frame, ...]
 
     @property
     def _images(self) -> DicomFolder:
-        return self.files.dicom(self.name)
+        return self.files.dicom(self.source, self.key)
 
     def open(self) -> None:
         _ = self._images

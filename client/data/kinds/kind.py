@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from numpy.typing import NDArray
 
@@ -19,6 +19,8 @@ from client.data.case import Identifier
 from client.data.site_files import SiteFiles
 from client.site import SiteFolder
 from common.errors import CohortError, DeidentificationError, SiteFileError, WardroundError
+from common.modalities.modality import Modality as CommonModality
+from common.modalities.modality import RowLayout
 
 Source = TypeVar("Source")  # of site.yaml
 Modality = TypeVar("Modality")  # of study.yaml
@@ -70,6 +72,16 @@ class DataKind(ABC, Generic[Source, Modality, Raw, Clean]):
     @abstractmethod
     def row(cls, clean: Clean, modality: Modality, tool: Any) -> Row | None:
         """Return the stored row (`Modality.layout`); None where there are gaps only. tool: of `tool`."""
+
+    @classmethod
+    def layout(cls, modality: Modality) -> RowLayout:
+        """Return the layout of its stored rows."""
+        return cast(CommonModality, modality).layout
+
+    @classmethod
+    def recipe(cls, modality: Modality) -> object:
+        """Return what of the study changes its rows."""
+        return cast(CommonModality, modality).recipe
 
     @classmethod
     def tool(cls, modality: Modality, models: Path) -> Any:
