@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from common.errors import PUBLIC_CODES, ReleaseError, RunError, WardroundError
 from common.format_number import NEWER
 from common.plan import PARTS, STATISTICS, UPDATE, RoundPlan, asks_of
-from common.protocols import HERE
+from common.protocols import HERE, WITH_INQUIRIES
 from common.release import OF_0_1
 
 FIRST, PROTOCOL = HERE.wire[0], HERE.wire[-1]  # the numbers from here to there are spoken; a message has one of them
@@ -232,12 +232,11 @@ _PLAN_FIELDS: dict[str, type] = {
     "run": str,
     "round": int,
     "attempt": int,
-    "statistics": bool,
-    "train": bool,
-    "evaluate": str,
     "seconds": float,
     "sites": list,
 }
+# How a plan says what it asks: protocol 4 has a field for each of three questions, protocol 5 a list of names.
+_ASKS: dict[int, dict[str, type]] = {4: {"statistics": bool, "train": bool, "evaluate": str}, 5: {"asks": list}}
 
 
 def to_records(message: Request | Reply, protocol: int = FIRST) -> RecordDict:
@@ -248,12 +247,14 @@ def to_records(message: Request | Reply, protocol: int = FIRST) -> RecordDict:
     records = RecordDict({"config": ConfigRecord(config)})
     if isinstance(message, RoundRequest):
         plan = message.plan
-        records["plan"] = ConfigRecord({name: _plain(value) for name, value in _said_of(plan).items()})
+        records["plan"] = ConfigRecord({name: _plain(value) for name, value in _said_of(plan, protocol).items()})
         records["owners"] = ConfigRecord({group: list(sites) for group, sites in plan.owners.items()})
         records["weights"] = ArrayRecord({"weights": _raw(plan.weights)})
         records["normaliser"] = ArrayRecord(
             {f"{name}/{part}": _raw(pair[i]) for name, pair in plan.normaliser.items() for i, part in enumerate(_PAIR)}
         )
+        if protocol >= WITH_INQUIRIES:
+            records["opened"] = ArrayRecord({key: _raw(value) for key, value in plan.opened.items()})
     elif isinstance(message, RoundReply):
         records["masked"] = ArrayRecord({"masked": _raw(message.masked)})
     return records
@@ -262,10 +263,15 @@ def to_records(message: Request | Reply, protocol: int = FIRST) -> RecordDict:
 _PAIR = ("mean", "sd")
 
 
-def _said_of(plan: RoundPlan) -> dict[str, Any]:
-    """The plain fields of a plan, by `_PLAN_FIELDS`."""
-    asks = {"statistics": STATISTICS in plan.asks, "train": UPDATE in plan.asks, "evaluate": plan.scored}
-    return {name: asks[name] if name in asks else getattr(plan, name) for name in _PLAN_FIELDS}
+def _said_of(plan: RoundPlan, protocol: int) -> dict[str, Any]:
+    """The plain fields of a plan. ReleaseError for one that this protocol cannot say: it would be another plan."""
+    said = {name: getattr(plan, name) for name in _PLAN_FIELDS}
+    if protocol >= WITH_INQUIRIES:
+        return said | {"asks": plan.asks}
+    statistics, train = STATISTICS in plan.asks, UPDATE in plan.asks
+    if plan.asks != asks_of(statistics, train, plan.scored) or plan.opened:
+        raise ReleaseError(f"Protocol {protocol} cannot say what this plan asks.")
+    return said | {"statistics": statistics, "train": train, "evaluate": plan.scored}
 
 
 def new_message(
@@ -334,13 +340,13 @@ def _arrays(records: RecordDict) -> Iterator[Array]:
 def from_records(records: RecordDict) -> Request | Reply:
     """The message in these records, or RunError saying which part is not as this protocol has it."""
     config = _section(records, "config")
-    spoken_in(records)
+    spoken = spoken_in(records)
     kind = _KINDS.get(str(config.get("kind")))
     if kind is None:
         raise RunError("A message of a kind that this protocol does not have.")
     values = _checked(kind.__name__, config, _FIELDS[kind], {"kind", "protocol"})
     if kind is RoundRequest:
-        values["plan"] = _plan(records)
+        values["plan"] = _plan(records, spoken)
     elif kind is RoundReply:
         values["masked"] = _array(records, "masked", "masked", np.uint8)
         if values["steps"] < 0 or not all(-1 <= values[name] < math.inf for name in ("epsilon", "held_out_epsilon")):
@@ -392,10 +398,17 @@ def refusal_for(error: WardroundError, protocol: int = FIRST) -> RecordDict:
     return to_records(Refusal(error.code), protocol)
 
 
-def _plan(records: RecordDict) -> RoundPlan:
-    values = _checked("plan", _section(records, "plan"), _PLAN_FIELDS, set())
-    if values["evaluate"] not in ("", *PARTS):
+def _plan(records: RecordDict, protocol: int) -> RoundPlan:
+    values = _checked("plan", _section(records, "plan"), _PLAN_FIELDS | _ASKS[protocol], set())
+    if values.get("evaluate", "") not in ("", *PARTS):
         raise RunError("plan.evaluate: not a part of the cohort.")
+    if protocol < WITH_INQUIRIES:
+        values["asks"] = asks_of(*(values.pop(name) for name in _ASKS[protocol]))
+    opened = {}
+    if protocol >= WITH_INQUIRIES:
+        sums = records.get("opened")
+        keys = list(sums) if isinstance(sums, ArrayRecord) else []
+        opened = {key: _array(records, "opened", key, np.float64) for key in keys}
     if not 0 <= values["seconds"] < float("inf"):  # NaN is neither
         raise RunError("plan.seconds: not a time.")
     stored = records.get("normaliser")
@@ -407,9 +420,8 @@ def _plan(records: RecordDict) -> RoundPlan:
         )
         for name in names
     }
-    asks = asks_of(*(values.pop(name) for name in ("statistics", "train", "evaluate")))
     weights = _array(records, "weights", "weights", np.float32)
-    return RoundPlan(**values, asks=asks, owners=_owners(records), weights=weights, normaliser=normaliser)
+    return RoundPlan(**values, owners=_owners(records), weights=weights, normaliser=normaliser, opened=opened)
 
 
 def _owners(records: RecordDict) -> dict[str, tuple[str, ...]]:

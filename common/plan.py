@@ -39,6 +39,7 @@ class RoundPlan:
     owners: `shared` and the modalities that are used in this round, and for each the sites of R that signed for it
         (`shared`: all), whether or not they are in U1. A modality that is not here is absent in every case, everywhere
     normaliser: modality -> (mean, sd), for those that are normalised by secure-summed statistics
+    opened: the sums before that an inquiry's is built on, by `common.inquiries.inquiry.opened_key`
     """
 
     study: str
@@ -51,6 +52,7 @@ class RoundPlan:
     weights: NDArray[np.float32] = field(repr=False)
     normaliser: Normaliser = field(default_factory=dict, repr=False)
     seconds: float = 0.0
+    opened: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ class RoundPlan:
         }
         if self.asks != asks_of(head["statistics"], head["train"], head["evaluate"]):
             head["asks"] = list(self.asks)
+        if self.opened:
+            head["opened"] = {key: value.tolist() for key, value in self.opened.items()}
         text = json.dumps(head, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode() + b"\0")
         digest.update(np.ascontiguousarray(self.weights, dtype="<f4").data)

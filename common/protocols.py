@@ -44,9 +44,10 @@ class Release:
 RELEASES = (
     Release("0.1", (3,), 2, 1, 1, study=0, ledger=0, audit=0, checkpoint=2, status=0, report=0),
     Release("0.2", (4,), 2, 1, 1, study=1, ledger=1, audit=1, checkpoint=3, status=1, report=1),
-    Release("0.3", (4, 5), 2, 1, 1, study=1, ledger=1, audit=1, checkpoint=3, status=1, report=1),
+    Release("0.3", (4, 5), 2, 1, 1, study=2, ledger=2, audit=2, checkpoint=3, status=1, report=2),
 )
 HERE = RELEASES[-1]
+WITH_INQUIRIES = 5  # of the wire: a plan names what it asks
 
 
 @dataclass(frozen=True)

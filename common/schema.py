@@ -36,7 +36,8 @@ from common.format_number import KEY, NEWER, take_format
 T = TypeVar("T")
 Defaults = Callable[[dict[Any, Any], int], dict[Any, Any]]  # a file's plain content and its number -> filled in
 
-SCHEMA = 1  # the newest number that a study.yaml or site.yaml may have
+SCHEMA = 2  # the newest number that a study.yaml or site.yaml may have
+WIDELY_READ = 1  # of files that are made here: every release from 0.2 on reads them
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -52,6 +53,11 @@ def since(number: int, neutral: Any) -> Any:
     The neutral value is the default, and is left out of digests and of stored text: an older study keeps its digest.
     """
     return dataclasses.field(default=neutral, metadata={"since": number, "neutral": neutral})
+
+
+def since_of(number: int, neutral: Callable[[], Any]) -> Any:
+    """As `since`, of a value that is made anew each time: an empty list or mapping."""
+    return dataclasses.field(default_factory=neutral, metadata={"since": number, "neutral": neutral()})
 
 
 def format_number(newest: int) -> Any:
@@ -159,7 +165,7 @@ def _loaded(text: str, kind: Any, error: Callable[[str], WardroundError], name: 
         if early := _early(value, kind, number):
             raise error(
                 f"{name}: {', '.join(early)}: of a later schema than this file's, {number}. Begin the file with "
-                f"`schema: {SCHEMA}`, which has other defaults too: read them before anybody approves it."
+                f"`schema: {max(early.values())}`, which has other defaults too: read them before anybody approves it."
             )
     return value
 
@@ -179,23 +185,23 @@ def _number(value: dict[Any, Any], error: Callable[[str], WardroundError], name:
     return number
 
 
-def _early(value: Any, kind: Any, number: int, where: str = "") -> list[str]:
-    """The keys in a plain mapping that a file of this schema number does not have yet, with their places."""
+def _early(value: Any, kind: Any, number: int, where: str = "") -> dict[str, int]:
+    """The keys in a plain mapping that a file of this schema number does not have yet: place -> the number that has."""
     if isinstance(value, list):
-        return [key for item in value for key in _early(item, kind, number, where)]
+        return {key: first for item in value for key, first in _early(item, kind, number, where).items()}
     if not isinstance(value, dict):
-        return []
-    found, hints = [], get_type_hints(kind)
+        return {}
+    found, hints = dict[str, int](), get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if field.name not in value:
             continue
         place, inner = f"{where}{field.name}", value[field.name]
         if field.metadata.get("since", 0) > number and inner != field.metadata["neutral"]:
-            found.append(place)
+            found[place] = field.metadata["since"]
             continue
         for at, part, kinds in _inner(inner, hints[field.name], place):
             for one in fitting(part, kinds):
-                found += _early(part, one, number, f"{at}.")
+                found |= _early(part, one, number, f"{at}.")
     return found
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from common import schema as border
 from common.errors import StudyError
+from common.inquiries import StudyInquiry, require_askable
 from common.modalities import Modality
 from common.schema import schema
 from common.tasks import Task
@@ -162,8 +163,10 @@ class Study:
     secure_sum: SecureSum = field(default_factory=SecureSum)
     split: Split = field(default_factory=Split)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    inquiries: dict[Name, StudyInquiry] = border.since_of(2, dict)
 
     def __post_init__(self) -> None:
+        require_askable(self.inquiries, self.modalities, self.privacy.accountant if self.private else None)
         if not self.modalities:
             raise ValueError("modalities: a study has at least one")
         if SHARED in self.modalities:

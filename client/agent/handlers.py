@@ -24,6 +24,7 @@ from client.round.failures import place_of
 from client.round.gate import Gate
 from client.round.plan_checks import (
     Decided,
+    Story,
     require_declared_owners,
     require_modalities,
     require_no_clock,
@@ -99,6 +100,7 @@ class SiteHandler:
     _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
     _decided: Decided | None = field(default=None, repr=False)  # by round 0 of this run
     _used: tuple[str, ...] | None = field(default=None, repr=False)  # those of the plan that came last in this run
+    _story: Story = field(default_factory=Story, repr=False)  # of this run
 
     def __post_init__(self) -> None:
         self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
@@ -169,7 +171,7 @@ class SiteHandler:
         self.site.refresh()
         if request.run != self.run:
             self._worked.clear()
-            self._decided = self._used = None
+            self._decided, self._used, self._story = None, None, Story()
         member = self.sums.consent(request.run, request.number, self._declared(self._used))
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))
@@ -191,8 +193,10 @@ class SiteHandler:
         if request.plan.run != self.run:
             raise RunError("The plan is of another run than the one joined.")
         require_stage(request.plan, self.site.study)
+        self._story.require(request.plan)
         reply = self._masked(request) if self.site.study.secure_sum.enabled else self._in_the_open(request)
         self._replies.keep(request, reply)
+        self._story.answered(request.plan)
         return reply
 
     def _masked(self, request: RoundRequest) -> RoundReply:
@@ -211,7 +215,7 @@ class SiteHandler:
         if not believed:
             require_no_clock(plan)
         counted = context.counted_parts(present)
-        parts = parts_of(plan, counted)
+        parts = parts_of(plan, self.site.study, counted)
         require_parts(parts, present, context)
         signed = declaration_of(context.members[context.place(self.site.name) - 1])
         self._require_as_signed(plan, signed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.messages import JoinRequest, Refusal, Reply, Request, RoundRequest
 from common.plan import RoundPlan
 from common.questions import questions_of
-from common.schedule import title
+from common.schedule import Schedule
 from common.study import Study
 
 _DONE = {
@@ -29,6 +29,6 @@ def in_a_line(request: Request | Reply, reply: Request | Reply, run: str, study:
 
 def _work(plan: RoundPlan, study: Study) -> str:
     """What a plan asks for, and in which round of how many."""
-    asked = " and ".join(question.asked for question in questions_of(plan)) or "nothing"
+    asked = " and ".join(question.asked for question in questions_of(plan.asks, study)) or "nothing"
     again = f", attempt {plan.attempt}" if plan.attempt > 1 else ""
-    return f"{title(plan.round, study.rounds)}{again}: {asked}"
+    return f"{Schedule(study).title(plan.round)}{again}: {asked}"

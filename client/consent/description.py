@@ -21,6 +21,8 @@ from common.statistics import ranges
 from common.study import Study
 from common.tasks.part import TARGET
 
+_PARTS = {"train": "training", "validation": "validation", "test": "test"}
+
 
 def describe(folder: SiteFolder, study: Study) -> list[str]:
     """Lines of text. Of patients it reads only how many have a target; raises what is wrong with study or site."""
@@ -85,6 +87,9 @@ def _work(folder: SiteFolder, study: Study) -> Iterator[str]:
         patients = study.training.local_steps * study.training.batch_size
         yield f"  So an update of this site is of {patients} training patients at the most, and of fewer where it has"
         yield "  fewer or a modality is rare. Who they are is drawn from the study's seed, which is no secret."
+    for name, inquiry in study.inquiries.items():
+        whom = " and ".join(_PARTS[part] for part in inquiry.parts)
+        yield f"  Then {name}, in {inquiry.sums} sums over {whom} patients: it {inquiry.described}."
     yield from _split(folder, study)
     if policy.round_seconds is not None:
         yield f"  Training stops after {policy.round_seconds:g} seconds of a round (policy.round_seconds)."
@@ -188,6 +193,11 @@ def _leaves(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield f"  In each round {count:,} changes of the model's parameters, at least {size:,} bytes, {hidden}."
     times = evaluations(study) + (1 + study.privacy.spare_rounds if test_is_apart(study) else 0)
     yield f"  Up to {times} times counts of cases by score, and once counts and means, in the same way."
+    bound = float(study.secure_sum.max_cases)
+    for name, inquiry in study.inquiries.items():
+        numbers = sum(segment.length for segment in inquiry.segments(study.modalities, bound))
+        many = inquiry.sums + study.privacy.spare_rounds
+        yield f"  Up to {many} times {numbers:,} numbers for {name}, in the same way."
     said = "and the epsilon spent" if study.private else "and the steps done"
     yield f"  This site's name, its modalities, {said}."
     yield "  No image, no record, no note, no patient's number."

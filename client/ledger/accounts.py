@@ -45,10 +45,10 @@ def charged_in(audit: Audit) -> Known:
 
 def releases(plan: RoundPlan, study: Study, privacy: PrivacyPlan) -> dict[Account, list[Release]]:
     """Return what the plan releases from the patients of each account that it touches."""
-    found = {account: list[Release]() for account in accounts(study)}
-    for question in questions_of(plan):
+    found: dict[Account, list[Release]] = {account: [] for account in accounts(study)}
+    for question in questions_of(plan.asks, study):
         for account in question.accounts(study):
-            found[account].append(question.release(privacy))
+            found.setdefault(account, []).append(question.release(privacy))
     return {account: charged for account, charged in found.items() if charged}
 
 

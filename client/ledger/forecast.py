@@ -11,7 +11,7 @@ from common.errors import BudgetError
 from common.privacy.accounting import Kind, Release
 from common.privacy.accounts import Account
 from common.privacy.plan import PrivacyPlan
-from common.questions import QUESTIONS
+from common.questions import questions_of
 from common.schedule import Schedule
 from common.study import Study
 
@@ -37,7 +37,7 @@ def left(study: Study, plan: PrivacyPlan, first: int = 0) -> list[Entry]:
     begins = max(first, 0)
     found: dict[Account, Counter[tuple[Kind, float, float]]] = {}
     for stage in Schedule(study).stages(begins):
-        for question in (QUESTIONS[name] for name in stage.asks):
+        for question in questions_of(stage.asks, study):
             one = question.release(plan)
             for account in question.accounts(study):
                 charged = found.setdefault(account, Counter())

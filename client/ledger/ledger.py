@@ -31,7 +31,8 @@ from common.privacy.accounts import SIDES, Account, sides_of
 
 log = logging.getLogger("wardround.ledger")
 
-FORMAT = 1  # of a line; one without a number is of format 0, release 0.1's
+FORMAT = 2  # of a line; one without a number is of format 0, release 0.1's
+SEVERAL = 2  # of a line that charges several sides as one; others keep format 1, which release 0.2 reads
 Charges = Counter[tuple[str, str, int, str]]  # study, run, round, account -> how often it was charged
 
 
@@ -303,7 +304,7 @@ class Ledger:
         )
 
     def _append(self, file: int, entry: Entry, book: _Book) -> None:
-        said = {"format": FORMAT, **asdict(entry)}
+        said = {"format": SEVERAL if "+" in entry.cohort else 1, **asdict(entry)}
         line = _Line(entry, _seal(said, book.seen.last), said)
         self._journal.add(file, line.text)
         book.add(entry)

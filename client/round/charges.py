@@ -39,7 +39,7 @@ def charge(plan: RoundPlan, site: Site) -> None:
 
 def _exact(plan: RoundPlan, study: Study) -> tuple[Account, ...]:
     """The accounts whose patients' exact sums a plan of a study without privacy shows."""
-    shown = (account for question in questions_of(plan) for account in question.accounts(study))
+    shown = (account for question in questions_of(plan.asks, study) for account in question.accounts(study))
     return tuple(dict.fromkeys(shown))
 
 

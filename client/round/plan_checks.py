@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesError
 from common.identity.roster import Roster
@@ -28,6 +28,25 @@ def require_stage(plan: RoundPlan, study: Study) -> None:
     """
     if not set(plan.asks) <= set(Schedule(study).stage(plan.round).asks):
         raise RunError("The plan asks in this round for what the study does not ask in it.")
+
+
+@dataclass
+class Story:
+    """What the coordinator of a run has said that earlier sums of an inquiry came to. In memory: a new process of the
+    site has heard nothing.
+    """
+
+    _told: dict[str, bytes] = field(default_factory=dict)
+
+    def require(self, plan: RoundPlan) -> None:
+        """Refuse a plan that is built on another sum than one that was answered before in this run: RunError."""
+        told = {key: value.tobytes() for key, value in plan.opened.items()}
+        if any(self._told.get(key, value) != value for key, value in told.items()):
+            raise RunError("The plan is built on another sum than the coordinator told of before in this run.")
+
+    def answered(self, plan: RoundPlan) -> None:
+        """Remember what an answered plan was built on."""
+        self._told |= {key: value.tobytes() for key, value in plan.opened.items()}
 
 
 def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:

@@ -39,4 +39,4 @@ def asked_by(
 def _questions(plan: RoundPlan, site: Site) -> tuple[str, ...]:
     """By what each answer is released once for, over one set of sites."""
     cohort = site.cohort.version.encode()
-    return tuple(key.hex() for question in questions_of(plan) for key in question.keys(plan, cohort))
+    return tuple(key.hex() for question in questions_of(plan.asks, site.study) for key in question.keys(plan, cohort))

@@ -18,6 +18,7 @@ from client.round.session import Site
 from common.errors import RunError
 from common.plan import Declaration, RoundPlan
 from common.questions import layout_of, questions_of
+from common.questions.inquired import Inquired
 from common.summand import Layout, Summand
 
 
@@ -50,7 +51,7 @@ def work(plan: RoundPlan, site: Site, signed: Declaration | None = None, smalles
     charge(plan, site)
     values: dict[str, Values] = {}
     steps = 0
-    for question in sorted(questions_of(plan), key=lambda question: ANSWERS[question.kind].moves):
+    for question in sorted(questions_of(plan.asks, site.study), key=lambda question: ANSWERS[question.kind].moves):
         answer = _answer(Asking(question, plan, site, signed, 1 if site.privacy else smallest), layout)
         values |= answer.values
         steps += answer.steps
@@ -91,7 +92,10 @@ def rounding(plan: RoundPlan, site: Site) -> tuple[int, ...]:
 def _require(plan: RoundPlan, site: Site) -> None:
     if plan.study != site.study.digest:
         raise RunError("The plan is of another study than the one approved here.")
-    for question in questions_of(plan):
+    asked = questions_of(plan.asks, site.study)
+    if plan.opened and not any(isinstance(question, Inquired) for question in asked):
+        raise RunError("The plan names opened sums, and asks nothing that is built on any.")
+    for question in asked:
         question.require(plan, site.study)
     if plan.weights.size != site.parameters.length:
         raise RunError("The plan's weights do not fit the study's network.")

@@ -14,12 +14,16 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal, Self, get_args
 
 from common.errors import PUBLIC_CODES, RETIRED_CODES, AuditError
 from common.format_number import KEY, take_format
 
-Account = Literal["training", "validation", "test", "held_out"]  # held_out: validation and test as one
+SIDES = ("training", "validation", "test")
+ACCOUNTS = frozenset(  # see common/privacy/accounts.py
+    {"held_out", *("+".join(some) for many in (1, 2, 3) for some in combinations(SIDES, many))}
+)
 Part = str  # of a round's work: the kind of a question, see common/questions/
 Outcome = Literal["completed", "stopped", "failed"]
 
@@ -30,7 +34,8 @@ REQUEST_KINDS = frozenset(
 UNREADABLE = "unreadable"  # refused before its kind was known
 NO_LINE = "0" * 64  # what the first line has for the hash of the line before
 LINE_BYTES = 1024  # no line is longer
-LINE_FORMAT = 1  # of a line that is written now; those of release 0.1 have none, and stay as they are
+LINE_FORMAT = 2  # the newest of a line; those of release 0.1 have none, and stay as they are
+OF_INQUIRIES = 2  # of a line that tells of an inquiry; others keep format 1, which release 0.2 reads
 _PURPOSE = b"wardround audit line 1\0"
 
 
@@ -109,7 +114,7 @@ class Spent(_Checked):
     study: str
     run: str
     round: int
-    account: Account
+    account: str
     epsilon: float
 
 
@@ -326,7 +331,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {  # one meaning of a name in all eve
     "run": _matches("[0-9a-f]{16}"),
     **dict.fromkeys(("number", "round", "bytes", "survivors", "entries", "sites", "dropped", "line", "held"), _count),
     **dict.fromkeys(("key", "digest"), _matches("[0-9a-f]{64}")),
-    "account": _one_of(get_args(Account)),
+    "account": _one_of(ACCOUNTS),
     "part": _matches("[a-z][a-z0-9_]{0,39}"),
     "error": _matches("[A-Za-z_][A-Za-z0-9_]{0,59}"),
     "place": _matches("[A-Za-z_<][A-Za-z0-9_<>]{0,59}"),
@@ -348,13 +353,14 @@ class Record:
     time: datetime
     event: Event
     before: str
-    format: int = LINE_FORMAT
+    format: int = 1
 
     @classmethod
     def after(cls, last: Self | None, event: Event) -> Self:
         """The record that comes after `last`, now."""
         now = datetime.now(UTC).replace(microsecond=0)
-        return cls(last.sequence + 1, now, event, last.hash) if last else cls(1, now, event, NO_LINE)
+        sequence, before = (last.sequence + 1, last.hash) if last else (1, NO_LINE)
+        return cls(sequence, now, event, before, _format_of(event))
 
     @classmethod
     def read(cls, line: bytes) -> Self | None:
@@ -391,6 +397,13 @@ class Record:
         fields_ = asdict(self.event).items()
         said = {name: value for name, value in fields_ if name not in _NEUTRAL or value != _NEUTRAL[name]}
         return {**head, **said, "before": self.before}
+
+
+def _format_of(event: Event) -> int:
+    """The lowest format in which a line can say this."""
+    of_several = isinstance(event, Spent) and "+" in event.account
+    of_inquiry = isinstance(event, Failed) and event.part not in ("statistics", "scores", "training")
+    return OF_INQUIRIES if of_several or of_inquiry else 1
 
 
 def _canonical(values: dict[str, Any]) -> bytes:

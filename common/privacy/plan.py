@@ -8,6 +8,8 @@ each account holds by the end of the study:
     held out   statistics once, and every evaluation: see `evaluations`; from schema 1 on, validation patients only
     test       from schema 1 on: statistics once, and one evaluation in each of `1 + spare_rounds` attempts
 
+An inquiry's sums are beside that in the accounts of the patients whom it asks about, each with its spare ones.
+
 The noise is calibrated over all of it at once. Calibrated round by round, ten rounds of epsilon 1 are far above 1.
 """
 
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from common.errors import PrivacyError
+from common.inquiries import Inquiry
 from common.privacy.accounting import Accountant, Kind, Release, epsilon
 from common.study import Privacy, Study
 
@@ -95,9 +98,14 @@ def plan_privacy(study: Study) -> PrivacyPlan | None:
     if not study.private:
         return None
     privacy, steps = study.privacy, study.training.local_steps
-    training = _calibrate(privacy, "training", privacy.sample_rate, (study.rounds + privacy.spare_rounds) * steps)
-    held_out = _calibrate(privacy, "evaluation", 1.0, evaluations(study))
-    test = _calibrate(privacy, "evaluation", 1.0, 1 + privacy.spare_rounds) if test_is_apart(study) else None
+    training = _calibrate(
+        privacy, "training", privacy.sample_rate, (study.rounds + privacy.spare_rounds) * steps, _beside(study, "train")
+    )
+    beside = _beside(study, "validation") if test_is_apart(study) else _beside(study, "validation", "test")
+    held_out = _calibrate(privacy, "evaluation", 1.0, evaluations(study), beside)
+    test = None
+    if test_is_apart(study):
+        test = _calibrate(privacy, "evaluation", 1.0, 1 + privacy.spare_rounds, _beside(study, "test"))
     return PrivacyPlan(
         noise_multiplier=training,
         sample_rate=privacy.sample_rate,
@@ -113,23 +121,40 @@ def plan_privacy(study: Study) -> PrivacyPlan | None:
     )
 
 
+def released_by(inquiry: Inquiry, sums: int = 1) -> Release:
+    """Return what so many sums of an inquiry release from each of its patients."""
+    return Release("statistics", inquiry.noise_multiplier, 1.0, sums)
+
+
+def _beside(study: Study, *parts: str) -> tuple[Release, ...]:
+    """What the study's inquiries release from patients of one of these parts, each sum of them and the spare ones."""
+    found = []
+    for inquiry in study.inquiries.values():
+        if any(part in inquiry.parts for part in parts):
+            found.append(released_by(inquiry, inquiry.sums + study.privacy.spare_rounds))
+    return tuple(found)
+
+
 @lru_cache(maxsize=64)
-def _calibrate(privacy: Privacy, kind: Kind, sample_rate: float, steps: int) -> float:
-    """The smallest multiplier on the grid with which `steps` of `kind`, and the statistics, stay within epsilon."""
+def _calibrate(privacy: Privacy, kind: Kind, sample_rate: float, steps: int, beside: tuple[Release, ...] = ()) -> float:
+    """The smallest multiplier on the grid with which `steps` of `kind`, the statistics, and what is `beside` them, stay
+    within epsilon.
+    """
     statistics = Release("statistics", privacy.statistics_noise_multiplier, 1.0, 1)
 
     def excess(accountant: Accountant) -> Callable[[float], float]:
         def of(multiplier: float) -> float:
-            releases = [statistics, Release(kind, multiplier, sample_rate, steps)]
+            releases = [statistics, *beside, Release(kind, multiplier, sample_rate, steps)]
             return math.log(max(epsilon(releases, privacy.delta, accountant), 1e-300) / privacy.epsilon)
 
         return of
 
-    alone = epsilon([statistics], privacy.delta, privacy.accountant)
+    alone = epsilon([statistics, *beside], privacy.delta, privacy.accountant)
     if alone >= privacy.epsilon:
+        what, others = ("statistics and inquiries", ", that of the inquiries") if beside else ("statistics", "")
         raise PrivacyError(
-            f"privacy: the statistics alone cost epsilon {alone:.3f} of {privacy.epsilon:g}. "
-            "Raise privacy.statistics_noise_multiplier, or privacy.epsilon."
+            f"privacy: the {what} alone cost epsilon {alone:.3f} of {privacy.epsilon:g}. "
+            f"Raise privacy.statistics_noise_multiplier{others}, or privacy.epsilon."
         )
     least = _smallest(excess("rdp"), _GRID["rdp"], start=1.0, stride=2.0)
     if privacy.accountant == "prv":

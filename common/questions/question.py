@@ -15,10 +15,10 @@ from common.study import Study
 from common.summand import Segment
 
 if TYPE_CHECKING:  # they load PyTorch, which a connector, that only carries plans, does not have
+    from common.noise import Noise
     from common.parameters import Parameters
     from common.plan import RoundPlan
     from common.privacy.accounting import Release
-    from common.privacy.noise import Noise
     from common.privacy.plan import PrivacyPlan
 
 

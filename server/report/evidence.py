@@ -26,7 +26,8 @@ Cell = float | Literal["<5", "all but <5", "withheld", "not trained", "not count
 NOT_TRAINED: Literal["not trained"] = "not trained"  # of a modality that is absent in the run, whoever has it
 NOT_COUNTED: Literal["not counted"] = "not counted"  # of a part of the cohort that is in no sum, whoever is in it
 
-REPORT_FORMAT = 1
+REPORT_FORMAT = 2
+OF_INQUIRIES = 2  # of a report that has any; others keep format 1, which release 0.2 reads
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -104,12 +105,30 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class InquiryEvidence:
+    """What came of one inquiry of the study.
+
+    name: the study's. asked: what it asked, as "finds the median of 'age'". found: result -> value
+    counts: the results that are numbers of patients. noise: the standard deviation of the noise of privacy in each
+    """
+
+    name: str
+    asked: str
+    found: Mapping[str, Cell]
+    counts: tuple[str, ...] = ()
+    noise: float = 0.0
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a report says. `study` is `common.schema.plain(study)`; times are ISO 8601.
 
     open_epsilon: what sites may have charged by now, with a round that was begun and is in no sum here; None where the
         run came to its end
     released: whether small cells are out of it already (`server.report.release`); left out of report.json where not
+    inquiries: left out of report.json where there is none
 
     Raises PrivacyError where a deployed run (`simulated` false) is given anything of a single site.
     """
@@ -130,7 +149,8 @@ class Evidence:
     threshold: int | None
     open_epsilon: float | None = None
     released: bool = False
-    format: int = REPORT_FORMAT
+    inquiries: tuple[InquiryEvidence, ...] = ()
+    format: int = 1
 
     __pydantic_config__ = _STRICT
 
@@ -179,7 +199,7 @@ def read_evidence(path: Path) -> Evidence:
 
 def _fields(evidence: Evidence) -> Mapping[str, Any]:
     values = {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
-    return {name: value for name, value in values.items() if name != "released" or value}
+    return {name: value for name, value in values.items() if name not in ("released", "inquiries") or value}
 
 
 def _finite(value: Any) -> Any:

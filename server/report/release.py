@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.report.counts import half_of_cases, wider_than
-from server.report.evidence import Cell, Comparison, Coverage, Evidence, RoundEvidence
+from server.report.evidence import Cell, Comparison, Coverage, Evidence, InquiryEvidence, RoundEvidence
 from server.report.verdict import is_private
 
 SMALL_CELL = 5
@@ -39,6 +39,7 @@ def released(evidence: Evidence) -> Evidence:
         rounds=tuple(round_released(entry) for entry in evidence.rounds),
         comparisons=tuple(_comparison(entry) for entry in evidence.comparisons),
         warnings=(*evidence.warnings, *_left_out(evidence.comparisons)),
+        inquiries=tuple(map(_inquiry, evidence.inquiries)),
         released=True,
     )
 
@@ -58,6 +59,14 @@ def _coverage(coverage: Coverage, void: frozenset[str], private: bool) -> Covera
     if FEW in classes.values() and not isinstance(cases.get("train", FEW), str):
         cases["train"] = WITHHELD
     return replace(coverage, cases=cases, present=present, classes=classes)
+
+
+def _inquiry(inquiry: InquiryEvidence) -> InquiryEvidence:
+    """Its numbers of patients as those of a coverage; what is no such number stays."""
+    if wider_than(inquiry.noise, SMALL_CELL):
+        return inquiry
+    found = {name: _cell(value) if name in inquiry.counts else value for name, value in inquiry.found.items()}
+    return replace(inquiry, found=found)
 
 
 def _tells(count: Cell) -> bool:

@@ -17,8 +17,9 @@ from server.report import charts, text
 from server.report.attendance import counted_over, head, run_sites, tested_over
 from server.report.caveats import alarming, caveats
 from server.report.comparison import ComparisonTable, comparison_table
+from server.report.counts import half_of, written_count
 from server.report.coverage import CoverageTable, coverage_table
-from server.report.evidence import Comparison, Evidence, RoundEvidence
+from server.report.evidence import Comparison, Evidence, InquiryEvidence, RoundEvidence
 from server.report.noise import says_something, written
 from server.report.rounds import metric_charts, privacy_chart, round_rows, traffic_charts
 from server.report.verdict import Verdict, best, is_private, leading, verdict
@@ -51,6 +52,7 @@ class View:
     comparisons: ComparisonTable | None
     privacy_chart: charts.Chart | None
     coverage: CoverageTable | None
+    inquiries: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]  # name, what it asked, results as they stand
     sites: str
     tested_over: str
     counted: str  # over which sites, where the scores are over others
@@ -88,6 +90,7 @@ def view(evidence: Evidence) -> View:
         comparisons=comparison_table(evidence.comparisons, key, private=is_private(evidence)),
         privacy_chart=privacy_chart(rounds, _privacy(evidence.study)),
         coverage=coverage_table(evidence.coverage, counted_over(evidence)[1], released=evidence.released),
+        inquiries=tuple((one.name, one.asked, _found(one)) for one in evidence.inquiries),
         sites=head(evidence),
         tested_over=tested_over(evidence, evidence.comparisons),
         counted=_counted(evidence),
@@ -100,6 +103,15 @@ def view(evidence: Evidence) -> View:
         totals=_totals(rounds),
         study_text=_yaml(evidence.study),
         software=tuple(evidence.software.items()),
+    )
+
+
+def _found(inquiry: InquiryEvidence) -> tuple[tuple[str, str], ...]:
+    """Each result, a number of patients with its known noise."""
+    half = half_of(inquiry.noise)
+    return tuple(
+        (name, written_count(value, half) if name in inquiry.counts or isinstance(value, str) else text.number(value))
+        for name, value in inquiry.found.items()
     )
 
 

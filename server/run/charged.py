@@ -33,6 +33,8 @@ def charged_at_most(study: Study, state: RunState) -> float | None:
     plan = plan_privacy(study)
     if plan is None or state.round >= Schedule(study).last or not state.history:
         return None
+    if state.round >= Schedule(study).tests:
+        return plan.epsilon  # in the sums of an inquiry, which are charged beside the others
     history = history_in(state)
     training = most(entry.epsilon for entry in history) or 0.0
     held_out = most(entry.held_out_epsilon for entry in history) or 0.0

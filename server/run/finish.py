@@ -20,6 +20,7 @@ from server.report.page import write
 from server.run.charged import charged_at_most
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.history import by_round, history_in
+from server.run.inquired import found_in
 from server.run.reasons import SAVED
 from server.run.run import Outcome
 from server.run.run_folder import (
@@ -207,24 +208,26 @@ def _require_unfinished(folder: Path, study: Study, state: RunState) -> None:
 
 
 def outcome_of(study: Study, state: RunState) -> Outcome:
-    """What the rounds up to the last one that was saved leave. Test patients scored nothing."""
+    """What the rounds up to the last one that was saved leave: the test too, where it was an inquiry that failed."""
     history = history_in(state)
     thresholds = [entry.threshold for entry in history if entry.threshold is not None]
     sums = {name[4:]: value for name, value in state.arrays.items() if name.startswith("sum/")}
     chosen, selected = _model_of(study, state)
+    tested = history[Schedule(study).tests :][:1]
     return Outcome(
         weights=state.arrays[chosen],
         selected_round=selected,
         history=by_round(history, study.rounds),
         statistics=sums,
         normaliser=normaliser_from_sums(study, sums),
-        test=None,
+        test=tested[0].metrics if tested else None,
         threshold=min(thresholds, default=None),
-        sites=history[-1].sites,
+        sites=(tested or history[-1:])[0].sites,
         untrained=untrained_in(study, state, selected),
         uncounted=uncounted_in(study, state),
         partly=partly_in(study, state, selected),
         scored=scored_in(study, state, selected),
+        inquiries=found_in(study, state),
     )
 
 

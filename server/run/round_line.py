@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from common.schedule import title
 from common.tasks import MEASURES
 from common.tasks.measure import Measure
 from server.report.counts import HIDDEN
@@ -31,7 +32,8 @@ def line(evidence: RoundEvidence, rounds: int) -> str:
     elif number <= rounds:
         parts = [f"round {number:>3}/{rounds}"]
     else:
-        parts = ["last model scored" if number == rounds + 1 else "test patients scored"]
+        after = {rounds + 1: "last model scored", rounds + 2: "test patients scored"}
+        parts = [after.get(number, title(number, rounds))]
     parts.append(f"{evidence.sites} sites" + (f", {evidence.dropped} lost" if evidence.dropped else ""))
     if evidence.without:
         parts.append(f"without {', '.join(evidence.without)}")

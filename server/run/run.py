@@ -19,18 +19,22 @@ from common.errors import AnsweredError, RunError, SecureSumError, TooFewSitesEr
 from common.identity.roster import Roster
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
-from common.plan import UPDATE, Normaliser, RoundPlan, least_owners, scored_by
+from common.plan import STATISTICS, UPDATE, Normaliser, RoundPlan, least_owners, scored_by
 from common.privacy.plan import plan_privacy
-from common.questions import QUESTIONS
-from common.schedule import Schedule, Stage, title
+from common.questions import Question, questions_of
+from common.questions.inquired import Inquired
+from common.questions.statistics import Statistics
+from common.questions.update import Update
+from common.schedule import Schedule, Stage
 from common.scores import metrics, score_sensitivity
 from common.statistics import normaliser_from_sums
 from common.study import Study
 from server.lost import Lost
-from server.report.evidence import RoundEvidence
+from server.report.evidence import InquiryEvidence, RoundEvidence
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.run.classes import require_two_classes
 from server.run.history import by_round, history_in
+from server.run.inquired import INQUIRED, found_in, opened_in
 from server.run.invitation import Participant, nodes_of
 from server.run.left_out import changed_in_words, left_out_in_words
 from server.run.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
@@ -105,6 +109,7 @@ class Outcome:
     uncounted: tuple[str, ...] = ()  # parts of the cohort that too few sites could fill: neither scored nor counted
     partly: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # modality -> training rounds with it, of all
     scored: Scored = field(default_factory=Scored)  # which modalities its scores were taken without
+    inquiries: tuple[InquiryEvidence, ...] = ()
 
 
 class Run:
@@ -180,15 +185,15 @@ class Run:
         if UPDATE in stage.asks:
             require_two_classes(self.study, self.state.arrays["sum/classes"])
         total = self._sum(stage)
-        asked = [QUESTIONS[name].kind for name in self._planned.asks]
-        scored = self._scored(total) if "scores" in asked else None
+        asked = questions_of(self._planned.asks, self.study)
+        scored = self._scored(total) if scored_by(self._planned.asks) else None
         if stage.judges:
             self._select(stage.number - 1, scored)
-        for kind in asked:
-            if kind in _TAKEN:
-                _TAKEN[kind](self, stage, total)
+        for question in asked:
+            if take := _TAKEN.get(type(question)):
+                take(self, question, stage, total)
         self._save(stage.number, total, scored, time.monotonic() - began)
-        if "statistics" in asked:
+        if STATISTICS in stage.asks:
             for sentence in left_out_in_words(self.study, self.untrained, self.uncounted):
                 self.observer.told(sentence)
 
@@ -198,7 +203,7 @@ class Run:
         Once shares were asked for, only the same sites may be summed again, for the difference of two sums would show
         a site; with privacy each attempt is a release of its own, with its own noise, and others may take part.
         """
-        what, attempts = title(stage.number, self.study.rounds), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
+        what, attempts = self.schedule.title(stage.number), ATTEMPTS if self.study.private else UNPAID_ATTEMPTS
         lost, patience, attempt = dict[str, Lost](), self.wait, 0
         spent = np.zeros(3, dtype=np.int64)  # steps, bytes up and bytes down of the attempts that failed
         self.lost.begin()
@@ -281,7 +286,8 @@ class Run:
         """`now`: what is done from here on, for whoever watches."""
         self.observer.doing(now)
         owners, parts = self._owners(holders, working), self._counted(holders, working)
-        asks = tuple(name for name in stage.asks if set(QUESTIONS[name].parts(parts)) <= set(parts))
+        asked = questions_of(stage.asks, self.study)
+        asks = tuple(question.name for question in asked if set(question.parts(parts)) <= set(parts))
         if UPDATE in stage.asks and UPDATE not in asks:
             raise TooFewSitesError(
                 f"Fewer than {self._least_owners} of the sites that are here can fill the training part"
@@ -295,9 +301,10 @@ class Run:
             asks,
             tuple(item.site for item in holders),
             owners,
-            self.state.arrays["best" if "test" in asks else "weights"],
+            self.state.arrays["best" if "test" in asks or stage.number > self.schedule.tests else "weights"],
             self.normaliser,
             self._seconds(holders) if UPDATE in asks else 0.0,
+            self._opened(asked),
         )
 
     def _seconds(self, holders: Sequence[Participant]) -> float:
@@ -345,12 +352,23 @@ class Run:
         """The parts of the cohort that too few sites could fill when they were counted."""
         return uncounted_in(self.study, self.state)
 
-    def _take_statistics(self, stage: Stage, total: Total) -> None:
+    def _opened(self, asked: Sequence[Question]) -> dict[str, NDArray[np.float64]]:
+        """What the sums of an inquiry that is asked came to before, by which the next one is made."""
+        called = {question.called for question in asked if isinstance(question, Inquired)}
+        return {key: value for key, value in opened_in(self.state).items() if key.partition("/")[0] in called}
+
+    def _take_inquired(self, question: Question, stage: Stage, total: Total) -> None:
+        assert isinstance(question, Inquired)
+        place = self.schedule.place_of(question.called, stage.number)
+        taken = question.taken(total.values, place)
+        self.state.arrays |= {f"{INQUIRED}{key}": value.copy() for key, value in taken.items()}
+
+    def _take_statistics(self, question: Question, stage: Stage, total: Total) -> None:
         self.state.arrays |= {f"sum/{name}": value.copy() for name, value in total.values.items()}
         self.state.arrays[USED] = np.array([name in self._planned.groups for name in self.study.names])
         self.state.arrays[COUNTED] = np.array([part in self._planned.parts for part in PARTS])
 
-    def _take_update(self, stage: Stage, total: Total) -> None:
+    def _take_update(self, question: Question, stage: Stage, total: Total) -> None:
         proposed = self.state.arrays["weights"].copy()
         for group in self.parameters.groups:
             weight = float(total.values.get(f"weight/{group}", np.zeros(1))[0])
@@ -439,10 +457,11 @@ class Run:
         return _normaliser_in(self.study, self.state)
 
 
-# What a run does with an opened sum, by the kind of question. Scores are taken before: they choose the model.
-_TAKEN: dict[str, Callable[[Run, Stage, Total], None]] = {
-    "statistics": Run._take_statistics,
-    "training": Run._take_update,
+# What a run does with an opened sum, by its question. Scores are taken before: they choose the model.
+_TAKEN: dict[type[Question], Callable[[Run, Question, Stage, Total], None]] = {
+    Statistics: Run._take_statistics,
+    Update: Run._take_update,
+    Inquired: Run._take_inquired,
 }
 
 
@@ -456,13 +475,14 @@ def outcome_in(study: Study, state: RunState) -> Outcome:
         by_round(history, study.rounds),
         _sums_in(state),
         _normaliser_in(study, state),
-        history[-1].metrics,
+        history[Schedule(study).tests].metrics,
         min(thresholds, default=None),
-        history[-1].sites,
+        history[Schedule(study).tests].sites,
         untrained_in(study, state, state.best_round),
         uncounted_in(study, state),
         partly_in(study, state, state.best_round),
         scored_in(study, state, state.best_round),
+        found_in(study, state),
     )
 
 

@@ -29,7 +29,16 @@ from common.schema import plain
 from common.statistics import summed_noise
 from common.study import Study, read_study, study_text
 from server.report.attendance import of_all, run_sites
-from server.report.evidence import NOT_COUNTED, NOT_TRAINED, Cell, Comparison, Coverage, Evidence, read_evidence
+from server.report.evidence import (
+    NOT_COUNTED,
+    NOT_TRAINED,
+    OF_INQUIRIES,
+    Cell,
+    Comparison,
+    Coverage,
+    Evidence,
+    read_evidence,
+)
 from server.report.noise import half_width, interval
 from server.report.page import require_no_newer
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, require_resumable
@@ -204,6 +213,8 @@ def evidence_of(
         warnings=tuple(left_out_in_words(study, outcome.untrained, outcome.uncounted, outcome.partly, outcome.scored)),
         software={name: importlib.metadata.version(name) for name in SHOWN_PACKAGES},
         threshold=outcome.threshold,
+        inquiries=outcome.inquiries,
+        format=OF_INQUIRIES if outcome.inquiries else 1,
     )
 
 

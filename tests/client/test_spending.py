@@ -238,8 +238,8 @@ def test_each_line_has_a_format_and_a_newer_one_is_refused_as_newer(tmp_path: Pa
     charged(Ledger(path), "a", "training", STEP)
     stored = json.loads(path.read_text())
     assert stored["format"] == 1
-    path.write_text(json.dumps(stored | {"format": 2}) + "\n")
-    with pytest.raises(BudgetError, match=r"format 2.*newer release") as refused:
+    path.write_text(json.dumps(stored | {"format": 3}) + "\n")
+    with pytest.raises(BudgetError, match=r"format 3.*newer release") as refused:
         Ledger(path).entries()
     assert "damaged" not in str(refused.value)
 

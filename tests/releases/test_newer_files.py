@@ -90,7 +90,7 @@ FILES = {
         lambda old, path: read(path, old.golden["digests"]["private"]),
     ),
     "status": Stored("consortium/runs/stopped/status.json", in_json, 1, lambda old, path: read_status(path)),
-    "report": Stored("consortium/runs/open/report.json", in_json, 1, lambda old, path: read_evidence(path)),
+    "report": Stored("consortium/runs/open/report.json", in_json, 2, lambda old, path: read_evidence(path)),
 }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_a_newer_line_of_the_audit_log_is_named_as_newer(tmp_path: Path) -> None
     lines = path.read_text().splitlines()
     assert '"format":1' in lines[-1] and "format" not in lines[0]
     assert audit.verify().broken is None
-    newer = json.loads(lines[-1]) | {"format": 2, "a_new_field": "x"}
+    newer = json.loads(lines[-1]) | {"format": 3, "a_new_field": "x"}
     path.write_text("\n".join([*lines[:-1], json.dumps(newer, separators=(",", ":"))]) + "\n")
     content = path.read_bytes()
     broken = Audit(path).verify().broken

@@ -32,6 +32,7 @@ EVERY = 400  # tests of a worker, after which it measures again: others may be a
 LONG = 5.0  # CPU-s, from which a test outside the soak has its reason in DEAR
 DEAR = {
     "tests/test_budget.py": "runs of pytest in runs of pytest",
+    "tests/architecture/test_new_inquiry.py": "a study of an inquiry that there is not, played by a copy",
     "tests/architecture/test_new_modality.py": "a study of a kind that there is not, played by a copy of the product",
     "tests/architecture/test_new_task.py": "a study of a task that there is not, played by a copy of the product",
     "tests/client/agent/test_network.py": "the first process forked waits for the fork server's imports",

@@ -21,7 +21,6 @@ from common.disk.audit import Refused
 from common.errors import PUBLIC_CODES
 from common.identity.secret import Secret
 from common.messages import (
-    FIRST,
     MESSAGE_TYPES,
     ConfirmRequest,
     JoinRequest,
@@ -39,6 +38,7 @@ from common.messages import (
 from common.models.network import build_network
 from common.parameters import Parameters, flatten
 from common.plan import RoundPlan, threshold_of
+from common.protocols import needed
 from common.secure_sum.coordinator import CoordinatorSum
 from common.secure_sum.dealing import HeldShares
 from common.secure_sum.fixed_point import FixedPoint, word_bits
@@ -97,7 +97,7 @@ class Hospitals:
         lost_site: Literal["wait", "show"] = "show",
     ) -> None:
         self.smallest_part = smallest_part
-        self.protocol = FIRST  # in which `answer` asks
+        self.protocol = needed(study)  # in which `answer` asks
         self.folder, self.study, self.names = folder, study, tuple(sorted(names))
         self.lost_site = lost_site
         self.minimum_sites, self.lifetime = minimum_sites, lifetime

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.data.cohort import Cohort
 from client.round.session import Site
+from common.inquiries.inquiry import Inquiry, opened_of
 from common.models.network import set_normaliser, use_modalities
 from common.parameters import load
 from common.plan import Declaration, RoundPlan
 from common.questions import Question
+from common.questions.inquired import Inquired
+
+if TYPE_CHECKING:
+    from common.inquiries.inquiry import Opened
 
 Values = NDArray[Any] | tuple[NDArray[Any], float]
 
@@ -35,6 +40,12 @@ class Asking:
     site: Site
     signed: Declaration
     smallest: int
+
+    @property
+    def inquired(self) -> tuple[Inquiry, Opened]:
+        """The inquiry that is asked, and what its sums came to before."""
+        assert isinstance(self.question, Inquired)
+        return self.question.inquiry, opened_of(self.plan.opened, self.question.called)
 
     @property
     def cohort(self) -> Cohort:

@@ -21,7 +21,7 @@ from typing import Any
 
 from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
-from common.schema import SCHEMA
+from common.schema import WIDELY_READ
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
 from deploy.research.folders import made_whole, write_table, write_yaml
@@ -171,7 +171,7 @@ def _site(site: str, rows: Rows) -> dict[str, Any]:
     called: dict[str, Number | Words] = {**NUMBERS, **CATEGORIES}
     renamed = {name: there.column for name, there in called.items() if name != there.column}
     return {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "site": site,
         "target": {"file": records, "column": "num", "values": _spelled(rows, "num", TARGET)},
         "records": {
@@ -199,7 +199,7 @@ def _write_study(path: Path) -> None:
     around the best of FedAvg and of FedAdagrad, 8 repeats.
     """
     content: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "study": "heart_disease",
         "task": {"kind": "binary", "classes": list(CLASSES)},
         "modalities": {"record": _record()},

@@ -28,7 +28,7 @@ import numpy as np
 
 from client.site import SiteFile
 from common.errors import DataError, SiteFileError, StudyError
-from common.schema import SCHEMA
+from common.schema import WIDELY_READ
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
 from deploy.research.folders import made_whole, write_table, write_yaml
@@ -208,7 +208,7 @@ def _write_pictures(folder: Path, patient: Patient) -> None:
 def _site(hospital: str, pictured: bool) -> dict[str, Any]:
     tables = {"mutations": "mutations.csv", "arms": "arms.csv", "rna": "expression.csv"}
     return {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "site": hospital,
         "target": {"file": "outcome.csv", "column": "died_36m", "values": {"no": "survived", "yes": "died"}},
         **({"images": {"mri": {"folder": "mri"}}} if pictured else {}),
@@ -222,7 +222,7 @@ def _site(hospital: str, pictured: bool) -> dict[str, Any]:
 
 def _study(genes: Sequence[str], hospitals: int, fold: int, seed: int) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "study": "lgg_death_36m",
         "task": {"kind": "binary", "classes": ["survived", "died"]},
         "modalities": _modalities(genes),

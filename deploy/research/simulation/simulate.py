@@ -15,6 +15,7 @@ from common.errors import CohortError, RunError, SiteFailedError
 from common.format_number import NEWER
 from common.identity.roster import Roster
 from common.messages import JoinRequest
+from common.protocols import needed
 from common.study import Study
 from common.study_check import require_playable
 from deploy.research.simulation.baselines import Contender, Judged, contenders, judge_all, judge_model, models_of
@@ -184,7 +185,7 @@ def _require_ready(plan: Simulation, grid: InProcessGrid, roster: Roster) -> lis
     """
     nodes = list(grid.get_node_ids())
     request = JoinRequest("0" * 16, plan.study.digest, roster.digest.hex(), 0)
-    joined, _ = invite(grid, nodes, request, roster, seconds=plan.seconds)
+    joined, _ = invite(grid, nodes, request, roster, seconds=plan.seconds, protocol=needed(plan.study))
     seen = [look(folder, plan.study) for folder in plan.hospitals]
     require_all(seen)
     for node, folder in enumerate(plan.hospitals, start=1):

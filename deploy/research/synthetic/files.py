@@ -7,7 +7,7 @@ from typing import Any
 
 from client.site import SiteFile
 from common.errors import SiteFileError, StudyError
-from common.schema import SCHEMA
+from common.schema import WIDELY_READ
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
 from deploy.research.folders import write_yaml
@@ -22,7 +22,7 @@ def write_site(path: Path, plan: SitePlan) -> None:
     """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
     words, records = plan.dialect, "records.csv"
     content: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "site": plan.name,
         "patient": words.patient,
         "target": {
@@ -75,7 +75,7 @@ def _gene_source(words: Dialect) -> dict[str, Any]:
 def write_study(path: Path, sites: int) -> None:
     """study.yaml for `sites` hospitals: ranges and means are published reference values, so nothing is charged."""
     content: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": WIDELY_READ,
         "study": "deterioration_30d",
         "task": {"kind": "binary", "classes": list(CLASSES)},
         "modalities": _modalities(),
