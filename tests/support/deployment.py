@@ -167,7 +167,7 @@ class Deployment:
     """A coordinator and sites over the hospital folders in `hospitals`; a context manager that ends them all.
 
     `warm`: its processes' imports are made already. `programs`: the source that a site, or COORDINATOR, runs in place
-    of this one. Then all are enrolled, and approve, by the commands of their own programs.
+    of this one. Then all are enrolled by the commands of their own programs, and these sites approve by them.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Deployment:
         """At every site, as its people would."""
         found = read_study(study)
         for site in self.sites.values():
-            if self.programs:
+            if site.name in self.programs:
                 command(self.program(site.name), "site", "approve", study, "--yes", "--at", site.folder)
             else:
                 Approvals(site.state).approve(found)
