@@ -189,6 +189,7 @@ def site() -> Iterator[AgentSite]:
         yield joined
 
 
+@pytest.mark.soak
 def test_a_site_of_0_2_refuses_a_newer_protocol_and_the_coordinator_reads_what_it_speaks(
     old: Path, site: AgentSite, tmp_path: Path
 ) -> None:

@@ -58,7 +58,6 @@ DEAR = {
     "tests/privacy/test_nothing_of_a_patient_leaves.py": "a private run with everything that it compares with",
     "tests/privacy/test_work.py": "the spread of a site's answers over many attempts",
     "tests/privacy/test_membership.py": "an attack on a whole training, many times",
-    "tests/releases/test_wire.py": "the agent of another release, whose imports take seconds",
     "tests/deploy/test_cli.py": "the command that runs a study, to its report",
     "tests/deploy/test_mistakes.py": "real commands that are stopped in the middle",
     "tests/deploy/research/simulation/test_hospitals.py": "a simulated run over a site of one class",
