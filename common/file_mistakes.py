@@ -12,6 +12,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 from pydantic_core import ErrorDetails
 
+from common.mistake_words import KEYS, TAGS, choice, due
+
 Place = tuple[str | int, ...]  # keys and positions, from the top of a file
 
 ALIEN_KEYS = 7  # missing, or unknown: then somebody took the wrong file, and must not be told to mend it
@@ -31,22 +33,59 @@ def said(entry: ErrorDetails, place: Place, kind: Any, value: Any, lines: Mappin
 
     place: where it is, or would be, in the plain content `value` of a file of this kind
     """
-    where = ".".join(str(part) for part in entry["loc"]) or "(top)"
+    text = _what(entry, place, kind, value)
+    if not place and _named(text, lines):
+        return with_line(text, lines)
+    if entry["type"] in TAGS:
+        place = (*place, entry["ctx"]["discriminator"].strip("'"))
+    where = ".".join(map(str, place)) or "(top)"
     here = place if place in lines else place[:-1]  # of what is missing, what it is missing in
     line = f" (line {lines[here]})" if here in lines and here else ""
-    return f"{shown(where)}: {_what(entry, place, kind, value)}{line}"
+    return f"{shown(where)}: {text}{line}"
+
+
+def with_line(text: str, lines: Mapping[Place, int]) -> str:
+    """Return a sentence that begins with a place of the file, and the line of it, or of what it would stand in; the
+    sentence alone where the file has neither.
+    """
+    place = _named(text, lines)
+    return f"{text} (line {lines[place]})" if place else text
+
+
+def _named(text: str, lines: Mapping[Place, int]) -> Place:
+    """Return the first place that a sentence begins with, as far as the file has it."""
+    words = text.partition(":")[0].partition(",")[0].split(".")
+    place: Place = tuple(int(word) if word.isdigit() else word for word in words)
+    while place and place not in lines:
+        place = place[:-1]
+    return place
 
 
 def _what(entry: ErrorDetails, place: Place, kind: Any, value: Any) -> str:
+    known = entry.get("ctx", {})
     if entry["type"] in _UNKNOWN:
         near = difflib.get_close_matches(str(place[-1]), _keys_at(kind, place, value), n=1) if place else []
         meant = f"did you mean {near[0]}? " if near else ""
         return f"unknown key; {meant}remove it or correct its spelling"
     if entry["type"] in _MISSING:
-        return "missing; add this key"
-    if entry["type"] == "dataclass_type":
+        return "missing; add this key" if isinstance(entry["loc"][-1], str) else "a value is missing; add it"
+    if not place and due(entry["type"], known) == KEYS:
         return "keys with values must stand here; is it the right file?"
-    return entry["msg"].removeprefix("Value error, ")
+    told = choice(entry["type"], known, value_at(value, place)) or due(entry["type"], known)
+    return told or entry["msg"].removeprefix("Value error, ")
+
+
+def told_once(entries: Sequence[ErrorDetails], places: Sequence[Place]) -> list[tuple[ErrorDetails, Place]]:
+    """Return the mistakes with their places, one for each place: where one of several kinds of value may stand,
+    pydantic tells what is wrong with it as each of them.
+    """
+    found = dict[tuple[Place, bool, str], tuple[ErrorDetails, Place]]()
+    for entry, place in zip(entries, places, strict=True):
+        is_type = entry["type"].endswith(("_type", "_parsing"))
+        if is_type and any(place == other[: len(place)] and place != other for other in places):
+            continue  # it was read as the other kind, in which something deeper is wrong
+        found.setdefault((place, is_type, "" if is_type else entry["msg"]), (entry, place))
+    return [*found.values()]
 
 
 def other_kind(name: str, entries: Sequence[ErrorDetails]) -> str:
@@ -93,6 +132,16 @@ def place_in(content: Any, loc: Sequence[str | int]) -> Place:
             value = value[part]
             place.append(part)
     return tuple(place)
+
+
+def value_at(value: Any, place: Place) -> Any:
+    """Return what stands at a place of the plain content of a file; None where there is nothing."""
+    for part in place:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
 
 
 def lines_of(text: str) -> dict[Place, int]:

@@ -29,6 +29,7 @@ from common.file_mistakes import (
     said,
     schemas,
     shown,
+    told_once,
     without_places,
 )
 from common.format_number import KEY, NEWER, take_format
@@ -121,13 +122,13 @@ def read_in_part(
         try:
             return cast(T, _adapter(cast(Any, kind)).validate_python(value)), told
         except ValidationError as problem:
-            entries = problem.errors(include_url=False, include_input=False, include_context=False)
+            entries = problem.errors(include_url=False, include_input=False)
         if not told and (other := other_kind(name, entries)):
             raise error(other)
         places = [place_of(value, entry) for entry in entries]
         told += [
             said(entry, place, kind, value, lines)
-            for entry, place in zip(entries, places, strict=True)
+            for entry, place in told_once(entries, places)
             if not any(place[: len(one)] == one[: len(place)] for one in without) or not place
         ]
         taken = [_above(place, without) for place in places]
