@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from common.errors import StudyError, WardroundError
+from common.file_mistakes import lines_of, with_line
 from common.modalities import Modality
 from common.models.network import MultimodalNetwork, build_network
 from common.parameters import Parameters
@@ -33,13 +34,14 @@ class Size:
     memory: int
 
 
-def require_playable(study: Study, sites: int | None = None) -> None:
+def require_playable(study: Study, sites: int | None = None, text: str = "") -> None:
     """Refuse a study that no run can play, with everything that is wrong: the error itself where it is one, else a
     StudyError that lists them.
 
-    sites: how many there are, where that is known
+    sites: how many there are, where that is known. text: of the study's file, whose lines are named then
     """
-    found = problems(study, sites)
+    lines = lines_of(text)
+    found = [type(problem)(with_line(str(problem), lines)) for problem in problems(study, sites)]
     if len(found) == 1:
         raise found[0]
     if found:
@@ -51,7 +53,7 @@ def problems(study: Study, sites: int | None = None) -> list[WardroundError]:
     where all is in order. `sites`: as in `require_playable`.
     """
     checks = (lambda: require_strategy(study.server), lambda: plan_privacy(study))
-    return [*_failing(checks), *_of_network(study), *_of_sum(study, sites)]
+    return [*_failing(checks), *_flaws(study), *_of_network(study), *_of_sum(study, sites)]
 
 
 def _failing(checks: Iterator[Callable[[], object]] | tuple[Callable[[], object], ...]) -> Iterator[WardroundError]:
@@ -60,6 +62,11 @@ def _failing(checks: Iterator[Callable[[], object]] | tuple[Callable[[], object]
             check()
         except WardroundError as problem:
             yield problem
+
+
+def _flaws(study: Study) -> Iterator[WardroundError]:
+    for name, modality in study.modalities.items():
+        yield from (StudyError(f"modalities.{name}{place}: {words}") for place, words in modality.flaws())
 
 
 def _of_network(study: Study) -> list[WardroundError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -56,6 +57,14 @@ class ImageModality(WithoutColumns):
     def membership(self) -> object:
         """How many slices of a stack are read decides which file can have text burned in."""
         return ["image", self.slices]
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        if self.window is not None and self.window[1] <= 0:
+            yield (
+                ".window",
+                f"the width is {self.window[1]:g}, and such a window shows nothing. Write [centre, width] with a width "
+                "above 0, as [40, 400] for soft tissue in CT.",
+            )
 
     def network(self, width: int | None, models: Path | None) -> Encoder:
         from common.modalities.image_encoder import ImageTokens

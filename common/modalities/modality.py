@@ -59,6 +59,11 @@ class Modality(Protocol):
     def bounds(self) -> Iterator[tuple[str, float, float]]:
         """Yield the place in study.yaml below the modality, the low and the high of whatever has both."""
 
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """Yield the place in study.yaml below the modality, and in words what is wrong there, of whatever the schema
+        takes, for a study of before may have it, and no run can use.
+        """
+
     def columns_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values of the columns of `ranges` in these rows, (B, P), and where each has a gap, 1.0."""
 
@@ -81,7 +86,14 @@ class Modality(Protocol):
         """What a site reads for it, to a person who approves the study."""
 
 
-class WithoutColumns:
+class Flawless:
+    """Base of kinds of which the schema refuses all that no run can use."""
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        yield from ()
+
+
+class WithoutColumns(Flawless):
     """Base of kinds that have no columns of numbers: nothing of them has a range, or is summed before training."""
 
     ranges: ClassVar[Bounds | None] = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from common.modalities.modality import Bounds, RowLayout
+from common.modalities.modality import Bounds, Flawless, RowLayout
 from common.schema import schema
 from common.value_types import Count, Name, Positive
 
@@ -41,7 +41,7 @@ class RecordEncoder:
 
 
 @schema
-class RecordModality:
+class RecordModality(Flawless):
     """A row of the hospital's table. Category lists come from here, never from data."""
 
     kind: Literal["record"]

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from common.modalities.modality import Bounds, RowLayout
+from common.modalities.modality import Bounds, Flawless, RowLayout
 from common.schema import schema
 from common.value_types import Count, Positive
 
@@ -26,7 +26,7 @@ class SequenceEncoder:
 
 
 @schema
-class SequenceModality:
+class SequenceModality(Flawless):
     """A vector of gene measurements in the order given here."""
 
     kind: Literal["sequence"]

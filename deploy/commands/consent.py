@@ -65,11 +65,14 @@ def site_approve(study: Path, folder: Path, yes: bool) -> None:
     from client.data.sources import sources_here
     from client.site import read_site, state_of
     from client.terms import require_terms
-    from common.study import read_study
+    from common.errors import StudyError
+    from common.schema import text_of
+    from common.study import parse_study
     from common.study_check import require_playable
 
-    here, found = read_site(folder), read_study(study)
-    require_playable(found)
+    here, text = read_site(folder), text_of(study, StudyError)
+    found = parse_study(text, str(study))
+    require_playable(found, text=text)
     state = state_of(here)
     require_terms(here.file, found)
     Approvals(state).require_not_withdrawn(found.digest)

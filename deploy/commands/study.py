@@ -52,16 +52,17 @@ def study_check(path: Path, sites: int | None, hospitals: Path | None) -> None:
 def _in_order(path: Path, sites: int | None) -> Study:
     """The study, or all that is wrong with its file, and with what it asks for, in one error."""
     from common.errors import StudyError
-    from common.file_mistakes import listed
+    from common.file_mistakes import lines_of, listed, with_line
     from common.schema import text_of
     from common.study import study_in_part
     from common.study_check import problems, require_playable
 
-    found, mistakes = study_in_part(text_of(path, StudyError), str(path))
+    text = text_of(path, StudyError)
+    found, mistakes = study_in_part(text, str(path))
     if mistakes or found is None:
         more = problems(found, sites) if found is not None else []
-        raise StudyError(listed(str(path), [*mistakes, *map(str, more)]))
-    require_playable(found, sites)
+        raise StudyError(listed(str(path), [*mistakes, *(with_line(str(one), lines_of(text)) for one in more)]))
+    require_playable(found, sites, text)
     return found
 
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from common.errors import PrivacyError, StudyError
-from common.study import study_text
+from common.study import parse_study, study_text
 from deploy.cli import commands
 from tests.support.hospital import hospital, study_of
 
@@ -79,6 +79,29 @@ def test_a_right_study_is_in_order_and_its_size_is_told(tmp_path: Path) -> None:
     assert isinstance(refused, StudyError) and "secure_sum.threshold: 3 is unsafe with 5 sites; use 4 or more" in said
     said, refused = check(tmp_path / "study.yaml", WHOLE.replace(", threshold: 3", ""), "--sites", "5")
     assert refused is None and "secure sum: over 3 or more sites" in said
+
+
+@pytest.mark.parametrize("window", ["[40, 0]", "[40, -400]"])
+def test_a_window_that_shows_nothing_is_refused_with_its_line_and_the_way_out(tmp_path: Path, window: str) -> None:
+    """It was in order, and every image came out black or white. A study that was approved with it stays readable."""
+    text = WHOLE.replace("[40, 400]", window)
+    said, refused = check(tmp_path / "study.yaml", text)
+    assert isinstance(refused, StudyError) and "in order" not in said
+    assert "modalities.scan.window: the width is " in said and "above 0" in said and "(line 9)" in said
+    said, _ = check(tmp_path / "study.yaml", text.replace("rounds: 2", "rounds: 0"))
+    assert "(line 9)" in said and "rounds: write a number of at least 1 (line 15)" in said
+    north = hospital(tmp_path / "north")
+    (tmp_path / "study.yaml").write_text(text)
+    words = ["site", "approve", str(tmp_path / "study.yaml"), "--yes", "--at", str(north.root)]
+    refused = CliRunner().invoke(commands, words).exception
+    assert isinstance(refused, StudyError) and "the width is" in str(refused) and "(line 9)" in str(refused)
+    stored = parse_study(text)
+    assert parse_study(study_text(stored)).digest == stored.digest and stored.modalities["scan"].window  # type: ignore[union-attr]
+
+
+def test_what_is_wrong_beyond_the_file_has_its_line_too(tmp_path: Path) -> None:
+    said, _ = check(tmp_path / "study.yaml", WHOLE.replace("resnet18", "resnett18").replace("FedAdam", "FedAdamm"))
+    assert "Or take small_cnn. (line 5)" in said and "Did you mean FedAdam?" in said and "(line 16)" in said
 
 
 @pytest.mark.parametrize("sites", ["1", "2"])
