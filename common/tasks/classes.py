@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.tasks.measure import Measure
 from common.tasks.one_column import OneColumn
+from common.tasks.part import TARGET
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +54,12 @@ class OfClasses(OneColumn):
 
     def expected_of(self, part: str) -> str:
         return f"the study's classes {self.classes}"
+
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        """The classes in their order, each for as large a part of the severities."""
+        count = len(self.classes)
+        places = (min(count - 1, int((one + 1) / 2 * count)) for one in severity.tolist())
+        return {TARGET: [self.classes[place] for place in places]}
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -71,6 +71,12 @@ class Task(Protocol):
     def expected_of(self, part: str) -> str:
         """Return what a word of a part's column has to be one of, as the end of a sentence."""
 
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        """Return what made-up hospitals write of patients, by part that is a column, in the study's words.
+
+        severity: of each patient, from -1 to 1, half of them below 0; what they measure there goes with it
+        """
+
     @property
     def groups(self) -> tuple[str, ...]:
         """By what training patients are counted."""

@@ -128,11 +128,16 @@ def hospitals() -> None:
 @click.option("--sites", type=click.IntRange(3, 50), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--scale", type=click.FloatRange(0.05, 20), default=1.0, show_default=True, help="Times the patients.")
-def hospitals_new(directory: Path, sites: int, seed: int, scale: float) -> None:
+@click.option("--task-of", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None, metavar="STUDY",
+              help="Let what is predicted be as in this study.yaml.")  # fmt: skip
+def hospitals_new(directory: Path, sites: int, seed: int, scale: float, task_of: Path | None) -> None:
     """Make DIRECTORY with one folder a hospital (DICOM images, records, notes, genes) and a study.yaml."""
+    from common.study import read_study
     from deploy.research.synthetic.generate import generate
+    from deploy.research.synthetic.targets import USUAL
 
-    made = generate(directory, sites=sites, seed=seed, scale=scale)
+    task = read_study(task_of).task if task_of else USUAL
+    made = generate(directory, sites=sites, seed=seed, scale=scale, task=task)
     click.echo(f"{len(made)} hospitals in {directory}. Run a study over them:")
     click.echo(f"  wardround simulate {directory / 'study.yaml'} --hospitals {directory}")
 

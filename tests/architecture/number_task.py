@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from common.schema import schema
 from common.tasks.measure import Measure
 from common.tasks.one_column import OneColumn
+from common.tasks.part import TARGET
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +52,10 @@ class Number(OneColumn):
 
     def expected_of(self, part: str) -> str:
         return f"the numbers from {self.low:g} to {self.high:g}"
+
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        share = (severity + 1) / 2
+        return {TARGET: [f"{self.low + one * (self.high - self.low):.2f}" for one in share.tolist()]}
 
     def counted(self, targets: NDArray[Any]) -> Counts:
         import numpy as np

@@ -62,6 +62,9 @@ class Outline:
     def expected_of(self, part: str) -> str:
         return "images"
 
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        return {}
+
     def counted(self, targets: NDArray[Any]) -> Counts:
         import numpy as np
 

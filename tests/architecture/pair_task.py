@@ -74,6 +74,13 @@ class Pair:
     def expected_of(self, part: str) -> str:
         return f"the numbers from 0 to {self.high:g}"
 
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        share = ((severity + 1) / 2).tolist()
+        return {
+            name: [f"{(1 - one if place else one) * self.high:.2f}" for one in share]
+            for place, name in enumerate(NAMES)
+        }
+
     def counted(self, targets: NDArray[Any]) -> Counts:
         import numpy as np
 

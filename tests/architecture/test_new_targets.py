@@ -104,7 +104,7 @@ def test_the_copy_differs_by_the_tasks_files_and_three_lines_for_each(product: P
 @pytest.mark.soak  # four commands and two runs
 def test_a_target_of_two_columns_with_gaps_is_checked_approved_played_and_reported(product, hospitals) -> None:
     plain, private, site = hospitals / "pair.yaml", hospitals / "pair_private.yaml", hospitals / "east"
-    checked, approved, seen, _, _, _ = played(
+    checked, approved, seen, _, _, _, _, made = played(
         product,
         ["study", "check", plain, "--hospitals", hospitals],
         ["site", "approve", plain, "--yes", "--at", site],
@@ -112,8 +112,10 @@ def test_a_target_of_two_columns_with_gaps_is_checked_approved_played_and_report
         ["simulate", plain, "--hospitals", hospitals, "--run", "pair"],
         ["simulate", private, "--hospitals", hospitals, "--run", "pair_private", "--no-compare"],
         ["report", "runs/pair"],
+        ["hospitals", "new", "made", "--sites", "3", "--scale", "0.1", "--task-of", plain],
+        ["study", "check", "made/study.yaml", "--hospitals", "made"],
     )
-    assert "in order" in checked and "with a first" in checked
+    assert all("in order" in said and "with a first" in said for said in (checked, made))
     assert "    first: column 'one' of table.csv\n    second: column 'other' of table.csv\n" in approved
     assert "one step on 8 cases" in seen
     report = report_of(product, "pair")

@@ -77,6 +77,10 @@ class Twofold:
     def groups(self) -> tuple[str, ...]:
         return tuple(f"{name}: {group}" for name, task in self.tasks.items() for group in task.groups)
 
+    def planted(self, severity: NDArray[Any]) -> Mapping[str, Sequence[str]]:
+        each = (task.planted(severity if place else -severity) for place, task in enumerate(self.tasks.values()))
+        return {name: own["target"] for name, own in zip(self.tasks, each, strict=True)}
+
     def counted(self, targets: NDArray[Any]) -> Counts:
         import numpy as np
 

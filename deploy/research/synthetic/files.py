@@ -7,30 +7,27 @@ from typing import Any
 
 from client.site import SiteFile
 from common.errors import SiteFileError, StudyError
-from common.schema import WIDELY_READ
+from common.schema import WIDELY_READ, plain
 from common.secure_sum.thresholds import smallest_threshold
 from common.study import Study
+from common.tasks import Task
 from deploy.research.folders import write_yaml
-from deploy.research.synthetic.dialect import CATEGORIES, CLASSES, Dialect
+from deploy.research.synthetic.dialect import CATEGORIES, Dialect
 from deploy.research.synthetic.plan import SitePlan
 from deploy.research.synthetic.tables import AGE, GENE_MEAN, GENE_SD, GENES, SIGNS
+from deploy.research.synthetic.targets import USUAL, target_source
 
 DELTA = 1e-4  # of the study, and the most that these small hospitals allow
 
 
-def write_site(path: Path, plan: SitePlan) -> None:
+def write_site(path: Path, plan: SitePlan, task: Task = USUAL) -> None:
     """site.yaml of one hospital. A modality that the hospital lacks altogether is not in it."""
     words, records = plan.dialect, "records.csv"
     content: dict[str, Any] = {
         "schema": WIDELY_READ,
         "site": plan.name,
         "patient": words.patient,
-        "target": {
-            "file": records,
-            "column": words.outcome,
-            "values": dict(zip(words.outcomes, CLASSES, strict=True)),
-            "missing": _gaps(words),
-        },
+        "target": target_source(task, words, records, _gaps(words)),
         "records": {"record": _record_source(words)},
     }
     if plan.present["image"]:
@@ -72,12 +69,12 @@ def _gene_source(words: Dialect) -> dict[str, Any]:
     return source
 
 
-def write_study(path: Path, sites: int) -> None:
+def write_study(path: Path, sites: int, task: Task = USUAL) -> None:
     """study.yaml for `sites` hospitals: ranges and means are published reference values, so nothing is charged."""
     content: dict[str, Any] = {
         "schema": WIDELY_READ,
         "study": "deterioration_30d",
-        "task": {"kind": "binary", "classes": list(CLASSES)},
+        "task": plain(task),
         "modalities": _modalities(),
         "rounds": 36,
         "fusion": {"kind": "concat", "width": 16, "modality_dropout": 0.0},

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.tasks import Task
 from deploy.research.folders import made_whole
 from deploy.research.synthetic.files import write_study
 from deploy.research.synthetic.hospital import Hospital, Progress
 from deploy.research.synthetic.plan import plans
 from deploy.research.synthetic.strength import Strength
+from deploy.research.synthetic.targets import USUAL, require_columns
 from deploy.research.synthetic.truth import IDENTIFIERS, TRUTH, write_identifiers, write_truth
 
 
@@ -31,17 +33,21 @@ def generate(
     strength: Strength | None = None,
     scale: float = 1.0,
     progress: Progress | None = None,
+    task: Task = USUAL,
 ) -> list[Path]:
     """Make `sites` hospitals under `directory` and return their folders. Raises RunError if it is not empty.
 
     scale: multiplies the number of patients
     strength: of the planted signal, if not the usual one
+    task: whose targets they have, and their study. Raises StudyError for one whose target is no column
     """
-    made = [Hospital(plan, strength or Strength(), seed, index) for index, plan in enumerate(plans(sites, scale))]
+    require_columns(task)
+    strong = strength or Strength()
+    made = [Hospital(plan, strong, seed, index, task) for index, plan in enumerate(plans(sites, scale))]
     with made_whole(directory) as folder:
         for hospital in made:
             hospital.write(folder / hospital.plan.name, progress)
-        write_study(folder / "study.yaml", sites)
+        write_study(folder / "study.yaml", sites, task)
         write_truth(folder / TRUTH, made)
         write_identifiers(folder / IDENTIFIERS, made)
     return [directory / hospital.plan.name for hospital in made]

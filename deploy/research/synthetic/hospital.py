@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.tasks import Task
 from deploy.research.folders import write_table
 from deploy.research.synthetic.dicom import Archive
 from deploy.research.synthetic.files import write_site
@@ -18,6 +19,7 @@ from deploy.research.synthetic.patients import Patients, generator, patients
 from deploy.research.synthetic.plan import SitePlan
 from deploy.research.synthetic.strength import Strength
 from deploy.research.synthetic.tables import gene_columns, record_columns
+from deploy.research.synthetic.targets import USUAL, target_columns
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -30,6 +32,7 @@ class Hospital:
     strength: Strength
     seed: int
     index: int
+    task: Task = USUAL
 
     @cached_property
     def patients(self) -> Patients:
@@ -38,7 +41,7 @@ class Hospital:
     def write(self, folder: Path, progress: Progress | None = None) -> None:
         """Write the folder. A modality that the hospital lacks altogether has no file."""
         folder.mkdir()
-        write_site(folder / "site.yaml", self.plan)
+        write_site(folder / "site.yaml", self.plan, self.task)
         self._records(folder / "records.csv")
         if self.plan.present["genes"]:
             self._genes(folder / "genes.csv")
@@ -56,15 +59,14 @@ class Hospital:
         words, drawn = self.plan.dialect, self.patients
         columns = record_columns(self._generator("record"), self.plan, drawn, self.strength)
         named = [words.columns.get(name, name) for name in columns]
-        outcome = [
-            words.outcomes[y] if told else words.gap for y, told in zip(drawn.label, drawn.labelled, strict=True)
-        ]
+        targets = target_columns(self.task, words, drawn, self._generator("targets"))
         who = [
             [person.number, person.name, f"{person.born:{words.date}}", person.phone, person.email, person.relative]
             for person in drawn.people
         ]
-        rows = ([*left, *right] for left, right in zip(who, zip(*columns.values(), outcome, strict=True), strict=True))
-        write_table(path, [words.patient, *words.identity, *named, words.outcome], rows)
+        cells = zip(*columns.values(), *targets.values(), strict=True)
+        rows = ([*left, *right] for left, right in zip(who, cells, strict=True))
+        write_table(path, [words.patient, *words.identity, *named, *targets], rows)
 
     def _genes(self, path: Path) -> None:
         words, drawn = self.plan.dialect, self.patients

@@ -20,6 +20,7 @@ class Patients:
 
     people: list[Person]
     label: NDArray[np.int64]  # 0 stable, 1 deteriorated
+    severity: NDArray[np.float64]  # from -1 to 1, below 0 where stable
     labelled: NDArray[np.bool_]
     latent: dict[Kind, NDArray[np.float64]]
     present: dict[Kind, NDArray[np.bool_]]
@@ -45,6 +46,7 @@ def patients(plan: SitePlan, strength: Strength, seed: int, site: int) -> Patien
     return Patients(
         people=people(generator(seed, site, "people"), count, plan.dialect),
         label=label,
+        severity=label - 0.5 + generator(seed, site, "severity").uniform(-0.5, 0.5, count),
         labelled=_share(rng, count, 1 - UNLABELLED),
         latent=latent,
         present=_presence(rng, plan),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,14 @@ from client.site import read_site
 from common.errors import RunError, StudyError
 from common.plan import threshold_of
 from common.study import read_study
+from common.tasks.multiclass import Multiclass
 from deploy.research.synthetic.generate import generate
+from deploy.research.synthetic.hospital import Hospital
 from deploy.research.synthetic.plan import plans
-from deploy.research.synthetic.strength import KINDS
+from deploy.research.synthetic.strength import KINDS, Strength
 from deploy.research.synthetic.truth import planted
+from tests.architecture.outline_task import Outline
+from tests.architecture.pair_task import Pair
 from tests.support.hospitals import rows
 
 SMALL = 0.08  # of the usual number of patients
@@ -272,3 +278,37 @@ def test_truth_adds_up(made: Path) -> None:
     for row in rows(made / "truth.csv"):
         scores = [float(row[kind]) for kind in KINDS if row[kind]]
         assert scores and np.isclose(sum(scores), float(row["fusion"]), atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------- the study's own target
+
+STAGES = ["mild", "severe", "worse"]
+
+
+def test_the_hospitals_have_the_targets_of_the_task_that_is_asked_for(tmp_path: Path) -> None:
+    """Words of their own for the usual classes alone; what else they have is the same."""
+    task = Multiclass(kind="multiclass", classes=STAGES)
+    folders = generate(tmp_path / "stages", sites=3, scale=SMALL, task=task)
+    generate(tmp_path / "usual", sites=3, scale=SMALL)
+    ours, usual = digests(tmp_path / "stages"), digests(tmp_path / "usual")
+    assert {Path(name).name for name in ours if ours[name] != usual[name]} == {"records.csv", "site.yaml", "study.yaml"}
+    study = read_study(tmp_path / "stages" / "study.yaml")
+    assert study.task == task
+    counts = sum(task.counted(prepare(read_site(folder), study).train.target.numpy()) for folder in folders)
+    assert all(counts > 5)
+
+
+def test_parts_of_a_target_have_gaps_of_their_own(tmp_path: Path) -> None:
+    task = Pair(kind="pair", high=10.0)
+    generate(tmp_path / "usual", sites=3, scale=SMALL)
+    study = read_study(tmp_path / "usual" / "study.yaml")
+    Hospital(plans(3, SMALL)[1], Strength(), 0, 1, task).write(tmp_path / "pairs")
+    cohort = prepare(read_site(tmp_path / "pairs"), replace(study, task=task))
+    told = Counter(len(known) for known in cohort.told.values())
+    assert told[1] > 0 and told[2] > 3 * told[1]
+
+
+def test_hospitals_for_a_target_that_is_no_column_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="not for outline"):
+        generate(tmp_path / "maps", sites=3, task=Outline(kind="outline", image="image"))
+    assert not (tmp_path / "maps").exists()
