@@ -149,7 +149,7 @@ def test_in_protocol_4_each_message_is_what_0_2_makes_of_it(
 
 
 def test_in_protocol_5_each_message_is_another_number_and_nothing_else() -> None:
-    """For what today's studies ask: the content of 5 is that of 4."""
+    """Of all but plans, which say what they ask in other words."""
     for message in (JoinRequest("r", "s", "t", 1), Refusal("budget"), ActivityReply("idle", 0, 0, 0)):
         four, five = to_records(message, 4), to_records(message, 5)
         assert (spoken_in(four), spoken_in(five)) == (4, 5)
