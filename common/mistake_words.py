@@ -10,6 +10,7 @@ from typing import Any
 Context = Mapping[str, Any]  # what pydantic knows beside a mistake: bounds, lengths, the words that may stand there
 
 KEYS = "write keys with values here, or take the key away"
+_NEAR = 0.7  # from here on a word is near: `gpu` is not to become `cpu`
 TAGS = ("union_tag_invalid", "union_tag_not_found")  # mistakes in the key that says of which kind a mapping is
 _WORDS = r"'([^']*)'|(\d+)"  # a word that may stand there, or a number, as pydantic lists them
 _NAME = "write a name of small letters, digits and _, at most 40, that begins with a letter"
@@ -59,6 +60,6 @@ def choice(kind: str, known: Context, value: Any) -> str:
     words = [word or number for word, number in re.findall(_WORDS, listed)]
     if kind == TAGS[0]:
         value = value.get(known["discriminator"].strip("'")) if isinstance(value, dict) else None
-    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    near = difflib.get_close_matches(value, words, n=1, cutoff=_NEAR) if isinstance(value, str) else []
     meant = f"did you mean {near[0]}? " if near else ""
     return f"{meant}write {words[0]}" if len(words) == 1 else f"{meant}write one of {', '.join(words)}"

@@ -30,9 +30,11 @@ from common.file_mistakes import (
     schemas,
     shown,
     told_once,
+    with_line,
     without_places,
 )
 from common.format_number import KEY, NEWER, take_format
+from common.other_section import other_sections
 
 T = TypeVar("T")
 Defaults = Callable[[dict[Any, Any], int], dict[Any, Any]]  # a file's plain content and its number -> filled in
@@ -126,12 +128,16 @@ def read_in_part(
         if not told and (other := other_kind(name, entries)):
             raise error(other)
         places = [place_of(value, entry) for entry in entries]
+        moved = other_sections(kind, value, places)
+        told += [with_line(f"{shown('.'.join(map(str, place)))}: {words}", lines) for place, words in moved.items()]
+        without |= {*moved}
         told += [
             said(entry, place, kind, value, lines)
             for entry, place in told_once(entries, places)
             if not any(place[: len(one)] == one[: len(place)] for one in without) or not place
         ]
-        taken = [_above(place, without) for place in places]
+        places = [next((one for one in moved if place[:2] == one), place) for place in places]
+        taken = [place if place in moved else _above(place, without) for place in places]
         value = without_places(value, taken, stand_ins)
         if value is None:
             return None, told

@@ -10,6 +10,7 @@ from client.data.sources import sources_here
 from client.data.targets import sources_of, target_here
 from client.ledger.accounts import judged_at
 from client.ledger.forecast import said_of
+from client.misspelt import misspelt
 from client.site import ColumnSource, ImageSource, SiteFolder
 from client.terms import allowed
 from client.training.hooks import GIVEN_UP
@@ -56,6 +57,7 @@ def _where(source: ColumnSource | ImageSource) -> str:
 def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
     yield f"Data of {folder.file.site} that it uses"
     here, may = sources_here(folder, study), allowed(folder.file, study)
+    near = misspelt(folder.file, study.names)
     for name, modality in study.modalities.items():
         if name in here:
             source = here[name]
@@ -64,7 +66,8 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
         elif name not in may:
             yield f"  {name}: NOT used, policy.modalities does not have it"
         else:
-            yield f"  {name}: not at this site"
+            hint = f". {folder.name} has {near[name]}: is that it? Then write {name} there" if name in near else ""
+            yield f"  {name}: not at this site{hint}"
     few = folder.file.policy.without_privacy.smallest(simulated=False)
     if ranges(study) and not study.private and few > 1:
         yield "  Before the first round: number, mean and spread of each column's values in the training patients; of a"
@@ -74,7 +77,7 @@ def _data(folder: SiteFolder, study: Study) -> Iterator[str]:
         yield f"  A modality that fewer than {least} sites have is not used in a run: it is absent in the model, and"
         yield "  who has nothing else is left out. The run's report names it."
     if folder.file.exclusions is None:
-        yield "  Nobody is left out: site.yaml names no file of exclusions."
+        yield "  Nobody opted out: site.yaml names no list of exclusions."
     else:
         yield f"  Who is listed in {folder.file.exclusions} is left out, in each round as the file then is."
 

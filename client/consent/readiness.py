@@ -6,6 +6,7 @@ patients there are. Counts, never values; none of them leaves this site.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from client.data.labels import KEEPING
 from client.data.losses import told
 from client.site import Policy
 from common.errors import CohortError
+from common.models.batch import Batch
 from common.study import Study
 
 _FEW = 10  # cases of a part: with fewer, scores say nothing
@@ -30,7 +32,7 @@ class Readiness:
 
 def readiness(cohort: Cohort, study: Study) -> Readiness:
     """Count a cohort for the people of its site."""
-    parts = {"training": cohort.train, "validation": cohort.validation, "test": cohort.test}
+    parts = _parts(cohort)
     sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
     present = sum((np.asarray(part.present).sum(axis=0) for part in parts.values()), np.zeros(len(study.names), int))
     having = ", ".join(f"{name} {number}" for name, number in zip(study.names, present, strict=True))
@@ -65,6 +67,30 @@ def warnings(cohort: Cohort, study: Study) -> list[str]:
     if 0 < len(cohort.train) < _FEW:
         found.append(f"{len(cohort.train)} training cases are very few.")
     return found
+
+
+def not_counted(cohort: Cohort, study: Study, having: Collection[str], smallest: int) -> list[str]:
+    """Return what of a study without privacy is in no sum, for it is of too few patients here: a sentence, or none.
+
+    having: the modalities that at least `smallest` training patients have
+    """
+    numbers = np.asarray(cohort.train.present).sum(axis=0) if len(cohort.train) else [0] * len(study.names)
+    lacking = {name: int(number) for name, number in zip(study.names, numbers, strict=True) if name not in having}
+    few = [f"{name} of {number} training cases" for name, number in lacking.items() if number]
+    seen = cohort.seen_with(having)
+    few += [f"{len(part)} {word} cases" for word, part in _parts(seen).items() if 0 < len(part) < smallest]
+    if not few:
+        return []
+    nothing = "" if len(seen.train) >= smallest else " Without training cases this site adds nothing to the study."
+    return [
+        f"Not counted, for it is of fewer than {smallest} patients (policy.without_privacy.smallest_part in site.yaml)"
+        f": {', '.join(few)}.{nothing}"
+    ]
+
+
+def _parts(cohort: Cohort) -> dict[str, Batch]:
+    """The parts of a cohort, by the words for them."""
+    return {"training": cohort.train, "validation": cohort.validation, "test": cohort.test}
 
 
 def _any(cohort: Cohort, place: int) -> bool:

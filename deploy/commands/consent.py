@@ -92,9 +92,10 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
 
     In a study with privacy this is where a person decides: no request after the approval is refused for what it says.
     """
-    from client.consent.readiness import readiness, require_enough
+    from client.consent.readiness import not_counted, readiness, require_enough
     from client.data.losses import LOUD_WORD
     from client.data.prepare import prepare
+    from client.round.declaration import of_enough
     from deploy.commands.progress import ProgressLines
 
     cohort = prepare(here, study, progress=ProgressLines(here.file.site))
@@ -102,7 +103,9 @@ def _show_readiness(here: SiteFolder, study: Study) -> Cohort:
     click.echo("What is here now; none of these counts leaves this site without noise or outside of a sum")
     for line in found.lines:
         click.secho(f"  {line}", fg="red" if line.startswith(LOUD_WORD) else None)
-    for sentence in found.warnings:
+    smallest = here.file.policy.without_privacy.smallest(simulated=False)
+    few = [] if study.private else not_counted(cohort, study, of_enough(cohort, study.names, smallest), smallest)
+    for sentence in (*found.warnings, *few):
         click.secho(f"  WARNING: {sentence}", fg="yellow")
     require_enough(cohort, here.file.policy)
     return cohort
@@ -189,7 +192,7 @@ def site_exclusions(accepting: bool, folder: Path, yes: bool) -> None:
     here = read_site(folder)
     state, found = state_of(here), found_here(here)
     if here.file.exclusions is None:
-        click.echo("site.yaml names no file of exclusions: nobody is left out.")
+        click.echo("site.yaml names no list of exclusions: nobody opted out.")
         return
     click.echo(f"{here.path(here.file.exclusions)}: {found.said()}.")
     kept, doubt = _said_of_left_out(state, found), "" if is_accepted(state, found) else why(found)

@@ -74,7 +74,7 @@ def test_approve_says_what_will_happen_asks_and_keeps_just_that(north, study) ->
         "labs: the columns crp, pulse, sex, from records.csv",
         "genes: measurements of 3 genes, from genes.csv", "1 rounds", "2 steps", "Differential privacy: NONE",
         "an update of this site is of 32 training patients at the most", "COORDINATOR CAN COMPUTE SINGLE PATIENTS",
-        "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody is left out", "Shall north take part",
+        "Secure sum: ON", "at least 3 sites", "What leaves this site", "Nobody opted out", "Shall north take part",
     ):  # fmt: skip
         assert words in said, words
     assert approved_study(north.root / "state", study.digest) == study

@@ -167,12 +167,12 @@ def but_for_zeros(some: Iterable[str], others: Iterable[str]) -> int:
     return sum(patient.lstrip("0") in short for patient in some)
 
 
-def content(path: Path, name: str) -> bytes:
-    """Return the SHA-256 of a file of this modality."""
+def content(path: Path, key: str) -> bytes:
+    """Return the SHA-256 of a file of this modality. `key`: its place in site.yaml."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as problem:
         raise SiteFileError(
-            f"{path}: cannot be read ({problem.strerror}). Check what site.yaml says of {name} and of identity."
+            f"{path}: cannot be read ({problem.strerror}). Check site.yaml, key {key}, and the file's permissions."
         ) from None

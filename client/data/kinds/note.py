@@ -35,8 +35,9 @@ class NoteKind(TableKind[NoteSource, NoteModality, str, str]):
         state = hashlib.sha256()
         for other, image in sorted(folder.file.images.items()):
             state.update(ImageKind.fingerprint(folder, other, image))
-        for path in (source.file, *(one.file for one in folder.file.identity)):
-            state.update(content(folder.path(path), name))
+        state.update(content(folder.path(source.file), f"{cls.section}.{name}.file"))
+        for place, one in enumerate(folder.file.identity):
+            state.update(content(folder.path(one.file), f"identity.{place}.file"))
         return state.digest()
 
     @classmethod

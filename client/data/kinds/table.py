@@ -23,7 +23,7 @@ class TableKind(DataKind[Source, Modality, Raw, Clean]):
     @classmethod
     def fingerprint(cls, folder: SiteFolder, name: str, source: Source) -> bytes:
         """Of the file's content."""
-        return hashlib.sha256(content(folder.path(source.file), name)).digest()
+        return hashlib.sha256(content(folder.path(source.file), f"{cls.section}.{name}.file")).digest()
 
     @cached_property
     def table(self) -> Table:

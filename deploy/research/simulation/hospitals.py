@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from client.data.losses import LOUD_WORD, losses, loud
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
 from client.data.site_files import Progress
+from client.misspelt import misspelt
 from client.site import Policy, read_site
 from common.errors import CohortError, RunError, WardroundError
 from common.study import Study
@@ -42,9 +42,9 @@ def oddities(study: Study, directory: Path) -> list[str]:
     ]
     for folder in hospitals_in(directory):
         file = read_site(folder).file
+        meant = {place.partition(".")[2]: one for one, place in misspelt(file, study.names).items()}
         for name in sorted(file.modalities - set(study.names)):
-            near = [one for one in difflib.get_close_matches(name, study.names) if one not in file.modalities]
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = f" Did you mean {meant[name]}?" if name in meant else ""
             found.append(f"{folder / 'site.yaml'}: {name} is no modality of study {study.study}: not used.{hint}")
     return found
 
