@@ -88,7 +88,8 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for privacy in (PLAIN, PRIVATE):
             content = study(task, privacy)
             (folder / f"{content['study']}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    long = study(PAIR, PLAIN, study="long", rounds=60, evaluation={"every": 60})
+    off = {"enabled": False}
+    long = study(PAIR, PLAIN, study="long", rounds=60, evaluation={"every": 60}, secure_sum=off)
     (folder / "long.yaml").write_text(yaml.safe_dump(long))
     return folder
 
@@ -104,9 +105,11 @@ def test_the_copy_differs_by_the_tasks_files_and_three_lines_for_each(product: P
 @pytest.mark.soak  # four commands and two runs
 def test_a_target_of_two_columns_with_gaps_is_checked_approved_played_and_reported(product, hospitals) -> None:
     plain, private, site = hospitals / "pair.yaml", hospitals / "pair_private.yaml", hospitals / "east"
-    checked, approved, seen, _, _, _, _, made = played(
+    checked, prepared, everybody, approved, seen, _, _, _, _, made = played(
         product,
         ["study", "check", plain, "--hospitals", hospitals],
+        ["site", "prepare", plain, "--at", site],
+        ["site", "prepare", plain, "--everybody", "--at", site],
         ["site", "approve", plain, "--yes", "--at", site],
         [WITHOUT_KEYS, "site", "check", "--at", site],
         ["simulate", plain, "--hospitals", hospitals, "--run", "pair"],
@@ -116,6 +119,8 @@ def test_a_target_of_two_columns_with_gaps_is_checked_approved_played_and_report
         ["study", "check", "made/study.yaml", "--hospitals", "made"],
     )
     assert all("in order" in said and "with a first" in said for said in (checked, made))
+    without = int(everybody.split(" with a target, ")[1].split()[0])
+    assert "Prepared. Cases: " in prepared and everybody.startswith(f"{PATIENTS} patients are prepared") and without > 0
     assert "    first: column 'one' of table.csv\n    second: column 'other' of table.csv\n" in approved
     assert "one step on 8 cases" in seen
     report = report_of(product, "pair")
@@ -132,6 +137,7 @@ def test_a_target_of_two_columns_with_gaps_is_checked_approved_played_and_report
 
 @pytest.mark.soak
 def test_a_run_with_a_target_of_two_columns_goes_on_where_it_was_stopped(product: Path, hospitals: Path) -> None:
+    """Without a secure sum, too."""
     words = ["simulate", str(hospitals / "long.yaml"), "--hospitals", str(hospitals), "--run", "long", "--no-compare"]
     running = subprocess.Popen(
         [sys.executable, "-P", "-m", "deploy.cli", *words],
