@@ -20,20 +20,17 @@ from common.inquiries import KINDS
 from common.questions import QUESTIONS
 from common.study import read_study
 from deploy.research.synthetic.generate import generate
-from tests.architecture.test_new_task import PACKAGES, ROOT, wardround
+from tests.architecture.test_new_task import ROOT, wardround
 from tests.support.deployment import environment
+from tests.support.product import copy_with
 from tests.support.reading import read_page
 from tests.support.site_policies import without_privacy
 
 HALVINGS, LOW, HIGH = 6, 0.0, 120.0
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_median(root: Path) -> Path:
     """A copy of the product with an inquiry for the median of a column."""
-    root = tmp_path_factory.mktemp("product")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     here = Path(__file__)
     shutil.copyfile(here.with_name("median_inquiry.py"), root / "common" / "inquiries" / "median.py")
     shutil.copyfile(here.with_name("median_answer.py"), root / "client" / "round" / "answers" / "median.py")
@@ -46,6 +43,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = table.read_text().replace(line, f"from client.round.answers.median import MedianAnswer\n{line}")
     table.write_text(text.replace('    "training"', '    "median": MedianAnswer(),\n    "training"'))
     return root
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_median(copy_with(tmp_path_factory.mktemp("product")))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from common.errors import StudyError
 from common.modalities import Modality
 from common.study import read_study
 from deploy.research.synthetic.generate import generate
-from tests.architecture.test_new_task import PACKAGES, ROOT, wardround
+from tests.architecture.test_new_task import ROOT, wardround
+from tests.support.product import copy_with
 from tests.support.reading import read_page
 from tests.support.site_policies import without_privacy
 
@@ -36,12 +37,8 @@ def added(path: Path, *lines: tuple[str, str]) -> None:
     path.write_text(text)
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_curves(root: Path) -> Path:
     """A copy of the product that knows of curves."""
-    root = tmp_path_factory.mktemp("product")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     common, kinds = root / "common" / "modalities", root / "client" / "data" / "kinds"
     shutil.copyfile(HERE / "curve_modality.py", common / "curve.py")
     shutil.copyfile(HERE / "curve_encoder.py", common / "curve_encoder.py")
@@ -59,6 +56,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sequences = "    sequences: dict[str, TableSource] = field(default_factory=dict)\n"
     added(root / "client" / "site.py", (sequences, sequences.replace("sequences", "curves")))
     return root
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_curves(copy_with(tmp_path_factory.mktemp("product")))
 
 
 @pytest.fixture(scope="module")
