@@ -28,8 +28,9 @@ from server.run.at_work import at_work
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.finish import finish_held, outcome_of
 from server.run.lost_sites import LostSiteError
+from server.run.outcome import Outcome, outcome_in
 from server.run.round_line import line
-from server.run.run import Outcome, Run, outcome_in
+from server.run.run import Run
 from server.run.run_folder import (
     LOCK_FILE,
     STUDY_FILE,

@@ -21,8 +21,8 @@ from server.run.charged import charged_at_most
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read
 from server.run.history import by_round, history_in
 from server.run.inquired import found_in
+from server.run.outcome import Outcome
 from server.run.reasons import SAVED
-from server.run.run import Outcome
 from server.run.run_folder import (
     ENDED_EARLY,
     STUDY_FILE,

@@ -6,9 +6,8 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -27,17 +26,18 @@ from common.questions.statistics import Statistics
 from common.questions.update import Update
 from common.schedule import Schedule, Stage
 from common.scores import metrics, score_sensitivity
-from common.statistics import normaliser_from_sums
 from common.study import Study
 from server.lost import Lost
-from server.report.evidence import InquiryEvidence, RoundEvidence
+from server.report.evidence import RoundEvidence
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, save
 from server.run.classes import require_two_classes
-from server.run.history import by_round, history_in
-from server.run.inquired import INQUIRED, found_in, opened_in
+from server.run.history import history_in
+from server.run.inquired import INQUIRED, opened_in
 from server.run.invitation import Participant, nodes_of
 from server.run.left_out import changed_in_words, left_out_in_words
 from server.run.lost_sites import PAUSE_SECONDS, REFUSED, LostSiteError, LostSites, no_time_box
+from server.run.observer import Observer, Unwatched
+from server.run.outcome import Outcome, normaliser_in, outcome_in
 from server.run.reasons import SAVED, news_of_lost, ways_out
 from server.run.secure_sum import UNCERTIFIED, Summation, Total
 from server.run.step import ServerStep, add_mean
@@ -45,12 +45,8 @@ from server.run.trained import (
     COUNTED,
     PARTS,
     USED,
-    Scored,
     changed_in,
-    partly_in,
-    scored_in,
     uncounted_in,
-    untrained_in,
     used_in,
     without_in,
 )
@@ -68,48 +64,6 @@ class _Planned:
     groups: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
-
-
-class Observer(Protocol):
-    """Who watches a run."""
-
-    def doing(self, what: str) -> None:
-        """The run has begun to do something that takes time."""
-
-    def told(self, sentence: str) -> None:
-        """The run has found something that a person should know before it goes on."""
-
-    def round_done(self, evidence: RoundEvidence, rounds: int) -> None:
-        """A round is complete and saved."""
-
-
-class Unwatched:
-    """An observer that looks away."""
-
-    def doing(self, what: str) -> None: ...
-
-    def told(self, sentence: str) -> None: ...
-
-    def round_done(self, evidence: RoundEvidence, rounds: int) -> None: ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run leaves: the model, the sums that describe the cohort, the history, the test score as a sum."""
-
-    weights: NDArray[np.float32] = field(repr=False)
-    selected_round: int
-    history: tuple[RoundEvidence, ...]
-    statistics: dict[str, NDArray[np.float64]]
-    normaliser: Normaliser = field(repr=False)
-    test: Mapping[str, float] | None
-    threshold: int | None  # the lowest t of any of its sums
-    sites: int
-    untrained: tuple[str, ...] = ()  # modalities of too few sites: absent in every case, and in the model
-    uncounted: tuple[str, ...] = ()  # parts of the cohort that too few sites could fill: neither scored nor counted
-    partly: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # modality -> training rounds with it, of all
-    scored: Scored = field(default_factory=Scored)  # which modalities its scores were taken without
-    inquiries: tuple[InquiryEvidence, ...] = ()
 
 
 class Run:
@@ -454,7 +408,7 @@ class Run:
     @property
     def normaliser(self) -> Normaliser:
         """From the summed statistics, the same for all sites; empty before they are known."""
-        return _normaliser_in(self.study, self.state)
+        return normaliser_in(self.study, self.state)
 
 
 # What a run does with an opened sum, by its question. Scores are taken before: they choose the model.
@@ -463,33 +417,3 @@ _TAKEN: dict[type[Question], Callable[[Run, Question, Stage, Total], None]] = {
     Update: Run._take_update,
     Inquired: Run._take_inquired,
 }
-
-
-def outcome_in(study: Study, state: RunState) -> Outcome:
-    """What the run of this state leaves, which came to its end."""
-    history = history_in(state)
-    thresholds = [entry.threshold for entry in history if entry.threshold is not None]
-    return Outcome(
-        state.arrays["best"],
-        state.best_round,
-        by_round(history, study.rounds),
-        _sums_in(state),
-        _normaliser_in(study, state),
-        history[Schedule(study).tests].metrics,
-        min(thresholds, default=None),
-        history[Schedule(study).tests].sites,
-        untrained_in(study, state, state.best_round),
-        uncounted_in(study, state),
-        partly_in(study, state, state.best_round),
-        scored_in(study, state, state.best_round),
-        found_in(study, state),
-    )
-
-
-def _sums_in(state: RunState) -> dict[str, NDArray[np.float64]]:
-    return {name[4:]: value for name, value in state.arrays.items() if name.startswith("sum/")}
-
-
-def _normaliser_in(study: Study, state: RunState) -> Normaliser:
-    sums = _sums_in(state)
-    return normaliser_from_sums(study, sums) if sums else {}

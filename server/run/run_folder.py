@@ -43,7 +43,7 @@ from server.report.noise import half_width, interval
 from server.report.page import require_no_newer
 from server.run.checkpoint import CHECKPOINT_FILE, RunState, read, require_resumable
 from server.run.left_out import left_out_in_words
-from server.run.run import Outcome
+from server.run.outcome import Outcome
 
 SHOWN_PACKAGES = ("flwr", "torch", "torchvision", "opacus", "transformers", "numpy", "cryptography")
 ENDED_EARLY = "This run ended after round "  # how the sentence of `finish` begins that no whole report has

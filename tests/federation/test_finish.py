@@ -34,7 +34,7 @@ from server.report.evidence import RoundEvidence, read_evidence
 from server.run.at_work import at_work
 from server.run.checkpoint import RunState, read, save
 from server.run.finish import finish
-from server.run.run import Unwatched
+from server.run.observer import Unwatched
 from server.run.watch import STATUS_FILE, RunStatus, read_status
 from tests.support.deployment import environment
 from tests.support.enrolment import away

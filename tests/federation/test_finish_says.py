@@ -28,7 +28,7 @@ from server.report.page import render
 from server.run.checkpoint import read
 from server.run.deployed import _saying_so, ended_runs
 from server.run.finish import END_FILE, finish, leaving_its_reason, reason_of
-from server.run.run import Unwatched
+from server.run.observer import Unwatched
 from server.run.site_rows import ROWS_FILE
 from server.run.watch import STATUS_FILE, STOPPED, RunStatus, SiteStatus, Watch, read_status, stored_status
 from tests.support.enrolment import away

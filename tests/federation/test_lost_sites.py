@@ -22,7 +22,8 @@ from server.report.page import render
 from server.run.checkpoint import read
 from server.run.finish import finish
 from server.run.lost_sites import LostSiteError
-from server.run.run import Run, Unwatched
+from server.run.observer import Unwatched
+from server.run.run import Run
 from tests.support.federation import small_hospitals
 from tests.support.reading import read_page
 from tests.support.site_policies import without_privacy

@@ -11,7 +11,8 @@ from deploy.research.simulation.hospitals import hospitals_in
 from deploy.research.simulation.simulate import Simulation, simulate
 from deploy.research.synthetic.generate import generate
 from server.report.evidence import Evidence
-from server.run.run import Outcome, Unwatched
+from server.run.observer import Unwatched
+from server.run.outcome import Outcome
 
 
 def small_hospitals(folder: Path, *, sites: int = 4, seed: int = 0) -> tuple[Study, tuple[Path, ...]]:

@@ -29,7 +29,9 @@ from server.report.evidence import Comparison, Coverage, Evidence, read_evidence
 from server.run.checkpoint import CHECKPOINT_FILE
 from server.run.finish import SITES, leaving_its_reason
 from server.run.invitation import invite
-from server.run.run import Observer, Outcome, Run, Unwatched
+from server.run.observer import Observer, Unwatched
+from server.run.outcome import Outcome
+from server.run.run import Run
 from server.run.run_folder import (
     REPORT_FILE,
     begun,

@@ -18,8 +18,8 @@ from server.report.evidence import Coverage, from_json, to_json
 from server.report.page import render
 from server.report.release import released
 from server.run import run_folder
+from server.run.outcome import Outcome
 from server.run.round_line import line
-from server.run.run import Outcome
 from tests.support.evidence import comparison, deployed, evidence, metrics, round_of
 from tests.support.reading import read_page
 from tests.support.tiny import study_of
