@@ -33,7 +33,7 @@ from client.round.plan_checks import (
     require_parts,
     require_stage,
 )
-from client.round.questions import asked_by
+from client.round.release_keys import asked_by
 from client.round.round import rounding, work
 from client.round.session import Site
 from common.derived import Derived, derive
