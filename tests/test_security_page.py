@@ -1,9 +1,13 @@
 """SECURITY.md keeps its word: every test that it names is there, and every file."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.deployment import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -23,3 +27,17 @@ def test_a_named_test_is_there(file, name):
 @pytest.mark.parametrize("path", FILES)
 def test_a_named_file_is_there(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.soak  # every file that the page names is imported
+def test_a_named_test_is_collected_and_is_not_skipped():
+    """A function that pytest does not take for a test, or skips, proves nothing, though it stands there."""
+    files = sorted({file for file, _ in NAMED})
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "tests.support.unskipped", *files],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    collected = {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
+    there = {(node.split("::")[0], node.split("::")[-1]) for node in collected}  # of a class's test without the class
+    assert [f"{file}::{name}" for file, name in NAMED if (file, name) not in there] == []
