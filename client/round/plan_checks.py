@@ -26,7 +26,8 @@ def require_stage(plan: RoundPlan, study: Study) -> None:
 
     Test patients would be scored in every round, and statistics and scores opened as often as a coordinator likes.
     """
-    if not set(plan.asks) <= set(Schedule(study).stage(plan.round).asks):
+    due = Schedule(study).stage(plan.round).asks
+    if plan.asks != tuple(name for name in due if name in plan.asks):  # each once, in the study's order
         raise RunError("The plan asks in this round for what the study does not ask in it.")
 
 

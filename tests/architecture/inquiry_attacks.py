@@ -81,6 +81,7 @@ BAD: dict[str, dict[str, Any]] = {
     "on more than all sites can add": {"round": FIRST + 1, "opened": opened((5e4, 4e4))},
     "on a sum of another length": {"round": FIRST + 1, "opened": {
         **opened((1.0, 2.0)), opened_key(CALLED, 1, "known"): np.zeros(2)}},
+    "twice": {"round": FIRST, "asks": ASKS * 2, "opened": {}},
     "of another inquiry": {"round": FIRST, "asks": ("inquiry/other",), "opened": {}},
     "on sums in a round of training": {"round": 1, "asks": ("update",), "opened": opened((1.0, 2.0))},
 }  # fmt: skip
