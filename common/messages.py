@@ -407,8 +407,9 @@ def _plan(records: RecordDict, protocol: int) -> RoundPlan:
     opened = {}
     if protocol >= WITH_INQUIRIES:
         sums = records.get("opened")
-        keys = list(sums) if isinstance(sums, ArrayRecord) else []
-        opened = {key: _array(records, "opened", key, np.float64) for key in keys}
+        if not isinstance(sums, ArrayRecord):
+            raise RunError("A message without its section 'opened'.")
+        opened = {key: _array(records, "opened", key, np.float64) for key in sums}
     if not 0 <= values["seconds"] < float("inf"):  # NaN is neither
         raise RunError("plan.seconds: not a time.")
     stored = records.get("normaliser")
@@ -446,10 +447,15 @@ def _checked(where: str, config: ConfigRecord, fields: dict[str, type], also: se
     values: dict[str, Any] = {}
     for name, kind in fields.items():
         value = config[name]
-        if type(value) is not kind:
+        if type(value) is not kind or (isinstance(value, list) and not _alike(value, name)):
             raise RunError(f"{where}.{name}: not of its type.")
         values[name] = tuple(value) if isinstance(value, list) else value
     return values
+
+
+def _alike(items: list[Any], name: str) -> bool:
+    kind = bytes if name in ("offers", "confirmations") else str
+    return all(type(item) is kind for item in items)
 
 
 def _raw(vector: NDArray[Any]) -> Array:

@@ -135,6 +135,11 @@ def threshold_of(study: Study, sites: int) -> int:
     smallest = smallest_threshold(sites, c)
     chosen = study.secure_sum.threshold or smallest
     if chosen > sites:
+        if study.secure_sum.threshold and smallest <= sites:
+            raise StudyError(
+                f"secure_sum.threshold: {chosen}, but there are {sites} sites. Invite more, lower it to {smallest} or "
+                "more, or leave the key out."
+            )
         raise StudyError(
             f"secure_sum: {sites} sites, but a sum needs {chosen} (with {c} that may collude). "
             "Invite more sites; a secure sum starts at three."

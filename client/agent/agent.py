@@ -55,6 +55,13 @@ STATISTICS_BYTES = 8 << 20  # the normaliser of any study
 TIDY_SECONDS = 3600.0  # from one look for what is past its time to the next
 
 
+def _opened(study: Study) -> int:
+    """The most numbers that a plan names of an inquiry's sums before it."""
+    several = study.inquiries.values()
+    each = (one.sums * sum(part.length for part in one.segments(study.modalities, 1.0)) for one in several)
+    return max(each, default=0)
+
+
 def with_gate(site: Site) -> SiteHandler:
     """What answers for one study, held against policy and approvals."""
     return SiteHandler(site, gate=Gate(site))
@@ -120,7 +127,7 @@ class Agent:
         warm = self._warm
         if warm is None or "parameters" not in vars(warm.site):
             return LARGEST_REQUEST
-        return 4 * warm.site.parameters.length + STATISTICS_BYTES + LARGEST_HEAD
+        return 4 * warm.site.parameters.length + 8 * _opened(warm.site.study) + STATISTICS_BYTES + LARGEST_HEAD
 
     def _look(self) -> None:
         """What is warm was made under the policy as it was. Under another one it is made anew, as after a restart."""

@@ -100,7 +100,7 @@ class SiteHandler:
     _worked: dict[int, _Worked] = field(default_factory=dict, repr=False)  # of the open sum, by its number
     _decided: Decided | None = field(default=None, repr=False)  # by round 0 of this run
     _used: tuple[str, ...] | None = field(default=None, repr=False)  # those of the plan that came last in this run
-    _story: Story = field(default_factory=Story, repr=False)  # of this run
+    _story: Story = field(default_factory=Story, repr=False)
 
     def __post_init__(self) -> None:
         self.identity = SiteIdentity.read(self.site.name, self.site.state / "identity")
@@ -171,7 +171,7 @@ class SiteHandler:
         self.site.refresh()
         if request.run != self.run:
             self._worked.clear()
-            self._decided, self._used, self._story = None, None, Story()
+            self._decided = self._used = None
         member = self.sums.consent(request.run, request.number, self._declared(self._used))
         self.run = request.run
         self.audit.append(Joined(request.study, request.run, request.number))

@@ -41,12 +41,16 @@ class Rules:
 
 def rules_of(file: SiteFile, study: Study, read: Collection[str]) -> Rules:
     """Return by what this study takes a patient at this site, which reads these of its modalities. Not by which file:
-    exports get new names.
+    exports get new names. Files of a target are read as those of the modality that they are beside: who has one hangs
+    on what decides who has the other.
     """
     split = study.split.column and [study.split.column, file.split and file.split.column]
     membership = {name: modality.membership for name, modality in study.modalities.items() if name in read}
     recipes, parts = {name: _digest(one) for name, one in membership.items()}, sources_of(file, study)
-    named = {name: one.column if isinstance(one, ColumnSource) else "files" for name, one in parts.items()}
+    beside = {part.name: study.modalities[part.beside].membership for part in study.task.parts if part.beside}
+    named: dict[str, object] = {
+        name: one.column if isinstance(one, ColumnSource) else ["files", beside[name]] for name, one in parts.items()
+    }
     columns = [named[TARGET]] if TARGET in named else [[*one] for one in named.items()]
     if len(study.task.parts) > 1:
         recipes |= {

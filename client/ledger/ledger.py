@@ -255,7 +255,9 @@ class Ledger:
         seen = book.seen
         try:
             line = self._journal.next(unfinished, seen.last, seen.count + 1)
-        except BrokenError:
+        except BrokenError as found:
+            if found.format:
+                raise self._damaged(found) from None  # whole or not: another release's
             log.warning("%s: a crash cut the last line off. It had paid for nothing yet, and is dropped.", self._path)
             self._journal.take_away(file, unfinished)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -26,28 +27,34 @@ def require_stage(plan: RoundPlan, study: Study) -> None:
 
     Test patients would be scored in every round, and statistics and scores opened as often as a coordinator likes.
     """
-    due = Schedule(study).stage(plan.round).asks
+    schedule = Schedule(study)
+    due = schedule.stage(plan.round).asks
+    if not 0 <= plan.round <= schedule.last:
+        raise RunError("The plan is of a round that the study does not have.")
     if plan.asks != tuple(name for name in due if name in plan.asks):  # each once, in the study's order
         raise RunError("The plan asks in this round for what the study does not ask in it.")
 
 
 @dataclass
 class Story:
-    """What the coordinator of a run has said that earlier sums of an inquiry came to. In memory: a new process of the
-    site has heard nothing.
+    """What the coordinator has said that earlier sums of a run's inquiries came to, of every run. In memory: a new
+    process of the site has heard nothing.
     """
 
-    _told: dict[str, bytes] = field(default_factory=dict)
+    _told: dict[tuple[str, str], bytes] = field(default_factory=dict)  # (run, key) -> its digest
 
     def require(self, plan: RoundPlan) -> None:
         """Refuse a plan that is built on another sum than one that was answered before in this run: RunError."""
-        told = {key: value.tobytes() for key, value in plan.opened.items()}
-        if any(self._told.get(key, value) != value for key, value in told.items()):
+        if any(self._told.get(key, value) != value for key, value in _told_by(plan).items()):
             raise RunError("The plan is built on another sum than the coordinator told of before in this run.")
 
     def answered(self, plan: RoundPlan) -> None:
         """Remember what an answered plan was built on."""
-        self._told |= {key: value.tobytes() for key, value in plan.opened.items()}
+        self._told |= _told_by(plan)
+
+
+def _told_by(plan: RoundPlan) -> dict[tuple[str, str], bytes]:
+    return {(plan.run, key): hashlib.sha256(value.tobytes()).digest() for key, value in plan.opened.items()}
 
 
 def require_declared_owners(plan: RoundPlan, context: SumContext) -> None:

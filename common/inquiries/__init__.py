@@ -24,7 +24,7 @@ KINDS: tuple[type[Any], ...] = ()
 
 
 def _none(value: Any) -> Any:
-    raise ValueError("this release of wardround knows no inquiry")
+    raise ValueError("this release of wardround knows no inquiry: leave the key out")
 
 
 def _union(kinds: tuple[type[Any], ...]) -> Any:

@@ -25,9 +25,11 @@ def site_prepare(study: Path, everybody: bool, folder: Path) -> None:
     from client.data.prepare import prepare
     from client.site import read_site, state_of
     from common.study import read_study
+    from common.study_check import require_playable
     from deploy.commands.progress import ProgressLines
 
     here, found = read_site(folder), read_study(study)
+    require_playable(found)
     state_of(here)
     progress = ProgressLines(here.file.site)
     if everybody:

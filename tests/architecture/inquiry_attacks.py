@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common.inquiries.median import IntegerNoise
+from flwr.app import ConfigRecord
 from scipy import stats
 
 from client.round.round import work
@@ -101,6 +102,40 @@ def test_a_coordinator_cannot_tell_another_story_later_in_the_run(tmp_path: Path
     other = {"round": FIRST + 2, "asks": ASKS, "opened": opened((50.0, 96.0), (20.0, 96.0))}
     assert refused(them, ME, them.round_request(them.offered(2, **other))) == "run"
     them.played(3, **other | {"opened": opened((40.0, 96.0), (20.0, 96.0))})
+
+
+def test_nor_after_it_asked_about_another_run_in_between(tmp_path: Path) -> None:
+    them = Hospitals(tmp_path, study(**PLAIN))
+    them.played(1, round=FIRST + 1, asks=ASKS, opened=opened((0.0, 96.0)))
+    for name in NAMES:
+        them.ask(name, them.invitation(1, "f" * 16))
+    again = {"round": FIRST + 1, "asks": ASKS, "attempt": 2}
+    other = them.offered(2, opened=opened((96.0, 96.0)), **again)
+    assert refused(them, ME, them.round_request(other)) == "run"
+    them.played(3, opened=opened((0.0, 96.0)), **again)
+
+
+@pytest.mark.parametrize("number", [-1, FIRST + HALVINGS, 10**12])
+def test_a_round_that_the_study_has_not_is_refused_whatever_it_asks(tmp_path: Path, number: int) -> None:
+    them = Hospitals(tmp_path, study(**PLAIN))
+    assert refused(them, ME, them.round_request(them.offered(1, round=number, asks=()))) == "run"
+    them.played(2, round=FIRST, asks=ASKS)
+
+
+@pytest.mark.parametrize("what", ["bytes", "no section", "another section"])
+def test_a_plan_of_protocol_5_of_another_form_is_refused(tmp_path: Path, what: str) -> None:
+    them = Hospitals(tmp_path, study(**PLAIN))
+    sum = them.offered(1, round=FIRST, asks=ASKS)
+    records = to_records(them.round_request(sum), 5)
+    if what == "bytes":
+        records["plan"]["asks"] = [b"x"]
+    else:
+        del records["opened"]
+    if what == "another section":
+        records["opened"] = ConfigRecord({})
+    answer = them.sites[ME](new_message(records, MESSAGE_TYPES[type(them.round_request(sum))], 1))
+    assert from_records(answer.content) == Refusal("run")
+    them.masked(sum)
 
 
 def test_without_privacy_an_answer_is_given_over_one_set_of_sites(tmp_path: Path) -> None:

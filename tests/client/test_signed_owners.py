@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from client.data.cohort import Cohort
@@ -168,3 +169,15 @@ def test_what_is_asked_in_a_round_is_what_the_study_asks_in_it(tmp_path, mode, a
     sum = them.offered(1)
     assert refused(them, ME, them.round_request(sum, **asked)) == "run"
     them.ask(ME, them.round_request(sum, asks=("update", "validation")))
+
+
+def test_without_privacy_test_patients_are_scored_as_often_as_a_coordinator_asks(tmp_path) -> None:
+    """What SECURITY.md says of it: a plan is held to its round's number alone. No round of training was played."""
+    study = study_of("chart", "panel", **PLAIN)
+    them = Hospitals(tmp_path, study, lost_site="wait")
+    cases = set()
+    for number in (1, 2, 3):
+        weights = them.weights + np.float32(number / 10)
+        opened = them.summed(number, round=study.rounds + 2, asks=("test",), weights=weights)
+        cases.add(opened["scores/histogram"].tobytes())
+    assert len(cases) == 3

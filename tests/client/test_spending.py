@@ -244,6 +244,20 @@ def test_each_line_has_a_format_and_a_newer_one_is_refused_as_newer(tmp_path: Pa
     assert "damaged" not in str(refused.value)
 
 
+def test_a_newer_line_without_its_end_is_left_as_it_is(tmp_path: Path) -> None:
+    """A crash of a newer release: whether the line was whole, nothing here can tell."""
+    path = tmp_path / LEDGER_FILE
+    charged(Ledger(path), "a", "training", STEP)
+    content = path.read_bytes()
+    path.write_bytes(content + json.dumps(json.loads(content) | {"format": 99}).encode())
+    kept = path.read_bytes()
+    with pytest.raises(BudgetError, match=r"format 99.*newer release"):
+        Ledger(path).entries()
+    assert path.read_bytes() == kept
+    path.write_bytes(content + content[:20])
+    assert len(Ledger(path).entries()) == 1 and path.read_bytes() == content
+
+
 def test_a_whole_study_still_fits_its_plan(tmp_path: Path) -> None:
     study, plan = private_study(privacy={"mode": "local", "spare_rounds": 0})
     ledger = Ledger(tmp_path / LEDGER_FILE)

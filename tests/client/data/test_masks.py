@@ -13,8 +13,11 @@ import yaml
 from client.data.cohort import Cohort
 from client.data.prepare import prepare
 from client.data.pseudonym import site_secret
+from client.data.targets.masks import RESCALED
+from client.exact_sums.cut import cut_of
+from client.exact_sums.cuts import opening
 from client.site import SiteFolder, read_site
-from common.errors import DeidentificationError, SiteFileError, StudyError
+from common.errors import AnsweredError, DeidentificationError, SiteFileError, StudyError
 from common.models.network import build_network
 from common.study import Study
 from common.study_check import problems
@@ -153,3 +156,45 @@ def test_the_map_of_a_row_hangs_on_that_row_alone_and_on_no_absent_image(tmp_pat
         assert torch.equal(network(noisy, batch.present), whole)
     network(batch.inputs, batch.present & torch.tensor([False, True])).sum().backward()
     assert all(not part.grad.any() for part in network.encoders["xray"].parameters())
+
+
+def test_two_studies_by_slices_show_nobody_whose_mask_one_of_them_refuses(tmp_path) -> None:
+    """Text is burned into one of a patient's three masks: a study of the middle slice takes it, one of all does not, so
+    the difference of their sums is this patient. Who stays away by that is no change of the data.
+    """
+    root = tmp_path / "ward"
+    for number in range(14):
+        for place in range(3):
+            who = {"PatientID": f"P{number:02}", "InstanceNumber": place + 1}
+            who |= {"SeriesInstanceUID": f"1.2.{number + 1}", "StudyInstanceUID": f"1.3.{number + 1}"}
+            burned = {"BurnedInAnnotation": "YES"} if (number, place) == (0, 0) else {}
+            write_dicom(root / "masks" / f"{number}-{place}.dcm", np.ones((20, 12), np.uint8), **who, **burned)
+            write_dicom(root / "images" / f"{number}-{place}.dcm", np.ones((20, 12), np.uint8), **who)
+    write_csv(root / "panel.csv", [{"patient_id": f"P{number:02}", "x": str(number)} for number in range(14)])
+    words = {"site": "north", "images": {"xray": {"folder": "images"}}, "records": {"panel": {"file": "panel.csv"}}}
+    words |= {"target": {"masks": {"outline": {"folder": "masks"}}}, "policy": {"require_privacy": False}}
+    (root / "site.yaml").write_text(yaml.safe_dump(words))
+    cuts = []
+    for slices in (1, 3):
+        one = study(study=f"s{slices}", modalities={"xray": XRAY | {"slices": slices}, "panel": PANEL})
+        cuts.append((one, cut_of(prepare(read_site(root), one), ["xray", "panel"])))
+    assert [len(cut.sides) for _, cut in cuts] == [14, 13]
+    for first, second in (cuts, cuts[::-1]):
+        state = tmp_path / first[0].study
+        opening(state, first[0].digest, first[1], 10)
+        with pytest.raises(AnsweredError):
+            opening(state, second[0].digest, second[1], 10)
+        opening(state, first[0].digest, first[1], 10)
+
+
+def test_a_mask_whose_zero_is_made_another_number_is_left_out_and_padding_is_outside(tmp_path) -> None:
+    """A header that was copied from the image's would make every pixel of the mask one of the inside."""
+    folder = ward(tmp_path)
+    half = np.zeros((20, 12), np.uint8)
+    half[:, :6] = 1
+    write_dicom(tmp_path / "masks" / "0.dcm", half, PatientID="P0", RescaleIntercept=-1024, RescaleSlope=1)
+    padded = np.where(half, half, 255).astype(np.uint8)
+    write_dicom(tmp_path / "masks" / "1.dcm", padded, PatientID="P1", PixelPaddingValue=255)
+    cohort = prepare(folder, study())
+    assert len(cohort.train) == PATIENTS - 1 and RESCALED in held(tmp_path)
+    assert len({int(one.sum()) for one in cohort.train.target}) == 1  # that of P1, too, is the half that it was
