@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import time
@@ -291,9 +292,22 @@ def _to_finish(name: str, folder: Path) -> Path:
 
     if Path(name).is_dir():
         return Path(name)
-    has = (folder / CONSORTIUM_FILE).exists() and (Consortium.read(folder).runs / name / "study.yaml").exists()
-    simulated = _simulated(name)
-    return simulated if simulated is not None and not has else _folder_of(name, folder)
+    consortium = Consortium.read(folder).runs if (folder / CONSORTIUM_FILE).exists() else None
+    if consortium is not None and (consortium / name / "study.yaml").exists():
+        return consortium / name
+    if simulated := _simulated(name):
+        return simulated
+    raise RunError(_no_run(name, [Path("runs"), *([] if consortium is None else [consortium])]))
+
+
+def _no_run(name: str, folders: list[Path]) -> str:
+    """What there is instead of a run of this name, the nearest first."""
+    there = {path.parent.name: path.parent for runs in folders for path in sorted(runs.glob("*/study.yaml"))}
+    near = difflib.get_close_matches(name, there, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    has = f"There {'is' if len(there) == 1 else 'are'} {', '.join(map(str, there.values()))}" if there else ""
+    none = f"There is no run in {' or '.join(f'{runs}/' for runs in folders)}; give the run's own folder"
+    return f"There is no run {name!r}.{meant} {has or none}."
 
 
 STUDIES = (run, resume, status, stop, finish)

@@ -99,7 +99,11 @@ def test_a_simulations_run_is_finished_by_its_name(
     for command in ("resume", "status", "stop"):
         said = str(CliRunner().invoke(commands, [command, "mine"]).exception)
         assert "runs/mine is a simulation's" in said and "wardround finish mine" in said and "--resume" in said
-    assert "consortium new" in str(CliRunner().invoke(commands, ["finish", "other"]).exception)
+    said = str(CliRunner().invoke(commands, ["finish", "mime"]).exception)
+    assert said == "There is no run 'mime'. Did you mean mine? There is runs/mine."
+    monkeypatch.chdir(tmp_path.parent)
+    said = str(CliRunner().invoke(commands, ["finish", "mine"]).exception)
+    assert said == "There is no run 'mine'. There is no run in runs/; give the run's own folder."
 
 
 def test_the_report_says_why_it_ended(stopped: tuple[Study, Path]) -> None:
