@@ -78,11 +78,18 @@ def _simulate(
     from deploy.research.simulation.display import Display
     from deploy.research.simulation.faults import Loss
     from deploy.research.simulation.hospitals import hospitals_in, oddities
+    from deploy.research.simulation.over import is_over
     from deploy.research.simulation.simulate import Simulation, simulate
     from server.report.page import write
     from server.run.checkpoint import CHECKPOINT_FILE
 
     study = read_study(path)
+    if resume and is_over(folder, study, compare=compare):
+        click.echo(
+            f"{folder}: this run is over, and nothing is asked of any site. Its report: {folder / 'report.html'}"
+        )
+        click.echo("To run the study again, give the run another name: --run NAME, without --resume.")
+        return
     for sentence in oddities(study, hospitals):
         click.secho(sentence, fg="yellow")
     _say_opt_outs(hospitals)

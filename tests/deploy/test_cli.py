@@ -8,11 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from common.study import Study, read_study
+from deploy.research.simulation.over import is_over
 from tests.support.federation import small_hospitals
 from tests.support.warm import ran
 
@@ -56,6 +61,43 @@ def test_a_study_runs_from_the_command_line_and_tells_each_round(made, tmp_path)
     assert (tmp_path / "runs" / "first" / "model.safetensors").exists()
     again = wardround("report", tmp_path / "runs" / "first", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+    over = wardround("simulate", made / "study.yaml", "--hospitals", made, "--run", "first", "--resume", cwd=tmp_path)
+    assert over.returncode == 0, over.stderr
+    assert "runs/first: this run is over, and nothing is asked of any site" in over.stdout
+    assert "starting the sites" not in over.stdout + over.stderr
+    assert_over_only_as_a_whole(page.parent, read_study(made / "study.yaml"))
+
+
+def assert_over_only_as_a_whole(run: Path, study: Study) -> None:
+    """What is missing of an ended run is made by a resume, and one in doubt is told of there."""
+    assert is_over(run, study, compare=True) and is_over(run, study, compare=False)
+    assert not is_over(run, replace(study, rounds=study.rounds + 1), compare=False)
+    for name in ("model.safetensors", "report.html", "report.json", "checkpoint.npz", "study.yaml"):
+        (run / name).rename(run / "away")
+        assert not is_over(run, study, compare=False), name
+        (run / "away").rename(run / name)
+    report = run / "report.json"
+    whole = json.loads(report.read_text())
+    changes = ({"warnings": ["This run ended after round 2 of 3"]}, {"run": "0" * 16}, {"comparisons": []})
+    for change in changes:
+        report.write_text(json.dumps(whole | change))
+        assert not is_over(run, study, compare=True), change
+    assert is_over(run, study, compare=False)  # without models to compare with, where none are wanted
+    report.write_text(json.dumps(whole))
+    with playing_elsewhere(run):
+        assert not is_over(run, study, compare=False)
+
+
+@contextmanager
+def playing_elsewhere(run: Path) -> Iterator[None]:
+    """Another process plays the run meanwhile."""
+    words = "from pathlib import Path; from server.run.run_folder import playing\n"
+    words += "with playing(Path(sys.argv[1])): print('plays', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {words}", str(run)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"plays\n"
+        yield
+        process.communicate()
 
 
 @pytest.mark.soak
