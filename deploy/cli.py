@@ -35,6 +35,7 @@ from deploy.commands import (  # noqa: E402
     standing,  # noqa: F401
     study,
 )
+from deploy.commands.control_c import end_at_the_next, heed_once  # noqa: E402
 from deploy.commands.groups import INTERRUPTED, Stopped  # noqa: E402
 
 INTERNAL = 70
@@ -43,6 +44,7 @@ OF_FILES = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, 
 
 def main() -> None:
     """Run the command line; every failure ends in a sentence and an exit code that tells its kind."""
+    heed_once()
     try:
         sys.exit(commands(standalone_mode=False))  # None, or the code of a click.exceptions.Exit
     except WardroundError as error:
@@ -50,11 +52,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
+        end_at_the_next()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         # Click raises the same for Ctrl-C, which it names as the cause, and for a question without a yes.
         asked = isinstance(error, click.Abort) and error.__cause__ is None
         Stopped("It was not agreed to, and nothing was changed." if asked else "").show()
+        end_at_the_next()
         sys.exit(INTERRUPTED)
     except Exception as error:
         click.secho(f"wardround: {_unforeseen(error)}", fg="red", err=True)
