@@ -31,9 +31,18 @@ def made_whole(directory: Path) -> Iterator[Path]:
         try:
             yield unfinished
         except OSError as problem:
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            if _is_full(problem):
                 raise RunError(f"{directory}: the disk is full. Make room, or choose another folder.") from None
             raise
+
+
+def _is_full(problem: BaseException | None) -> bool:
+    """Whether a full disk is behind an error: pydicom raises its own of it, which has no number."""
+    while problem is not None:
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        problem = problem.__cause__
+    return False
 
 
 def write_yaml(
