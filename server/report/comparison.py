@@ -95,8 +95,8 @@ def _hidden(comparisons: Sequence[Comparison], key: str) -> str:
 
 
 def _rank(entry: Comparison, key: str) -> float:
-    value = entry.metrics.get(key, math.nan)
-    return value if math.isfinite(value) else -math.inf
+    rank = measure_of(key).rank(entry.metrics)
+    return rank if math.isfinite(rank) else -math.inf
 
 
 def _scale(comparisons: Sequence[Comparison], key: str, base: float) -> Scale:

@@ -42,9 +42,9 @@ def _is_above_chance(entry: Comparison, key: str) -> bool:
 
 
 def best(comparisons: Sequence[Comparison], kind: str, key: str) -> Comparison | None:
-    """The comparison of this kind with the largest finite measure."""
+    """The comparison of this kind with the best finite measure: the largest, or the least where less is better."""
     found = [entry for entry in comparisons if entry.kind == kind and _finite(entry.metrics.get(key))]
-    return max(found, key=lambda entry: entry.metrics[key], default=None)
+    return max(found, key=lambda entry: measure_of(key).rank(entry.metrics), default=None)
 
 
 def verdict(evidence: Evidence) -> Verdict:
@@ -92,14 +92,21 @@ def _unasked(evidence: Evidence) -> str:
 
 def _against(evidence: Evidence, federated: Comparison, alone: Comparison, key: str) -> Answer:
     """Without an interval never yes or no; nor no where the sites' models had no noise and the federated one had."""
-    rival = alone.metrics[key]
+    measure = measure_of(key)
+    rival, ours = measure.rank(alone.metrics), measure.rank(federated.metrics)
     if not _has_interval(federated):
         return "unclear"
-    low, high = federated.interval or (math.nan, math.nan)
+    low, high = _ranked(federated, key)
     if rival < low:
         return "yes"
-    surely = _has_interval(alone) and (alone.interval or (0.0, 0.0))[0] > federated.metrics[key]
+    surely = _has_interval(alone) and _ranked(alone, key)[0] > ours
     return "no" if rival > high and surely and not is_private(evidence) else "unclear"
+
+
+def _ranked(entry: Comparison, key: str) -> tuple[float, float]:
+    """The worse and the better end of its interval, as ranks."""
+    low, high = sorted(measure_of(key).rank({key: end}) for end in entry.interval or (math.nan, math.nan))
+    return low, high
 
 
 def _has_interval(entry: Comparison) -> bool:
@@ -142,13 +149,15 @@ def _details(evidence: Evidence, key: str) -> tuple[str, ...]:
     federated = best(evidence.comparisons, "federated", key)
     if federated is None:
         return ()
-    reached, name, lines = federated.metrics[key], measure_name(key), _what_they_are(evidence)
+    reached, name, lines = federated.metrics[key], measure_name(key), _what_they_are(evidence, key)
     if not says_something(federated.metrics, key):
         return tuple(lines)
-    if pooled := best(evidence.comparisons, "pooled", key):
+    measure = measure_of(key)
+    pooled = best(evidence.comparisons, "pooled", key)
+    if pooled and measure.more_is_better:  # of an error, a part of another one says nothing
         lines.append(f"It reaches {percent(reached, pooled.metrics[key], 1)} of the {name} of training on pooled data.")
     if plain := best(evidence.comparisons, "federated_non_private", key):
-        lines.append(_cost(plain.metrics[key] - reached, name))
+        lines.append(_cost(measure.rank(plain.metrics) - measure.rank(federated.metrics), name))
     if single := best(evidence.comparisons, "single_modality", key):
         more = reached - single.metrics[key]
         word = "more" if more >= 0 else "less"
@@ -156,7 +165,7 @@ def _details(evidence: Evidence, key: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _what_they_are(evidence: Evidence) -> list[str]:
+def _what_they_are(evidence: Evidence, key: str) -> list[str]:
     """What the models are that the federated one is compared with, where a reader might take them for more."""
     lines = []
     others = [entry for entry in evidence.comparisons if entry.kind in ("pooled", "alone", "single_modality")]
@@ -168,7 +177,8 @@ def _what_they_are(evidence: Evidence) -> list[str]:
     alone = [entry for entry in others if entry.kind == "alone"]
     if len(alone) > 1:
         lines.append(
-            f"The best site alone is the best of {len(alone)} by its test score, which makes it rather too high."
+            f"The best site alone is the best of {len(alone)} by its test score, which makes it rather too "
+            f"{'high' if measure_of(key).more_is_better else 'low'}."
         )
     return lines
 

@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from common.tasks import MEASURES
+from common.tasks.measure import Measure
+from server.report.comparison import comparison_table
 from server.report.evidence import Comparison
 from server.report.verdict import leading, verdict
 from tests.support.evidence import comparison, deployed, evidence
@@ -139,3 +142,29 @@ def test_no_evidence_at_all_is_still_a_verdict():
 def test_metrics_without_the_leading_key_are_passed_over():
     odd = Comparison("odd", "alone", {"cases": 3.0}, None, "")
     assert verdict(evidence(comparisons=(comparison("F", "federated", 0.8), odd))).answer == "open"
+
+
+OFF = Measure("off", "Grades off", more_is_better=False, leads=True)
+
+
+def off(entry: Comparison) -> Comparison:
+    """The same model by an error in place of an AUC: what was better is less."""
+    ends = entry.interval and (1 - entry.interval[1], 1 - entry.interval[0])
+    return replace(entry, metrics={"off": 1 - entry.metrics["auc"], "cases": 400.0}, interval=ends)
+
+
+@pytest.mark.parametrize(("federated", "alone"), [(0.95, (0.7, 0.8)), (0.6, (0.9, 0.97)), (0.8, (0.79, 0.805))])
+def test_where_less_is_better_the_answer_is_the_same_and_the_best_site_is_the_least(monkeypatch, federated, alone):
+    """An error of .05 beside .2 and .3 alone was a "No.", and the worst site the best one."""
+    found = [comparison("Federated", "federated", federated, 0.02), comparison("Pooled", "pooled", 0.96, 0.02)]
+    found += [comparison(f"site{place}", "alone", value, 0.02) for place, value in enumerate(alone)]
+    more = verdict(evidence(comparisons=tuple(found), study=PLAIN))
+    monkeypatch.setitem(MEASURES, "off", OFF)
+    monkeypatch.setattr("server.report.verdict.measures_of", lambda kind: (OFF,))
+    less = verdict(evidence(comparisons=tuple(map(off, found)), study=PLAIN))
+    assert (less.answer, less.word) == (more.answer, more.word)
+    assert f"the best site alone, site{alone.index(max(alone))}, reaches {1 - max(alone):.3f}" in less.sentence
+    assert not any("of training on pooled data" in line for line in less.details)
+    assert any("rather too low" in line for line in less.details)
+    table = comparison_table([off(one) for one in found], "off")
+    assert next(row.label for row in table.rows if row.kind == "alone") == f"site{alone.index(max(alone))}"
