@@ -19,7 +19,9 @@ from client.round.round import work
 from common.errors import StudyError
 from common.inquiries.inquiry import opened_key
 from common.messages import MESSAGE_TYPES, ConfirmRequest, Refusal, from_records, new_message, to_records
+from common.plan import RoundPlan
 from common.privacy.accounting import Release
+from common.questions import questions_of
 from common.study import Study
 from tests.support.scripted import ME, NAMES, PLAIN, PRIVATE, RUN, Hospitals, refused
 from tests.support.tiny import study_of
@@ -147,6 +149,35 @@ def test_without_privacy_an_answer_is_given_over_one_set_of_sites(tmp_path: Path
     assert refused(them, ME, ConfirmRequest(1, NAMES[:3])) == "answered"
     them.sites = {name: them.start(name) for name in NAMES}
     them.played(2, **again)
+
+
+@pytest.mark.parametrize("run", [RUN, "f" * 16], ids=["in the run", "in another"])
+def test_nor_over_other_sites_on_another_story_of_the_run(tmp_path: Path, run: str) -> None:
+    """After a restart a site has heard no story. In another run another story is another question, whose segments are
+    held against the sums before all the same.
+    """
+    them = Hospitals(tmp_path, study(**PLAIN), lost_site="wait")
+    asked = {"round": FIRST + 1, "asks": ASKS}
+    them.played(1, opened=opened((0.0, 96.0)), **asked)
+    them.sites = {name: them.start(name) for name in NAMES}
+    three = dict.fromkeys(("shared", *them.study.names), NAMES[:3])
+    other = {"run": run, "opened": opened((96.0, 96.0))} | asked
+    them.masked(them.offered(2, names=NAMES[:3], owners=three, **other), NAMES[:3])
+    assert refused(them, ME, ConfirmRequest(2, NAMES[:3])) == "answered"
+    them.sites = {name: them.start(name) for name in NAMES}
+    them.played(3, **other)
+
+
+def test_the_keys_of_an_answer_hang_on_its_story_and_on_its_run() -> None:
+    asked = study(**PLAIN)
+    (question,) = questions_of(ASKS, asked)
+    plans = [
+        RoundPlan(asked.digest, run, FIRST + 1, 1, ASKS, NAMES, {}, np.zeros(1, np.float32), opened=opened(told))
+        for run in (RUN, "f" * 16)
+        for told in ((0.0, 96.0), (96.0, 96.0))
+    ]
+    story, run = zip(*(question.keys(plan, b"cohort") for plan in plans), strict=True)
+    assert story[0] == story[2] != story[1] == story[3] and run[0] == run[1] != run[2] == run[3]
 
 
 def test_in_a_protocol_that_cannot_say_it_it_is_refused(tmp_path: Path) -> None:
