@@ -102,7 +102,7 @@ def test_a_site_file_without_a_part_says_which(tmp_path) -> None:
     with pytest.raises(SiteFileError, match=r"missing target\.columns\.second"):
         prepare(folder, study())
     one = study_of({"split": HASH, "modalities": {"labs": LABS}})
-    with pytest.raises(SiteFileError, match=r"missing target\. The study learns to tell apart"):
+    with pytest.raises(SiteFileError, match=r"missing target\.file and target\.column\. The study learns"):
         prepare(folder, one)
     twofold = replace(one, task=Twofold(kind="twofold", tasks={"back": one.task, "dead": one.task}))
     with pytest.raises(SiteFileError, match=r"missing target\.columns\.back, target\.columns\.dead"):

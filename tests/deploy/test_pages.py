@@ -126,9 +126,14 @@ def test_every_code_that_may_leave_a_site_is_explained_with_its_exit_code():
 def test_settings_that_the_pages_show_are_taken():
     """Keys in the yaml blocks are keys of site.yaml; wrong values would be refused here."""
     from client.site import Policy, SiteFile
+    from common.errors import SiteFileError
+    from common.schema import parse
 
     shown = [yaml.load(block, _UniqueKeys) for block in blocks(DEPLOY / "hospital-it.md", "yaml")]  # no key twice
-    assert len(shown) == 2
+    assert len(shown) == 3
+    (targets,) = (content for content in shown if "target" in content)
+    read = parse(yaml.safe_dump({"site": "north", "patient": "nr"} | targets), SiteFile, SiteFileError, "the page")
+    assert [*read.target.columns, *read.target.masks] == ["event", "time", "outline"]
     for content in shown:
         Policy(**content.pop("policy", {}))
         assert set(content) <= set(SiteFile.__dataclass_fields__)

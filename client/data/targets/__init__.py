@@ -33,6 +33,11 @@ def key_of(part: Part) -> str:
     return "target" if part.name == TARGET else f"target.{SECTIONS[part.kind]}.{part.name}"
 
 
+def _lacking(part: Part) -> str:
+    """The keys that site.yaml has to have for a part."""
+    return "target.file and target.column" if part.name == TARGET else key_of(part)
+
+
 def sources_of(file: SiteFile, study: Study) -> dict[str, Source]:
     """Return by part of the study's target where this site has it; without those that site.yaml does not name."""
     found = {part.name: _source(file, part) for part in study.task.parts}
@@ -52,8 +57,8 @@ def target_here(folder: SiteFolder, study: Study) -> dict[str, Source]:
     lacking = [part for part in study.task.parts if part.name not in found]
     if needed := [part for part in lacking if part.needed] or (lacking if not found else []):
         raise SiteFileError(
-            f"site.yaml of {folder.root}: missing {', '.join(map(key_of, needed))}. The study {study.task.described}; "
-            "name there where it is."
+            f"site.yaml of {folder.root}: missing {', '.join(map(_lacking, needed))}. The study "
+            f"{study.task.described}; name there where it is."
         )
     return found
 
