@@ -32,7 +32,6 @@ from common.disk.audit_events import REQUEST_KINDS, UNREADABLE
 from common.errors import RunError, WardroundError
 from common.messages import (
     FIRST,
-    LARGEST_HEAD,
     JoinRequest,
     Refusal,
     Reply,
@@ -40,12 +39,10 @@ from common.messages import (
     RoundReply,
     RoundRequest,
     answered_in,
-    from_bytes,
     from_records,
-    head_bytes,
     refusal_for,
-    to_bytes,
 )
+from common.record_bytes import LARGEST_HEAD, from_bytes, head_bytes, to_bytes
 from common.study import Study
 
 log = logging.getLogger("wardround.site")

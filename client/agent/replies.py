@@ -12,8 +12,9 @@ from common import schema as border
 from common.disk.atomic_file import make_private, write_whole
 from common.errors import RunError
 from common.identity.encoding import digest, encode, number
-from common.messages import Reply, Request, RoundReply, from_bytes, from_records, to_bytes, to_records
+from common.messages import Reply, Request, RoundReply, from_records, to_records
 from common.plan import RoundPlan
+from common.record_bytes import from_bytes, to_bytes
 
 
 class Replies:

@@ -23,16 +23,8 @@ from client.network.inbox import Inbox
 from client.relay import RelayClient
 from common.disk.atomic_file import write_whole
 from common.errors import IdentityError, RunError, SiteFailedError
-from common.messages import (
-    FIRST,
-    MESSAGE_TYPES,
-    ActivityRequest,
-    Refusal,
-    answered_in,
-    from_bytes,
-    to_bytes,
-    to_records,
-)
+from common.messages import FIRST, MESSAGE_TYPES, ActivityRequest, Refusal, answered_in, to_records
+from common.record_bytes import from_bytes, to_bytes
 
 log = logging.getLogger("wardround.connector")
 

@@ -43,9 +43,10 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from common.errors import RunError
-from common.messages import from_bytes, new_message, to_bytes
+from common.messages import new_message
 from common.network.flower_objects import Arriving, Contents, Parcel, sent
 from common.network.long_poll import FOR_RUN, News
+from common.record_bytes import from_bytes, to_bytes
 from server.flower.control import Place
 
 R = TypeVar("R")

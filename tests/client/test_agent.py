@@ -37,14 +37,12 @@ from common.messages import (
     Reply,
     Request,
     RevealRequest,
-    from_bytes,
     from_records,
-    head_bytes,
-    to_bytes,
     to_records,
 )
 from common.models.network import build_network
 from common.parameters import Parameters
+from common.record_bytes import from_bytes, head_bytes, to_bytes
 from common.study import Study
 from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital, person, study_of, write_csv

@@ -13,7 +13,8 @@ from client.agent.handlers import SiteHandler
 from client.consent.approvals import Approvals
 from client.round.session import Site
 from client.site import read_site
-from common.messages import ActivityReply, JoinRequest, RoundReply, from_bytes, from_records, to_bytes, to_records
+from common.messages import ActivityReply, JoinRequest, RoundReply, from_records, to_records
+from common.record_bytes import from_bytes, to_bytes
 from common.study import Study
 from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital

@@ -12,8 +12,9 @@ import pytest
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from common.errors import RunError, StudyError
-from common.messages import LARGEST_HEAD, RoundReply, from_bytes, from_records, to_records
+from common.messages import RoundReply, from_records, to_records
 from common.network.flower_objects import CHUNK_BYTES, HEAD, Arriving, Contents, Parcel
+from common.record_bytes import LARGEST_HEAD, from_bytes
 from common.study import parse_study, study_text
 from tests.support.tiny import study_of
 

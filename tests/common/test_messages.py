@@ -24,12 +24,11 @@ from common.messages import (
     RevealRequest,
     RoundReply,
     RoundRequest,
-    from_bytes,
     from_records,
-    to_bytes,
     to_records,
 )
 from common.plan import RoundPlan
+from common.record_bytes import from_bytes, to_bytes
 
 PLAN = RoundPlan(
     "ab" * 32,

@@ -226,7 +226,8 @@ class Removed:
 
 sys.meta_path.insert(0, Removed())
 import client.network.connector, client.relay, common.identity.enrolment, deploy.cli, deploy.daemons.health
-from common.messages import ActivityReply, from_bytes, to_bytes, to_records
+from common.messages import ActivityReply, to_records
+from common.record_bytes import from_bytes, to_bytes
 print(len(to_bytes(from_bytes(to_bytes(to_records(ActivityReply("idle", 0, 0, 0)))))))
 """
 

@@ -20,8 +20,9 @@ import pytest
 from flwr.app import Message
 
 from client.relay import RelayServer
-from common.messages import ActivityReply, OfferReply, OfferRequest, from_bytes, from_records, to_bytes, to_records
+from common.messages import ActivityReply, OfferReply, OfferRequest, from_records, to_records
 from common.network import flower_objects as parcels
+from common.record_bytes import from_bytes, to_bytes
 from server.flower.grid import FleetGrid, FlowerRun
 from server.flower.supervisor import DATABASE
 from tests.support.deployment import wait_for

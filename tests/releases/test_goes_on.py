@@ -18,9 +18,10 @@ from client.exact_sums.sum_records import SumRecords
 from client.ledger.accounts import ledger_of
 from client.site import read_site
 from common.errors import AnsweredError
-from common.messages import JoinReply, from_bytes, from_records
+from common.messages import JoinReply, from_records
 from common.models.network import build_network
 from common.parameters import flatten
+from common.record_bytes import from_bytes
 from common.study import parse_study, study_text
 from server.run.run_folder import open_run
 from server.run.watch import read_status

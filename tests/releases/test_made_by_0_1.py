@@ -15,7 +15,8 @@ from client.consent.approvals import Approvals, approved_study
 from client.site import read_site
 from common.errors import CheckpointError, NotApprovedError, PausedError, RunError
 from common.identity.roster import Roster
-from common.messages import PROTOCOL, JoinRequest, OtherProtocolError, from_bytes, from_records, new_message
+from common.messages import PROTOCOL, JoinRequest, OtherProtocolError, from_records, new_message
+from common.record_bytes import from_bytes
 from deploy.cli import commands
 from server.lost import Lost
 from server.run.invitation import invite

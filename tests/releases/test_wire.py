@@ -39,14 +39,13 @@ from common.messages import (
     RevealRequest,
     RoundReply,
     RoundRequest,
-    from_bytes,
     from_records,
     spoken_in,
-    to_bytes,
     to_records,
 )
 from common.plan import RoundPlan, asks_of
 from common.protocols import HERE, RELEASES, needed, require_sayable, why_needed
+from common.record_bytes import from_bytes, to_bytes
 from common.schedule import Schedule
 from common.study import read_study
 from server.lost import Lost, Silence

@@ -14,9 +14,10 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
-from common.messages import ActivityReply, JoinRequest, new_message, to_bytes, to_records
+from common.messages import ActivityReply, JoinRequest, new_message, to_records
 from common.network.flower_objects import CHUNK_BYTES, LARGEST_BYTES, Arriving
 from common.network.long_poll import FOR_RUN, FOR_SITES, HEADER
+from common.record_bytes import to_bytes
 from server.flower.grid import REPLY_HEAD, _Claimed
 from server.flower.guard import FLEET, LONGEST_CALL, LONGEST_OBJECT, Guard
 from server.flower.long_poll import Bell

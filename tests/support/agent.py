@@ -14,7 +14,8 @@ from client.membership.identity import SiteIdentity
 from client.relay import RelayClient
 from client.round.session import Site
 from client.site import read_site
-from common.messages import JoinRequest, Refusal, Reply, Request, from_bytes, from_records, to_bytes, to_records
+from common.messages import JoinRequest, Refusal, Reply, Request, from_records, to_records
+from common.record_bytes import from_bytes, to_bytes
 from common.study import Study, read_study
 from tests.support.deployment import Process, Wrap, wait_for
 from tests.support.enrol_all import enrol_all

@@ -67,7 +67,7 @@ FORBIDDEN = {  # package -> what it must not import
     "deploy": ("tests",),
 }
 MAY_IMPORT_FLOWER = (
-    "common/messages.py",  # the records of every message
+    "common/messages.py", "common/record_bytes.py",  # the records of every message
     "client/agent/handlers.py", "client/app*.py", "client/network/fleet.py",  # a site; its end of the fleet API
     "server/flower/control.py", "server/flower/grid.py",  # control and runtime API
     "server/flower/superlink.py", "server/flower/patches.py",  # the SuperLink's process

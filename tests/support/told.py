@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, RecordDict
 
-from common.messages import Reply, Request, from_bytes, from_records, to_records
+from common.messages import Reply, Request, from_records, to_records
 from common.plan import RoundPlan
+from common.record_bytes import from_bytes
 
 Told = tuple[str, dict[str, Any], dict[str, Any]]
 

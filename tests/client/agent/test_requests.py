@@ -25,11 +25,10 @@ from common.messages import (
     Refusal,
     Reply,
     RevealReply,
-    from_bytes,
     from_records,
-    to_bytes,
     to_records,
 )
+from common.record_bytes import from_bytes, to_bytes
 from tests.support.agent import RUN, AgentSite, answered, code_of, sent
 
 REPLIES = [JoinReply(b"x"), OfferReply(b"x"), RevealReply(b"x"), Refusal("error"), ActivityReply("idle", 0, 0, 0)]

@@ -18,7 +18,8 @@ from client.data.pseudonym import site_secret
 from client.round.session import Site
 from client.site import SiteFolder, read_site
 from common.errors import DataError
-from common.messages import JoinReply, JoinRequest, Refusal, from_bytes, from_records, to_bytes, to_records
+from common.messages import JoinReply, JoinRequest, Refusal, from_records, to_records
+from common.record_bytes import from_bytes, to_bytes
 from deploy.research.simulation.enrol import enrol
 from tests.support.hospital import hospital, person, study_of, write_csv, write_site
 

@@ -20,17 +20,8 @@ from client.network.connector import Connector
 from client.network.fleet import Fleet, Letter
 from client.relay import RelayClient
 from common.errors import RunError, SiteFailedError
-from common.messages import (
-    ActivityReply,
-    ActivityRequest,
-    JoinRequest,
-    Refusal,
-    from_bytes,
-    from_records,
-    spoken_in,
-    to_bytes,
-    to_records,
-)
+from common.messages import ActivityReply, ActivityRequest, JoinRequest, Refusal, from_records, spoken_in, to_records
+from common.record_bytes import from_bytes, to_bytes
 from tests.support.deployment import wait_for
 
 REPLY = b"the agent's reply"

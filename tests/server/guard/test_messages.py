@@ -13,8 +13,9 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, Pu
 from flwr.proto.node_pb2 import Node
 
 from client.network.fleet import Fleet, Letter, reply_of
-from common.messages import ActivityReply, ActivityRequest, from_records, to_bytes, to_records
+from common.messages import ActivityReply, ActivityRequest, from_records, to_records
 from common.network.flower_objects import CHUNK_BYTES
+from common.record_bytes import to_bytes
 from server.flower.grid import FleetGrid, FlowerRun
 from tests.server.guard.test_nodes import fleet
 from tests.support.superlink import RunningSuperLink
