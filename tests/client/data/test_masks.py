@@ -198,3 +198,11 @@ def test_a_mask_whose_zero_is_made_another_number_is_left_out_and_padding_is_out
     cohort = prepare(folder, study())
     assert len(cohort.train) == PATIENTS - 1 and RESCALED in held(tmp_path)
     assert len({int(one.sum()) for one in cohort.train.target}) == 1  # that of P1, too, is the half that it was
+
+
+def test_a_study_of_another_size_makes_masks_of_its_own(tmp_path) -> None:
+    """What one study prepared serves no other that has it otherwise."""
+    folder = ward(tmp_path)
+    for size in (SIZE, SIZE // 2, SIZE):
+        one = study(study=f"of_{size}", modalities={"xray": XRAY | {"size": size}, "panel": PANEL})
+        assert prepare(folder, one).train.target.shape == (PATIENTS, 1, size, size)
